@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What a caller asks of the recogniser: which files, on which hardware, at which latency.
+
+use std::path::PathBuf;
+
+use super::error::Error;
+use super::features::{FEATURE_DELAY_MS, FRAMES_PER_ENCODED_FRAME, HOP_SAMPLES};
+
+/// Milliseconds of audio that one encoded frame stands for.
+pub const ENCODED_FRAME_MS: u32 = 80;
+
+/// Samples of audio that one encoded frame stands for, at 16 kHz.
+pub const ENCODED_FRAME_SAMPLES: u64 = (HOP_SAMPLES * FRAMES_PER_ENCODED_FRAME) as u64;
+
+/// Which of a model's files are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// The quantised files where they are present, else the full ones.
+    #[default]
+    Auto,
+    /// `encoder.int8.onnx` and `decoder_joint.int8.onnx`.
+    Int8,
+    /// `encoder.onnx` and `decoder_joint.onnx`.
+    Fp32,
+}
+
+/// Where ONNX Runtime computes. Only [`ExecutionProvider::Auto`] falls back to the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ExecutionProvider {
+    /// CUDA where the loaded ONNX Runtime offers it and it works, else the CPU.
+    Auto,
+    /// The processor.
+    #[default]
+    Cpu,
+    /// NVIDIA CUDA.
+    Cuda,
+    /// NVIDIA TensorRT.
+    TensorRt,
+    /// Intel OpenVINO.
+    OpenVino,
+    /// Apple Core ML.
+    CoreMl,
+    /// Microsoft DirectML.
+    DirectMl,
+    /// AMD ROCm.
+    Rocm,
+}
+
+/// How much ONNX Runtime rewrites the graphs when it loads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OptimizationLevel {
+    /// As they are in the file.
+    DisableAll,
+    /// Redundant nodes out, constants folded.
+    EnableBasic,
+    /// And nodes fused.
+    EnableExtended,
+    /// And memory layouts changed for this processor.
+    #[default]
+    EnableAll,
+}
+
+/// How the networks are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RuntimeOptions {
+    /// The ONNX Runtime library; without one, `ORT_DYLIB_PATH`, the folder of this plugin and
+    /// the system's libraries are tried in this order.
+    pub library: Option<PathBuf>,
+    /// Where to compute.
+    pub execution_provider: ExecutionProvider,
+    /// Index of the device of the execution provider.
+    pub device: u32,
+    /// Threads of one inference; 0 takes the number of processor cores, at most 4.
+    pub intra_op_threads: usize,
+    /// How much the graphs are rewritten when they are loaded.
+    pub optimization_level: OptimizationLevel,
+}
+
+/// Which networks make a [`Model`](super::Model). Two equal values share one in a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ModelOptions {
+    /// Folder with the encoder, the decoder, the tokenizer and their configuration.
+    pub model_dir: PathBuf,
+    /// The Sortformer file. Without one there is a single speaker, who always speaks.
+    pub diarization_model: Option<PathBuf>,
+    /// Which of the files in `model_dir` are taken.
+    pub precision: Precision,
+    /// How the networks are run.
+    pub runtime: RuntimeOptions,
+}
+
+/// Length of the recogniser's chunk, which is its algorithmic latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ChunkLatency {
+    /// 14 encoded frames; the most accurate.
+    #[default]
+    Ms1120,
+    /// 7 encoded frames.
+    Ms560,
+    /// 2 encoded frames.
+    Ms160,
+    /// 1 encoded frame.
+    Ms80,
+}
+
+impl ChunkLatency {
+    /// All of them, longest first.
+    pub const ALL: [Self; 4] = [Self::Ms1120, Self::Ms560, Self::Ms160, Self::Ms80];
+
+    /// Length in milliseconds.
+    pub const fn ms(self) -> u32 {
+        match self {
+            Self::Ms1120 => 1120,
+            Self::Ms560 => 560,
+            Self::Ms160 => 160,
+            Self::Ms80 => 80,
+        }
+    }
+
+    /// Length in encoded frames of 80 ms.
+    pub const fn encoded_frames(self) -> usize {
+        (self.ms() / ENCODED_FRAME_MS) as usize
+    }
+
+    /// Length in mel frames of 10 ms.
+    pub const fn mel_frames(self) -> usize {
+        self.encoded_frames() * FRAMES_PER_ENCODED_FRAME
+    }
+}
+
+/// What the background target of a speaker is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TargetMode {
+    /// The largest probability of any other speaker.
+    #[default]
+    Probability,
+    /// 1 where any other running speaker is active, else 0, as NeMo's own pipeline does.
+    Nemo,
+}
+
+/// How the diariser cuts and remembers the audio. All lengths are in frames of 80 ms.
+///
+/// The model's authors tuned these numbers together; see [`DiarizationPreset`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatingPoint {
+    /// Frames that one run decides.
+    pub chunk_frames: usize,
+    /// Frames of look-ahead beyond the chunk.
+    pub right_context_frames: usize,
+    /// Frames of the most recent past that are kept whole.
+    pub fifo_frames: usize,
+    /// Frames that leave the FIFO for the speaker cache at once.
+    pub update_period_frames: usize,
+    /// Frames of the speaker cache.
+    pub speaker_cache_frames: usize,
+}
+
+/// Operating points that the model's authors offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DiarizationPreset {
+    /// The recogniser's own chunk without look-ahead: least delay.
+    Lockstep,
+    /// 1.04 s of look-ahead: live.
+    OneSecond,
+    /// 10 s: broadcast with delay.
+    TenSeconds,
+    /// 30.4 s: files. A fifteenth of the work of `Lockstep`, and the most accurate.
+    ThirtySeconds,
+}
+
+impl DiarizationPreset {
+    /// The numbers behind the name, for a recogniser with this chunk.
+    pub const fn operating_point(self, chunk: ChunkLatency) -> OperatingPoint {
+        let (chunk_frames, right_context_frames, fifo_frames, update_period_frames) = match self {
+            Self::Lockstep => (chunk.encoded_frames(), 0, 188, 144),
+            Self::OneSecond => (6, 7, 188, 144),
+            Self::TenSeconds => (124, 1, 124, 124),
+            Self::ThirtySeconds => (340, 40, 40, 300),
+        };
+        OperatingPoint {
+            chunk_frames,
+            right_context_frames,
+            fifo_frames,
+            update_period_frames,
+            speaker_cache_frames: 188,
+        }
+    }
+}
+
+impl OperatingPoint {
+    /// The longest time in milliseconds from a sample of audio to the moment when all that its
+    /// recogniser chunk needs has arrived; inference is not counted.
+    pub fn latency_ms(&self, chunk: ChunkLatency) -> u32 {
+        // A recogniser chunk waits for the diariser chunk that its last frame lies in, and the
+        // starts of both are apart by multiples of their greatest common divisor.
+        let encoded_frames = chunk.encoded_frames() + self.chunk_frames
+            - greatest_common_divisor(chunk.encoded_frames(), self.chunk_frames)
+            + self.right_context_frames;
+        encoded_frames as u32 * ENCODED_FRAME_MS + FEATURE_DELAY_MS
+    }
+}
+
+const fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// How one conversation is transcribed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamOptions {
+    /// Length of the recogniser's chunk.
+    pub chunk_latency: ChunkLatency,
+    /// Operating point of the diariser.
+    pub diarization: OperatingPoint,
+    /// A speaker runs on a chunk when its probability exceeds this in it or in the one before;
+    /// greater than 0 and less than 1.
+    pub activity_threshold: f32,
+    /// At most so many speakers, the first to speak; all that the diariser knows without.
+    pub max_speakers: Option<usize>,
+    /// What the background target is made of.
+    pub target_mode: TargetMode,
+    /// A segment closes when its speaker has said nothing for so long.
+    pub segment_pause_ms: u32,
+    /// A segment closes before the word that would make it longer than this.
+    pub max_segment_ms: u32,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        let chunk_latency = ChunkLatency::default();
+        Self {
+            chunk_latency,
+            diarization: DiarizationPreset::Lockstep.operating_point(chunk_latency),
+            activity_threshold: 0.5,
+            max_speakers: None,
+            target_mode: TargetMode::default(),
+            segment_pause_ms: 800,
+            max_segment_ms: 10_000,
+        }
+    }
+}
+
+impl StreamOptions {
+    /// Checks the numbers by themselves.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] names the first one that is out of its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        let check = |ok: bool, option: &'static str, expected: &str, found: String| {
+            if ok {
+                Ok(())
+            } else {
+                Err(Error::InvalidOption { option, expected: expected.to_owned(), found })
+            }
+        };
+        let point = &self.diarization;
+        check(
+            self.activity_threshold > 0.0 && self.activity_threshold < 1.0,
+            "activity threshold",
+            "more than 0 and less than 1",
+            self.activity_threshold.to_string(),
+        )?;
+        check(
+            self.max_speakers != Some(0),
+            "maximum number of speakers",
+            "at least 1",
+            "0".to_owned(),
+        )?;
+        check(
+            point.chunk_frames > 0,
+            "diarizer chunk",
+            "at least 1 frame",
+            point.chunk_frames.to_string(),
+        )?;
+        check(
+            point.update_period_frames > 0,
+            "speaker cache update period",
+            "at least 1 frame",
+            point.update_period_frames.to_string(),
+        )?;
+        check(
+            self.max_segment_ms >= 1000,
+            "maximum segment duration",
+            "at least 1000 ms",
+            format!("{} ms", self.max_segment_ms),
+        )
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Who speaks when: cuts the features into the diariser's chunks with their contexts, runs the
+//! network on each with the speaker cache, and collects a probability for each speaker and frame.
+
+use super::config::OperatingPoint;
+use super::error::Error;
+use super::features::{FRAMES_PER_ENCODED_FRAME, FrameBuffer};
+use super::speaker_cache::{Compression, SpeakerCache};
+
+/// Frames of 80 ms before a chunk that the network sees again.
+const LEFT_CONTEXT_FRAMES: u64 = 1;
+
+/// What a Sortformer computes from one chunk.
+pub struct Diarization {
+    /// Rows of one probability for each speaker, for the cache, the FIFO and the chunk.
+    pub probabilities: Vec<f32>,
+    /// Embeddings of the chunk, one row a frame.
+    pub embeddings: Vec<f32>,
+}
+
+/// The Sortformer graph, which only computes; all memory is the caller's.
+pub trait DiarizationNetwork {
+    /// Speakers that it tells apart.
+    fn speakers(&self) -> usize;
+
+    /// Values in an embedding.
+    fn embedding_size(&self) -> usize;
+
+    /// Constants of the cache compression that belong to these weights.
+    fn compression(&self) -> Compression;
+
+    /// Runs on the mel frames of a chunk, after the embeddings of the cache and of the FIFO.
+    fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error>;
+}
+
+/// The diariser of one conversation.
+pub struct Diarizer<N> {
+    network: N,
+    point: OperatingPoint,
+    /// Speakers beyond this many are silenced before the cache learns of them.
+    max_speakers: usize,
+    cache: SpeakerCache,
+    next_mel_frame: u64,
+}
+
+impl<N: DiarizationNetwork> Diarizer<N> {
+    /// A diariser that has heard nothing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where the speaker cache is too small for the network.
+    pub fn new(
+        network: N,
+        point: OperatingPoint,
+        max_speakers: Option<usize>,
+    ) -> Result<Self, Error> {
+        let speakers = network.speakers();
+        let compression = network.compression();
+        let cache = SpeakerCache::new(speakers, network.embedding_size(), point, compression)?;
+        let max_speakers = max_speakers.unwrap_or(speakers).min(speakers);
+        Ok(Self { network, point, max_speakers, cache, next_mel_frame: 0 })
+    }
+
+    /// Forgets all speakers and begins again at frame 0.
+    pub fn reset(&mut self) {
+        self.cache.reset();
+        self.next_mel_frame = 0;
+    }
+
+    /// The first mel frame that is still needed.
+    pub fn needs_from(&self) -> u64 {
+        self.next_mel_frame.saturating_sub(LEFT_CONTEXT_FRAMES * FRAMES_PER_ENCODED_FRAME as u64)
+    }
+
+    /// Runs on the next chunk if all of it and its look-ahead is there, or on what is left when
+    /// the audio has `ended`. Returns the rows of its frames, or `None` where more is needed.
+    ///
+    /// # Errors
+    /// Those of the network; the diariser is then as it was before.
+    pub fn step(&mut self, features: &FrameBuffer, ended: bool) -> Result<Option<Vec<f32>>, Error> {
+        let mel = |encoded_frames: usize| (encoded_frames * FRAMES_PER_ENCODED_FRAME) as u64;
+        let (start, available) = (self.next_mel_frame, features.end());
+        let full_end = start + mel(self.point.chunk_frames);
+        let full_ahead = full_end + mel(self.point.right_context_frames);
+        if start >= available || (!ended && full_ahead > available) {
+            return Ok(None);
+        }
+        let end = full_end.min(available);
+        let begin = self.needs_from();
+        let ahead = full_ahead.min(available);
+
+        let (cache, fifo) = (self.cache.cache(), self.cache.fifo());
+        let mut out = self.network.run(features.get(begin..ahead), cache, fifo)?;
+        let speakers = self.network.speakers();
+        for row in out.probabilities.chunks_exact_mut(speakers) {
+            row[self.max_speakers..].fill(0.0);
+        }
+        let frames = |mel: u64| mel.div_ceil(FRAMES_PER_ENCODED_FRAME as u64) as usize;
+        let (left, right) = (frames(start - begin), frames(ahead - end));
+        let rows = self.cache.update(&out.embeddings, &out.probabilities, left, right);
+        self.next_mel_frame = end;
+        Ok(Some(rows.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::engine::features::FeatureExtractor;
+
+    /// Speaks of speaker 1 and 2 always, and keeps the sizes it was called with.
+    struct Fake {
+        calls: RefCell<Vec<(usize, usize, usize)>>,
+    }
+
+    impl DiarizationNetwork for &Fake {
+        fn speakers(&self) -> usize {
+            8
+        }
+
+        fn embedding_size(&self) -> usize {
+            1
+        }
+
+        fn compression(&self) -> Compression {
+            Compression { silence_frames_per_speaker: 0, ..Compression::default() }
+        }
+
+        fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error> {
+            let mel_frames = features.len() / 4;
+            self.calls.borrow_mut().push((mel_frames, cache.len(), fifo.len()));
+            let frames = mel_frames.div_ceil(8);
+            let row = [0.0, 0.9, 0.8, 0.0, 0.0, 0.0, 0.0, 0.9];
+            Ok(Diarization {
+                probabilities: row.repeat(cache.len() + fifo.len() + frames),
+                embeddings: vec![1.0; frames],
+            })
+        }
+    }
+
+    const POINT: OperatingPoint = OperatingPoint {
+        chunk_frames: 3,
+        right_context_frames: 2,
+        fifo_frames: 4,
+        update_period_frames: 2,
+        speaker_cache_frames: 8,
+    };
+
+    fn mel(frames: usize) -> FrameBuffer {
+        let mut buffer = FrameBuffer::new(4);
+        let mut extractor = FeatureExtractor::new(4);
+        extractor.push(&vec![0.1; frames * 160], &mut buffer);
+        extractor.finish(&mut buffer);
+        buffer
+    }
+
+    #[test]
+    fn chunk_waits_for_its_look_ahead() {
+        let fake = Fake { calls: RefCell::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        assert!(diarizer.step(&mel(39), false).expect("runs").is_none());
+        let rows = diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        assert_eq!(rows.len(), 3 * 8);
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0)]);
+        assert_eq!(diarizer.needs_from(), 16);
+    }
+
+    #[test]
+    fn end_uses_what_is_left() {
+        let fake = Fake { calls: RefCell::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        let features = mel(53);
+        let mut frames = 0;
+        while let Some(rows) = diarizer.step(&features, true).expect("runs") {
+            frames += rows.len() / 8;
+        }
+        assert_eq!(frames, 7, "53 mel frames begin 7 frames of 80 ms");
+        // Chunks at 0, 24 and 48 with 8 frames before and what there is of 16 after.
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (37, 0, 3), (13, 2, 4)]);
+    }
+
+    #[test]
+    fn speakers_beyond_the_limit_are_unknown_to_the_cache_as_well() {
+        let fake = Fake { calls: RefCell::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, Some(2)).expect("valid");
+        let rows = diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        for row in rows.chunks_exact(8) {
+            assert_eq!(row, [0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        }
+    }
+}

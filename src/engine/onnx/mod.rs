@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Everything that touches ONNX Runtime; no other module names `ort`.
+
+mod cancel;
+mod network;
+mod runtime;
+
+pub use cancel::Canceller;
+pub use network::{Input, Network, Tensor};
+pub use runtime::{LogLevel, set_log_handler};

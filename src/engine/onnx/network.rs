@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! One ONNX graph: loading it, asking for its shapes, and running it for one stream at a time.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, Outlet, TensorRef};
+
+use super::cancel::{Canceller, lock};
+use super::runtime::session_builder;
+use crate::engine::config::RuntimeOptions;
+use crate::engine::error::Error;
+
+/// A graph and its weights, shared by all streams.
+pub struct Network {
+    path: PathBuf,
+    queue: Arc<SessionQueue>,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    metadata: Vec<(String, String)>,
+}
+
+/// An input or output of a graph; a dimension that is not fixed is `None`.
+struct Port {
+    name: String,
+    dims: Vec<Option<usize>>,
+}
+
+/// A value for an input.
+pub enum Input<'a> {
+    /// Floating-point numbers of a shape.
+    F32(&'a [usize], &'a [f32]),
+    /// One integer in one dimension: a length.
+    I64(i64),
+    /// One integer in two dimensions: a token.
+    Token(i64),
+    /// What a run gave.
+    Tensor(&'a Tensor),
+}
+
+/// An output of a run, which can be the input of the next without a copy.
+pub struct Tensor(DynValue);
+
+impl Network {
+    /// Loads `path`, which should hold `expected`, with the weights beside it.
+    ///
+    /// # Errors
+    /// Those of the library and of the file, or [`Error::Cancelled`].
+    pub fn load(
+        path: &Path,
+        expected: &'static str,
+        options: &RuntimeOptions,
+        canceller: &Canceller,
+    ) -> Result<Self, Error> {
+        if !path.is_file() {
+            return Err(Error::FileNotFound {
+                path: path.to_owned(),
+                expected: expected.to_owned(),
+            });
+        }
+        let mut builder = session_builder(options)?;
+        let session = canceller.while_loading(builder.canceler(), || {
+            if canceller.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            builder.commit_from_file(path).map_err(|error| Error::UnreadableFile {
+                path: path.to_owned(),
+                expected,
+                found: error.to_string(),
+            })
+        });
+        if canceller.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let session = session?;
+        let ports = |outlets: &[Outlet]| outlets.iter().map(Port::new).collect();
+        Ok(Self {
+            path: path.to_owned(),
+            inputs: ports(session.inputs()),
+            outputs: ports(session.outputs()),
+            metadata: metadata(&session),
+            queue: Arc::new(SessionQueue::new(session)),
+        })
+    }
+
+    /// An entry of the file's metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether there is an output of this name.
+    pub fn has_output(&self, name: &str) -> bool {
+        self.outputs.iter().any(|port| port.name == name)
+    }
+
+    /// Checks that the graph has these inputs and outputs, with so many dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] with all names and ranks that are there.
+    pub fn require(
+        &self,
+        inputs: &[(&str, usize)],
+        outputs: &[(&str, usize)],
+    ) -> Result<(), Error> {
+        for (what, required, found) in
+            [("inputs", inputs, &self.inputs), ("outputs", outputs, &self.outputs)]
+        {
+            let fits = |&(name, rank): &(&str, usize)| {
+                found.iter().any(|port| port.name == name && port.dims.len() == rank)
+            };
+            if !required.iter().all(fits) {
+                let list = |ports: &mut dyn Iterator<Item = (&str, usize)>| {
+                    let ports: Vec<_> =
+                        ports.map(|(n, rank)| format!("{n} of rank {rank}")).collect();
+                    ports.join(", ")
+                };
+                return Err(self.mismatch(
+                    what,
+                    list(&mut required.iter().copied()),
+                    list(&mut found.iter().map(|port| (port.name.as_str(), port.dims.len()))),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The fixed size of dimension `axis` of the input or output `name`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where it is not fixed.
+    pub fn dim(&self, name: &str, axis: usize) -> Result<usize, Error> {
+        let port = self.inputs.iter().chain(&self.outputs).find(|port| port.name == name);
+        let size = port.and_then(|port| port.dims.get(axis).copied().flatten());
+        size.ok_or_else(|| {
+            self.mismatch(&format!("dimension {axis} of {name}"), "a fixed size", "none")
+        })
+    }
+
+    /// An [`Error::Mismatch`] of this file.
+    pub fn mismatch(&self, what: &str, expected: impl ToString, found: impl ToString) -> Error {
+        Error::Mismatch {
+            path: self.path.clone(),
+            what: what.to_owned(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+
+    /// Runs the graph, once no other stream does, and returns the named outputs.
+    ///
+    /// # Errors
+    /// [`Error::Inference`], or [`Error::Cancelled`] soon after `canceller` was told.
+    pub fn run<const N: usize>(
+        &self,
+        inputs: Vec<(&'static str, Input<'_>)>,
+        outputs: [&str; N],
+        canceller: &Canceller,
+    ) -> Result<[Tensor; N], Error> {
+        let mut session = self.queue.acquire(canceller)?;
+        let result = run_session(&mut session, inputs, outputs, canceller);
+        drop(session);
+        result.map_err(|error| match canceller.is_cancelled() {
+            true => Error::Cancelled,
+            false => self.failed(&error),
+        })
+    }
+
+    /// The shape and the values of an output of this network.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] where they are no floating-point numbers.
+    pub fn values<'t>(&self, tensor: &'t Tensor) -> Result<(Vec<usize>, &'t [f32]), Error> {
+        let (shape, values) = tensor.0.try_extract_tensor::<f32>().map_err(|e| self.failed(&e))?;
+        Ok((shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect(), values))
+    }
+
+    /// The value of an output that is one length.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] where it is something else.
+    pub fn integer(&self, tensor: &Tensor) -> Result<usize, Error> {
+        let (_, values) = tensor.0.try_extract_tensor::<i64>().map_err(|e| self.failed(&e))?;
+        let value = values.first().and_then(|&value| usize::try_from(value).ok());
+        value
+            .ok_or_else(|| self.mismatch("a length", "one number from 0 on", format!("{values:?}")))
+    }
+
+    /// Zeros in the given shape, as the first value of a cache.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] where memory is short.
+    pub fn zeros(&self, shape: &[usize]) -> Result<Tensor, Error> {
+        let values = vec![0.0_f32; shape.iter().product()];
+        let tensor = ort::value::Tensor::from_array((shape.to_vec(), values));
+        tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(|e| self.failed(&e))
+    }
+
+    /// One length of 0.
+    ///
+    /// # Errors
+    /// As [`Self::zeros`].
+    pub fn zero_length(&self) -> Result<Tensor, Error> {
+        let tensor = ort::value::Tensor::from_array(([1_usize], vec![0_i64]));
+        tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(|e| self.failed(&e))
+    }
+
+    fn failed(&self, error: &ort::Error) -> Error {
+        Error::Inference { path: self.path.clone(), reason: error.to_string() }
+    }
+}
+
+fn run_session<const N: usize>(
+    session: &mut Session,
+    inputs: Vec<(&'static str, Input<'_>)>,
+    outputs: [&str; N],
+    canceller: &Canceller,
+) -> Result<[Tensor; N], ort::Error> {
+    let mut values: Vec<(std::borrow::Cow<'_, str>, SessionInputValue<'_>)> =
+        Vec::with_capacity(inputs.len());
+    for (name, input) in inputs {
+        let value = match input {
+            Input::F32(shape, values) => {
+                TensorRef::from_array_view((shape.to_vec(), values))?.into()
+            }
+            Input::I64(value) => ort::value::Tensor::from_array(([1_usize], vec![value]))?.into(),
+            Input::Token(value) => {
+                ort::value::Tensor::from_array(([1_usize, 1], vec![value]))?.into()
+            }
+            Input::Tensor(tensor) => (&tensor.0).into(),
+        };
+        values.push((name.into(), value));
+    }
+    let options = canceller.run_options()?;
+    // The options may be newer than a call that could not terminate them yet.
+    if canceller.is_cancelled() {
+        options.terminate()?;
+    }
+    let mut results = session.run_with_options(values, options)?;
+    let mut taken = outputs.map(|name| results.remove(name));
+    if let Some(missing) = taken.iter().position(Option::is_none) {
+        return Err(ort::Error::new(format!("no output {}", outputs[missing])));
+    }
+    Ok(std::array::from_fn(|i| Tensor(taken[i].take().expect("checked above"))))
+}
+
+impl Port {
+    fn new(outlet: &Outlet) -> Self {
+        let shape = outlet.dtype().tensor_shape();
+        let dims = shape.iter().flat_map(|shape| shape.iter());
+        Self {
+            name: outlet.name().to_owned(),
+            dims: dims.map(|&dim| usize::try_from(dim).ok()).collect(),
+        }
+    }
+}
+
+fn metadata(session: &Session) -> Vec<(String, String)> {
+    let Ok(metadata) = session.metadata() else { return Vec::new() };
+    let keys = metadata.custom_keys().unwrap_or_default();
+    keys.into_iter()
+        .filter_map(|key| Some((metadata.custom(&key)?, key)))
+        .map(|(v, k)| (k, v))
+        .collect()
+}
+
+/// The session of a network, lent to one thread after the other in the order of their coming,
+/// so that no lock is held while it runs.
+pub struct SessionQueue {
+    state: Mutex<QueueState>,
+    returned: Condvar,
+}
+
+struct QueueState {
+    session: Option<Session>,
+    waiting: VecDeque<u64>,
+    next_ticket: u64,
+}
+
+/// A session on loan, given back when this is dropped.
+struct Lease<'q> {
+    queue: &'q SessionQueue,
+    session: Option<Session>,
+}
+
+impl SessionQueue {
+    fn new(session: Session) -> Self {
+        let state = QueueState { session: Some(session), waiting: VecDeque::new(), next_ticket: 0 };
+        Self { state: Mutex::new(state), returned: Condvar::new() }
+    }
+
+    fn acquire(self: &Arc<Self>, canceller: &Canceller) -> Result<Lease<'_>, Error> {
+        canceller.while_queued(self.clone(), || {
+            let mut state = lock(&self.state);
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
+            state.waiting.push_back(ticket);
+            loop {
+                if canceller.is_cancelled() {
+                    state.waiting.retain(|&other| other != ticket);
+                    self.returned.notify_all();
+                    return Err(Error::Cancelled);
+                }
+                if state.waiting.front() == Some(&ticket)
+                    && let Some(session) = state.session.take()
+                {
+                    state.waiting.pop_front();
+                    return Ok(Lease { queue: self, session: Some(session) });
+                }
+                state =
+                    self.returned.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+        })
+    }
+
+    /// Makes all who wait look at their cancellers.
+    pub(super) fn wake_all(&self) {
+        drop(lock(&self.state));
+        self.returned.notify_all();
+    }
+}
+
+impl std::ops::Deref for Lease<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session.as_ref().expect("there until the drop")
+    }
+}
+
+impl std::ops::DerefMut for Lease<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session.as_mut().expect("there until the drop")
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        lock(&self.queue.state).session = self.session.take();
+        self.queue.returned.notify_all();
+    }
+}

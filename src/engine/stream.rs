@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! One conversation: features, diariser, gating, and an instance of the recogniser per speaker.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::config::{ENCODED_FRAME_SAMPLES, StreamOptions};
+use super::diarizer::Diarizer;
+use super::encoder::{EncoderNetwork, Targets, chunk_features, gated_speakers};
+use super::error::Error;
+use super::features::{FRAMES_PER_ENCODED_FRAME, FeatureExtractor, FrameBuffer};
+use super::model::Model;
+use super::networks::{
+    EncoderCache, EncoderGraph, InStream, JointGraph, JointState, SortformerGraph,
+};
+use super::onnx::Canceller;
+use super::rnnt::{DecoderState, Token, decode_greedily};
+use super::transcript::{Partial, Segment, SpeakerTranscript, Word};
+
+/// What a stream tells, in the order in which it became known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A finished word; it will not change.
+    Word {
+        /// Index of the speaker, in the order in which they first spoke.
+        speaker: usize,
+        /// The word.
+        word: Word,
+    },
+    /// A finished segment, whose words were all told before.
+    Segment(Segment),
+    /// The words so far of a segment that goes on, told once a chunk where they changed.
+    Partial(Partial),
+}
+
+/// How far a stream has come, in samples since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The audio before this was decoded.
+    pub decoded: u64,
+    /// No word that starts before this will be told any more. At most `decoded`.
+    pub words: u64,
+    /// No segment that starts before this will be told any more. At most `words`.
+    pub segments: u64,
+}
+
+/// What the stages computed, for comparison with another implementation.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// Log-mel features, one row a frame of 10 ms.
+    pub features: Vec<f32>,
+    /// Probabilities, one row of all speakers a frame of 80 ms.
+    pub probabilities: Vec<f32>,
+    /// For each speaker the chunks on which it ran, by their index, and its tokens.
+    pub speakers: Vec<SpeakerTrace>,
+}
+
+/// What the recogniser did for one speaker.
+#[derive(Clone, Debug, Default)]
+pub struct SpeakerTrace {
+    /// Indices of the chunks on which it ran.
+    pub chunks: Vec<u64>,
+    /// What it emitted.
+    pub tokens: Vec<Token>,
+}
+
+/// One conversation.
+pub struct Stream {
+    model: Arc<Model>,
+    options: StreamOptions,
+    canceller: Canceller,
+    extractor: FeatureExtractor,
+    features: FrameBuffer,
+    diarizer: Option<Diarizer<InStream<SortformerGraph>>>,
+    encoder: InStream<EncoderGraph>,
+    joint: InStream<JointGraph>,
+    probabilities: Probabilities,
+    /// By the index of the speaker; `None` for those who have not spoken.
+    speakers: Vec<Option<Speaker>>,
+    /// Index of the recogniser's next chunk.
+    next_chunk: u64,
+    progress: Progress,
+    /// What is known and was not told yet.
+    outputs: Vec<Output>,
+    ended: bool,
+    trace: Option<Trace>,
+}
+
+/// What is kept of one speaker.
+struct Speaker {
+    encoder_cache: EncoderCache,
+    decoder: DecoderState<JointState>,
+    transcript: SpeakerTranscript,
+}
+
+/// Rows of one probability for each speaker, from an encoded frame on.
+struct Probabilities {
+    speakers: usize,
+    first_frame: u64,
+    rows: Vec<f32>,
+}
+
+impl Stream {
+    /// A conversation in which nothing was said yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where the options are out of range or not for this model.
+    pub fn new(model: Arc<Model>, options: StreamOptions) -> Result<Self, Error> {
+        Self::with_canceller(model, options, Canceller::new())
+    }
+
+    /// As [`Self::new`], to be stopped by `canceller`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_canceller(
+        model: Arc<Model>,
+        options: StreamOptions,
+        canceller: Canceller,
+    ) -> Result<Self, Error> {
+        options.validate()?;
+        let chunk = options.chunk_latency;
+        if let Some(known) = &model.chunk_frames
+            && !known.contains(&chunk.encoded_frames())
+        {
+            return Err(Error::InvalidOption {
+                option: "chunk of the recogniser",
+                expected: format!("one of {known:?} encoded frames, by multitalker_config.json"),
+                found: chunk.encoded_frames().to_string(),
+            });
+        }
+        let diarizer = match &model.sortformer {
+            Some(graph) => {
+                let network = InStream { graph: graph.clone(), canceller: canceller.clone() };
+                Some(Diarizer::new(network, options.diarization, options.max_speakers)?)
+            }
+            None => None,
+        };
+        let n_mels = model.encoder.n_mels;
+        Ok(Self {
+            extractor: FeatureExtractor::new(n_mels),
+            features: FrameBuffer::new(n_mels),
+            diarizer,
+            encoder: InStream { graph: model.encoder.clone(), canceller: canceller.clone() },
+            joint: InStream { graph: model.joint.clone(), canceller: canceller.clone() },
+            probabilities: Probabilities::new(model.speakers()),
+            speakers: (0..model.speakers()).map(|_| None).collect(),
+            next_chunk: 0,
+            progress: Progress::default(),
+            outputs: Vec::new(),
+            ended: false,
+            trace: None,
+            model,
+            options,
+            canceller,
+        })
+    }
+
+    /// Takes 16 kHz mono `samples`, nominally from -1 to 1, and returns what became known. Any
+    /// number of samples may come at once; those that are not finite count as 0.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] after the end; else those of the networks or [`Error::Cancelled`], after
+    /// which the stream has ended and [`Self::salvage`] has what was recognised before.
+    pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Output>, Error> {
+        if self.ended {
+            return Err(Error::Ended);
+        }
+        let known = self.features.end();
+        self.extractor.push(samples, &mut self.features);
+        self.trace_features(known);
+        self.work(false)
+    }
+
+    /// Decodes what is left and closes all segments. The stream has then ended.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn finish(&mut self) -> Result<Vec<Output>, Error> {
+        if self.ended {
+            return Err(Error::Ended);
+        }
+        let known = self.features.end();
+        self.extractor.finish(&mut self.features);
+        self.trace_features(known);
+        let mut outputs = self.work(true)?;
+        outputs.append(&mut self.salvage());
+        Ok(outputs)
+    }
+
+    /// Ends the stream without decoding more, and returns what was recognised and not yet told.
+    pub fn salvage(&mut self) -> Vec<Output> {
+        self.ended = true;
+        let tokenizer = &self.model.tokenizer;
+        for speaker in self.speakers.iter_mut().flatten() {
+            // A word that has no text is all that is lost here.
+            let _ = speaker.transcript.finish(tokenizer, &mut self.outputs);
+        }
+        let end = self.extractor.received_samples();
+        self.progress = Progress { decoded: end, words: end, segments: end };
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// Begins anew, as if just made, and allows work where it was cancelled.
+    pub fn reset(&mut self) {
+        self.extractor.reset();
+        self.features.reset();
+        if let Some(diarizer) = &mut self.diarizer {
+            diarizer.reset();
+        }
+        self.probabilities.reset();
+        self.speakers.iter_mut().for_each(|speaker| *speaker = None);
+        self.next_chunk = 0;
+        self.progress = Progress::default();
+        self.outputs.clear();
+        self.ended = false;
+        self.trace = self.trace.is_some().then(|| self.empty_trace());
+        self.canceller.rearm();
+    }
+
+    /// How far this has come.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Samples received since the start.
+    pub fn received_samples(&self) -> u64 {
+        self.extractor.received_samples()
+    }
+
+    /// Stops this stream from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// Keeps what the stages compute from now on, which grows with the audio.
+    pub fn enable_trace(&mut self) {
+        self.trace = Some(self.empty_trace());
+    }
+
+    /// What was kept since [`Self::enable_trace`].
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
+    fn empty_trace(&self) -> Trace {
+        let speakers = vec![SpeakerTrace::default(); self.speakers.len()];
+        Trace { speakers, ..Trace::default() }
+    }
+
+    fn trace_features(&mut self, known: u64) {
+        if let Some(trace) = &mut self.trace {
+            trace.features.extend_from_slice(self.features.get(known..self.features.end()));
+        }
+    }
+
+    /// Runs all that can be run.
+    fn work(&mut self, audio_ended: bool) -> Result<Vec<Output>, Error> {
+        let result = self.run_chunks(audio_ended);
+        if let Err(error) = result {
+            self.ended = true;
+            return Err(error);
+        }
+        Ok(std::mem::take(&mut self.outputs))
+    }
+
+    fn run_chunks(&mut self, audio_ended: bool) -> Result<(), Error> {
+        loop {
+            if self.run_next_chunk(audio_ended)? {
+                self.discard_used();
+                continue;
+            }
+            let Some(diarizer) = &mut self.diarizer else { return Ok(()) };
+            let Some(rows) = diarizer.step(&self.features, audio_ended)? else { return Ok(()) };
+            self.probabilities.rows.extend_from_slice(&rows);
+            if let Some(trace) = &mut self.trace {
+                trace.probabilities.extend_from_slice(&rows);
+            }
+        }
+    }
+
+    /// Runs the recogniser on its next chunk if all that it needs is there.
+    fn run_next_chunk(&mut self, audio_ended: bool) -> Result<bool, Error> {
+        let chunk_frames = self.options.chunk_latency.encoded_frames() as u64;
+        let first = self.next_chunk * chunk_frames;
+        let mel_start = first * FRAMES_PER_ENCODED_FRAME as u64;
+        let mel_full = mel_start + self.options.chunk_latency.mel_frames() as u64;
+        let available = self.features.end();
+        if mel_start >= available || (mel_full > available && !audio_ended) {
+            return Ok(false);
+        }
+        let mel = mel_start..mel_full.min(available);
+        let last = mel.end.div_ceil(FRAMES_PER_ENCODED_FRAME as u64);
+        if self.diarizer.is_some() && self.probabilities.end() < last {
+            return Ok(false);
+        }
+        let gated = self.gated(first, last, chunk_frames);
+        if !gated.is_empty() {
+            let context = self.encoder.left_context_mel_frames();
+            let features = chunk_features(&self.features, mel.clone(), context);
+            let mel_frames = context + (mel.end - mel.start) as usize;
+            for &speaker in &gated {
+                self.run_speaker(speaker, &gated, first..last, &features, mel_frames)?;
+            }
+        }
+        self.advance_transcripts(last)?;
+        self.next_chunk += 1;
+        Ok(true)
+    }
+
+    /// The speakers who run on the chunk of frames from `first` to `last`.
+    fn gated(&self, first: u64, last: u64, chunk_frames: u64) -> Vec<usize> {
+        if self.diarizer.is_none() {
+            return vec![0];
+        }
+        let before = first.saturating_sub(chunk_frames);
+        let rows = self.probabilities.get(before..last);
+        gated_speakers(rows, self.probabilities.speakers, self.options.activity_threshold)
+    }
+
+    /// Runs encoder and decoder for one speaker on a chunk.
+    fn run_speaker(
+        &mut self,
+        index: usize,
+        gated: &[usize],
+        frames: Range<u64>,
+        features: &[f32],
+        mel_frames: usize,
+    ) -> Result<(), Error> {
+        let targets = if self.diarizer.is_some() {
+            Targets::of_speaker(
+                index,
+                self.probabilities.get(frames.clone()),
+                self.probabilities.speakers,
+                gated,
+                self.options.target_mode,
+                self.options.activity_threshold,
+            )
+        } else {
+            Targets::single_speaker((frames.end - frames.start) as usize)
+        };
+        let speaker = match &mut self.speakers[index] {
+            Some(speaker) => speaker,
+            empty => empty.insert(Speaker {
+                encoder_cache: self.encoder.initial_cache()?,
+                decoder: DecoderState::new(&self.joint)?,
+                transcript: SpeakerTranscript::new(index, &self.options),
+            }),
+        };
+        let encoded =
+            self.encoder.run(features, mel_frames, &targets, &mut speaker.encoder_cache)?;
+        let mut tokens = Vec::new();
+        let decoded =
+            decode_greedily(&self.joint, &encoded, frames.start, &mut speaker.decoder, &mut tokens);
+        for &token in &tokens {
+            speaker.transcript.push(token, &self.model.tokenizer, &mut self.outputs)?;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.speakers[index].chunks.push(self.next_chunk);
+            trace.speakers[index].tokens.extend(tokens);
+        }
+        decoded
+    }
+
+    /// Tells the transcripts that everything before `frame` is decoded.
+    fn advance_transcripts(&mut self, frame: u64) -> Result<(), Error> {
+        let tokenizer = &self.model.tokenizer;
+        let (mut words, mut segments) = (frame, frame);
+        let mut partials = Vec::new();
+        for speaker in self.speakers.iter_mut().flatten() {
+            speaker.transcript.advance(frame, tokenizer, &mut self.outputs)?;
+            partials.extend(speaker.transcript.partial(tokenizer)?);
+            words = words.min(speaker.transcript.open_word_start().unwrap_or(frame));
+            segments = segments.min(speaker.transcript.open_segment_start().unwrap_or(frame));
+        }
+        self.outputs.extend(partials.into_iter().map(Output::Partial));
+        self.progress = Progress {
+            decoded: frame * ENCODED_FRAME_SAMPLES,
+            words: words * ENCODED_FRAME_SAMPLES,
+            segments: segments.min(words) * ENCODED_FRAME_SAMPLES,
+        };
+        Ok(())
+    }
+
+    /// Drops the features and probabilities that no chunk to come needs.
+    fn discard_used(&mut self) {
+        let chunk_frames = self.options.chunk_latency.encoded_frames() as u64;
+        let next_frame = self.next_chunk * chunk_frames;
+        self.probabilities.discard_before(next_frame.saturating_sub(chunk_frames));
+        let context = self.encoder.left_context_mel_frames() as u64;
+        let needed = (next_frame * FRAMES_PER_ENCODED_FRAME as u64).saturating_sub(context);
+        let by_diarizer = self.diarizer.as_ref().map_or(needed, Diarizer::needs_from);
+        self.features.discard_before(needed.min(by_diarizer));
+    }
+}
+
+impl Probabilities {
+    fn new(speakers: usize) -> Self {
+        Self { speakers, first_frame: 0, rows: Vec::new() }
+    }
+
+    fn reset(&mut self) {
+        self.first_frame = 0;
+        self.rows.clear();
+    }
+
+    fn end(&self) -> u64 {
+        self.first_frame + (self.rows.len() / self.speakers) as u64
+    }
+
+    fn get(&self, frames: Range<u64>) -> &[f32] {
+        let at = |frame: u64| (frame - self.first_frame) as usize * self.speakers;
+        &self.rows[at(frames.start)..at(frames.end)]
+    }
+
+    fn discard_before(&mut self, frame: u64) {
+        let frame = frame.clamp(self.first_frame, self.end());
+        self.rows.drain(..(frame - self.first_frame) as usize * self.speakers);
+        self.first_frame = frame;
+    }
+}
