@@ -9,61 +9,20 @@ use super::config::{ENCODED_FRAME_SAMPLES, StreamOptions};
 use super::diarizer::Diarizer;
 use super::encoder::{EncoderNetwork, Targets, chunk_features, gated_speakers};
 use super::error::Error;
-use super::features::{FRAMES_PER_ENCODED_FRAME, FeatureExtractor, FrameBuffer};
+use super::features::{FRAMES_PER_ENCODED_FRAME, FeatureExtractor, FrameBuffer, SAMPLE_RATE_HZ};
 use super::model::Model;
 use super::networks::{
     EncoderCache, EncoderGraph, InStream, JointGraph, JointState, SortformerGraph,
 };
 use super::onnx::Canceller;
-use super::rnnt::{DecoderState, Token, decode_greedily};
-use super::transcript::{Partial, Segment, SpeakerTranscript, Word};
+use super::output::{Output, Progress, SpeakerTrace, Trace};
+use super::probabilities::Probabilities;
+use super::rnnt::{DecoderState, decode_greedily};
+use super::transcript::SpeakerTranscript;
 
-/// What a stream tells, in the order in which it became known.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Output {
-    /// A finished word; it will not change.
-    Word {
-        /// Index of the speaker, in the order in which they first spoke.
-        speaker: usize,
-        /// The word.
-        word: Word,
-    },
-    /// A finished segment, whose words were all told before.
-    Segment(Segment),
-    /// The words so far of a segment that goes on, told once a chunk where they changed.
-    Partial(Partial),
-}
-
-/// How far a stream has come, in samples since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The audio before this was decoded.
-    pub decoded: u64,
-    /// No word that starts before this will be told any more. At most `decoded`.
-    pub words: u64,
-    /// No segment that starts before this will be told any more. At most `words`.
-    pub segments: u64,
-}
-
-/// What the stages computed, for comparison with another implementation.
-#[derive(Clone, Debug, Default)]
-pub struct Trace {
-    /// Log-mel features, one row a frame of 10 ms.
-    pub features: Vec<f32>,
-    /// Probabilities, one row of all speakers a frame of 80 ms.
-    pub probabilities: Vec<f32>,
-    /// For each speaker the chunks on which it ran, by their index, and its tokens.
-    pub speakers: Vec<SpeakerTrace>,
-}
-
-/// What the recogniser did for one speaker.
-#[derive(Clone, Debug, Default)]
-pub struct SpeakerTrace {
-    /// Indices of the chunks on which it ran.
-    pub chunks: Vec<u64>,
-    /// What it emitted.
-    pub tokens: Vec<Token>,
-}
+/// Audio is taken in steps of this, so that a long push needs no more memory than a short one and
+/// can be stopped in between.
+const STEP_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
 /// One conversation.
 pub struct Stream {
@@ -92,13 +51,6 @@ struct Speaker {
     encoder_cache: EncoderCache,
     decoder: DecoderState<JointState>,
     transcript: SpeakerTranscript,
-}
-
-/// Rows of one probability for each speaker, from an encoded frame on.
-struct Probabilities {
-    speakers: usize,
-    first_frame: u64,
-    rows: Vec<f32>,
 }
 
 impl Stream {
@@ -167,10 +119,13 @@ impl Stream {
         if self.ended {
             return Err(Error::Ended);
         }
-        let known = self.features.end();
-        self.extractor.push(samples, &mut self.features);
-        self.trace_features(known);
-        self.work(false)
+        for piece in samples.chunks(STEP_SAMPLES) {
+            let known = self.features.end();
+            self.extractor.push(piece, &mut self.features);
+            self.trace_features(known);
+            self.work(false)?;
+        }
+        Ok(std::mem::take(&mut self.outputs))
     }
 
     /// Decodes what is left and closes all segments. The stream has then ended.
@@ -184,9 +139,8 @@ impl Stream {
         let known = self.features.end();
         self.extractor.finish(&mut self.features);
         self.trace_features(known);
-        let mut outputs = self.work(true)?;
-        outputs.append(&mut self.salvage());
-        Ok(outputs)
+        self.work(true)?;
+        Ok(self.salvage())
     }
 
     /// Ends the stream without decoding more, and returns what was recognised and not yet told.
@@ -255,25 +209,25 @@ impl Stream {
         }
     }
 
-    /// Runs all that can be run.
-    fn work(&mut self, audio_ended: bool) -> Result<Vec<Output>, Error> {
+    /// Runs all that can be run; an error ends the stream.
+    fn work(&mut self, audio_ended: bool) -> Result<(), Error> {
         let result = self.run_chunks(audio_ended);
-        if let Err(error) = result {
-            self.ended = true;
-            return Err(error);
-        }
-        Ok(std::mem::take(&mut self.outputs))
+        self.ended |= result.is_err();
+        result
     }
 
     fn run_chunks(&mut self, audio_ended: bool) -> Result<(), Error> {
         loop {
+            if self.canceller.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             if self.run_next_chunk(audio_ended)? {
                 self.discard_used();
                 continue;
             }
             let Some(diarizer) = &mut self.diarizer else { return Ok(()) };
             let Some(rows) = diarizer.step(&self.features, audio_ended)? else { return Ok(()) };
-            self.probabilities.rows.extend_from_slice(&rows);
+            self.probabilities.append(&rows);
             if let Some(trace) = &mut self.trace {
                 trace.probabilities.extend_from_slice(&rows);
             }
@@ -392,31 +346,5 @@ impl Stream {
         let needed = (next_frame * FRAMES_PER_ENCODED_FRAME as u64).saturating_sub(context);
         let by_diarizer = self.diarizer.as_ref().map_or(needed, Diarizer::needs_from);
         self.features.discard_before(needed.min(by_diarizer));
-    }
-}
-
-impl Probabilities {
-    fn new(speakers: usize) -> Self {
-        Self { speakers, first_frame: 0, rows: Vec::new() }
-    }
-
-    fn reset(&mut self) {
-        self.first_frame = 0;
-        self.rows.clear();
-    }
-
-    fn end(&self) -> u64 {
-        self.first_frame + (self.rows.len() / self.speakers) as u64
-    }
-
-    fn get(&self, frames: Range<u64>) -> &[f32] {
-        let at = |frame: u64| (frame - self.first_frame) as usize * self.speakers;
-        &self.rows[at(frames.start)..at(frames.end)]
-    }
-
-    fn discard_before(&mut self, frame: u64) {
-        let frame = frame.clamp(self.first_frame, self.end());
-        self.rows.drain(..(frame - self.first_frame) as usize * self.speakers);
-        self.first_frame = frame;
     }
 }

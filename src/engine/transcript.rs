@@ -4,8 +4,8 @@
 
 use super::config::{ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, StreamOptions};
 use super::error::Error;
+use super::output::Output;
 use super::rnnt::Token;
-use super::stream::Output;
 use super::tokenizer::{PieceKind, Tokenizer};
 
 /// A word is complete when its speaker has added nothing to it for so many encoded frames.

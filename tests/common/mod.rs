@@ -5,6 +5,9 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gstmultitalkerasr::engine::{Canceller, Model, ModelOptions, Precision};
 
 /// The folder with models, audio and expected results.
 pub fn data() -> PathBuf {
@@ -18,4 +21,20 @@ pub fn read_wav(path: &Path) -> Vec<f32> {
     let spec = reader.spec();
     assert_eq!((spec.sample_rate, spec.channels, spec.bits_per_sample), (16_000, 1, 16));
     reader.samples::<i16>().map(|s| f32::from(s.expect("a whole file")) / 32_768.0).collect()
+}
+
+/// The fp32 models of random weights, with their diariser.
+pub fn tiny_model_options() -> ModelOptions {
+    let folder = data().join("tiny-models");
+    ModelOptions {
+        diarization_model: Some(folder.join("sortformer.onnx")),
+        model_dir: folder,
+        precision: Precision::Fp32,
+        ..Default::default()
+    }
+}
+
+/// The model of [`tiny_model_options`].
+pub fn tiny_model() -> Arc<Model> {
+    Model::load(&tiny_model_options(), &Canceller::new()).expect("the models of the tests load")
 }

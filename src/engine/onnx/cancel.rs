@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use ort::session::RunOptions;
 use ort::session::builder::LoadCanceler;
 
-use super::network::SessionQueue;
+use super::queue::SessionQueue;
 
 /// Stops the work of a [`Stream`](crate::engine::Stream), or the loading of a
 /// [`Model`](crate::engine::Model), from another thread. Clones act on the same work.

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod network;
+mod queue;
 mod runtime;
 
 pub use cancel::Canceller;

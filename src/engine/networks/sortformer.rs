@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The streaming Sortformer and the constants of its cache.
+
+use std::path::Path;
+
+use super::{EncoderGraph, InStream, check_size};
+use crate::engine::config::RuntimeOptions;
+use crate::engine::diarizer::{Diarization, DiarizationNetwork};
+use crate::engine::error::Error;
+use crate::engine::onnx::{Canceller, Input, Network};
+use crate::engine::speaker_cache::Compression;
+
+/// The streaming Sortformer.
+pub struct SortformerGraph {
+    network: Network,
+    /// Mel bins.
+    pub n_mels: usize,
+    /// Values in an embedding.
+    pub d_model: usize,
+    /// Speakers that it tells apart.
+    pub speakers: usize,
+    /// Name of the output with the probabilities.
+    probabilities: &'static str,
+    compression: Compression,
+}
+
+impl SortformerGraph {
+    /// Loads and checks the graph.
+    ///
+    /// # Errors
+    /// Those of the file, and [`Error::Mismatch`] where it is another graph.
+    pub fn load(
+        path: &Path,
+        options: &RuntimeOptions,
+        canceller: &Canceller,
+    ) -> Result<Self, Error> {
+        let network = Network::load(path, "a Sortformer's ONNX file", options, canceller)?;
+        // Version 3 has another name for the probabilities, and 10 ms ones besides.
+        let probabilities = if network.has_output("preds_diar") {
+            "preds_diar"
+        } else {
+            "spkcache_fifo_chunk_preds"
+        };
+        network.require(
+            &[
+                ("chunk", 3),
+                ("chunk_lengths", 1),
+                ("spkcache", 3),
+                ("spkcache_lengths", 1),
+                ("fifo", 3),
+                ("fifo_lengths", 1),
+            ],
+            &[(probabilities, 3), ("chunk_pre_encode_embs", 3)],
+        )?;
+        let d_model = network.dim("spkcache", 2)?;
+        for name in ["fifo", "chunk_pre_encode_embs"] {
+            check_size(
+                &network,
+                &format!("dimension 2 of {name}"),
+                d_model,
+                network.dim(name, 2)?,
+            )?;
+        }
+        let speakers = network.dim(probabilities, 2)?;
+        if let Some(named) = parse_metadata::<usize>(&network, "n_spk")? {
+            check_size(&network, "n_spk in the metadata", speakers, named)?;
+        }
+        Ok(Self {
+            n_mels: network.dim("chunk", 2)?,
+            d_model,
+            speakers,
+            probabilities,
+            compression: compression(&network, d_model)?,
+            network,
+        })
+    }
+
+    /// Checks the graph against the encoder that shares its features.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`].
+    pub fn check_encoder(&self, encoder: &EncoderGraph) -> Result<(), Error> {
+        let what = "mel bins, by the encoder";
+        check_size(&self.network, what, encoder.n_mels, self.n_mels)
+    }
+}
+
+/// The constants of the speaker cache, from the metadata where it has them.
+fn compression(network: &Network, d_model: usize) -> Result<Compression, Error> {
+    let mut compression = Compression::default();
+    if let Some(frames) = parse_metadata(network, "spkcache_sil_frames_per_spk")? {
+        compression.silence_frames_per_speaker = frames;
+    }
+    for (key, value) in [
+        ("pred_score_threshold", &mut compression.score_threshold),
+        ("scores_boost_latest", &mut compression.latest_boost),
+        ("sil_threshold", &mut compression.silence_threshold),
+        ("strong_boost_rate", &mut compression.strong_boost_rate),
+        ("weak_boost_rate", &mut compression.weak_boost_rate),
+        ("min_pos_scores_rate", &mut compression.min_positive_rate),
+    ] {
+        if let Some(found) = parse_metadata(network, key)? {
+            *value = found;
+        }
+    }
+    let learned = network.metadata("use_learnable_sil_emb");
+    if learned.is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1") {
+        let text = network.metadata("learnable_sil_emb").unwrap_or_default();
+        let numbers = text.split(|c: char| c.is_whitespace() || "[],;".contains(c));
+        let embedding: Result<Vec<f32>, _> =
+            numbers.filter(|number| !number.is_empty()).map(str::parse).collect();
+        let what = "learnable_sil_emb in the metadata";
+        let embedding = embedding.map_err(|error| network.mismatch(what, "numbers", error))?;
+        check_size(network, what, d_model, embedding.len())?;
+        compression.learned_silence = Some(embedding);
+    }
+    Ok(compression)
+}
+
+fn parse_metadata<T: std::str::FromStr>(network: &Network, key: &str) -> Result<Option<T>, Error> {
+    let Some(text) = network.metadata(key) else { return Ok(None) };
+    let what = format!("{key} in the metadata");
+    text.trim().parse().map(Some).map_err(|_| network.mismatch(&what, "a number", text))
+}
+
+impl DiarizationNetwork for InStream<SortformerGraph> {
+    fn speakers(&self) -> usize {
+        self.graph.speakers
+    }
+
+    fn embedding_size(&self) -> usize {
+        self.graph.d_model
+    }
+
+    fn compression(&self) -> Compression {
+        self.graph.compression.clone()
+    }
+
+    fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error> {
+        let SortformerGraph { network, n_mels, d_model, .. } = &*self.graph;
+        let mel_frames = features.len() / n_mels;
+        let (cache_frames, fifo_frames) = (cache.len() / d_model, fifo.len() / d_model);
+        let [probabilities, embeddings] = network.run(
+            vec![
+                ("chunk", Input::F32(&[1, mel_frames, *n_mels], features)),
+                ("chunk_lengths", Input::I64(mel_frames as i64)),
+                ("spkcache", Input::F32(&[1, cache_frames, *d_model], cache)),
+                ("spkcache_lengths", Input::I64(cache_frames as i64)),
+                ("fifo", Input::F32(&[1, fifo_frames, *d_model], fifo)),
+                ("fifo_lengths", Input::I64(fifo_frames as i64)),
+            ],
+            [self.graph.probabilities, "chunk_pre_encode_embs"],
+            &self.canceller,
+        )?;
+        let (_, probabilities) = network.values(&probabilities)?;
+        let (_, embeddings) = network.values(&embeddings)?;
+        let rows = cache_frames + fifo_frames + embeddings.len() / d_model;
+        if probabilities.len() != rows * self.graph.speakers {
+            let found = probabilities.len() / self.graph.speakers;
+            return Err(network.mismatch("rows of probabilities", rows, found));
+        }
+        Ok(Diarization { probabilities: probabilities.to_vec(), embeddings: embeddings.to_vec() })
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What a stream gives.
+
+use super::rnnt::Token;
+use super::transcript::{Partial, Segment, Word};
+
+/// What a stream tells, in the order in which it became known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// A finished word; it will not change.
+    Word {
+        /// Index of the speaker, in the order in which they first spoke.
+        speaker: usize,
+        /// The word.
+        word: Word,
+    },
+    /// A finished segment, whose words were all told before.
+    Segment(Segment),
+    /// The words so far of a segment that goes on, told once a chunk where they changed.
+    Partial(Partial),
+}
+
+/// How far a stream has come, in samples since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The audio before this was decoded.
+    pub decoded: u64,
+    /// No word that starts before this will be told any more. At most `decoded`.
+    pub words: u64,
+    /// No segment that starts before this will be told any more. At most `words`.
+    pub segments: u64,
+}
+
+/// What the stages computed, for comparison with another implementation.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// Log-mel features, one row a frame of 10 ms.
+    pub features: Vec<f32>,
+    /// Probabilities, one row of all speakers a frame of 80 ms.
+    pub probabilities: Vec<f32>,
+    /// For each speaker the chunks on which it ran, by their index, and its tokens.
+    pub speakers: Vec<SpeakerTrace>,
+}
+
+/// What the recogniser did for one speaker.
+#[derive(Clone, Debug, Default)]
+pub struct SpeakerTrace {
+    /// Indices of the chunks on which it ran.
+    pub chunks: Vec<u64>,
+    /// What it emitted.
+    pub tokens: Vec<Token>,
+}

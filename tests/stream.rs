@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What holds for any audio: cutting, resetting, sharing, stopping, and samples that are none.
+
+mod common;
+
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use common::{read_wav, tiny_model, tiny_model_options};
+use gstmultitalkerasr::engine::{
+    Canceller, ChunkLatency, DiarizationPreset, Error, Model, ModelOptions, Output, Progress,
+    Segment, Stream, StreamOptions,
+};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+static NEWS: LazyLock<Vec<f32>> =
+    LazyLock::new(|| read_wav(&common::data().join("audio/news.wav")));
+
+/// 5 seconds with a change of speaker.
+fn excerpt() -> &'static [f32] {
+    &NEWS[7 * 16_000..12 * 16_000]
+}
+
+/// Small chunks and caches, so that short audio passes through all states.
+fn small_options() -> StreamOptions {
+    let mut options =
+        StreamOptions { chunk_latency: ChunkLatency::Ms160, ..StreamOptions::default() };
+    options.diarization.chunk_frames = 5;
+    options.diarization.right_context_frames = 2;
+    options.diarization.fifo_frames = 10;
+    options.diarization.update_period_frames = 8;
+    options.diarization.speaker_cache_frames = 24;
+    options
+}
+
+fn stream(options: StreamOptions) -> Stream {
+    Stream::new(tiny_model(), options).expect("options that fit")
+}
+
+/// All that is told of `pieces`, without the partial results.
+fn outputs<'a>(stream: &mut Stream, pieces: impl IntoIterator<Item = &'a [f32]>) -> Vec<Output> {
+    let mut outputs = Vec::new();
+    for piece in pieces {
+        outputs.extend(stream.push(piece).expect("inference runs"));
+    }
+    outputs.extend(stream.finish().expect("inference runs"));
+    outputs
+}
+
+fn segments(outputs: &[Output]) -> Vec<&Segment> {
+    let mut segments = Vec::new();
+    for output in outputs {
+        if let Output::Segment(segment) = output {
+            segments.push(segment);
+        }
+    }
+    segments
+}
+
+#[test]
+fn any_split_equals_one_push() {
+    let whole = outputs(&mut stream(small_options()), [excerpt()]);
+    assert!(segments(&whole).len() > 3, "the excerpt must say something");
+    let mut runner =
+        TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
+    let lengths =
+        prop::collection::vec(prop_oneof![0..3_usize, 1..400_usize, 100..40_000_usize], 1..60);
+    runner
+        .run(&lengths, |lengths| {
+            let mut rest = excerpt();
+            let mut pieces = Vec::new();
+            for length in lengths {
+                let (piece, after) = rest.split_at(length.min(rest.len()));
+                pieces.push(piece);
+                rest = after;
+            }
+            pieces.push(rest);
+            prop_assert_eq!(&outputs(&mut stream(small_options()), pieces), &whole);
+            Ok(())
+        })
+        .expect("every split gives the same");
+}
+
+#[test]
+fn single_samples_equal_one_push() {
+    let audio = &excerpt()[..16_000];
+    let whole = outputs(&mut stream(small_options()), [audio]);
+    assert_eq!(outputs(&mut stream(small_options()), audio.chunks(1)), whole);
+}
+
+#[test]
+fn reset_equals_new() {
+    let fresh = outputs(&mut stream(small_options()), [excerpt()]);
+    let mut used = stream(small_options());
+    used.push(&NEWS[..50_000]).expect("inference runs");
+    used.reset();
+    assert_eq!(used.progress(), Progress::default());
+    assert_eq!(outputs(&mut used, [excerpt()]), fresh, "after some audio");
+    used.reset();
+    assert_eq!(outputs(&mut used, [excerpt()]), fresh, "after the end");
+}
+
+#[test]
+fn ended_stream_takes_no_audio() {
+    let mut stream = stream(small_options());
+    stream.finish().expect("nothing to decode");
+    assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
+    assert!(matches!(stream.finish(), Err(Error::Ended)));
+}
+
+#[test]
+fn words_stand_in_their_segments() {
+    let outputs = outputs(&mut stream(small_options()), [excerpt()]);
+    let mut words = vec![Vec::new(); 4];
+    for output in &outputs {
+        match output {
+            Output::Word { speaker, word } => {
+                assert!(word.start_sample < word.end_sample && !word.text.is_empty());
+                assert!(word.confidence > 0.0 && word.confidence <= 1.0);
+                words[*speaker].push(word.clone());
+            }
+            Output::Segment(segment) => {
+                assert_eq!(segment.words, words[segment.speaker], "all words since the last one");
+                words[segment.speaker].clear();
+            }
+            Output::Partial(partial) => assert!(!partial.words.is_empty()),
+        }
+    }
+    assert!(words.iter().all(Vec::is_empty), "every word ends in a segment");
+}
+
+#[test]
+fn progress_promises_what_is_not_told_later() {
+    let mut stream = stream(small_options());
+    let mut promised = Progress::default();
+    for piece in excerpt().chunks(1600) {
+        let outputs = stream.push(piece).expect("inference runs");
+        for output in outputs {
+            match output {
+                Output::Word { word, .. } => assert!(word.start_sample >= promised.words),
+                Output::Segment(segment) => assert!(segment.start_sample() >= promised.segments),
+                Output::Partial(_) => {}
+            }
+        }
+        let progress = stream.progress();
+        assert!(progress.decoded >= promised.decoded && progress.words >= promised.words);
+        assert!(progress.segments <= progress.words && progress.words <= progress.decoded);
+        promised = progress;
+    }
+    assert!(promised.words > 0 && promised.segments > 0);
+}
+
+#[test]
+fn strange_samples_do_no_lasting_harm() {
+    let noise = |i: usize| if (i * 7919) % 13 < 6 { 1.0 } else { -1.0 };
+    let bad: [(&str, Vec<f32>); 5] = [
+        ("silence", vec![0.0; 32_000]),
+        ("full-scale noise", (0..32_000).map(noise).collect()),
+        ("NaN", vec![f32::NAN; 32_000]),
+        ("infinity", (0..32_000).map(|i| noise(i) * f32::INFINITY).collect()),
+        ("beyond all scale", (0..32_000).map(|i| noise(i) * f32::MAX).collect()),
+    ];
+    for (name, bad) in bad {
+        let mut stream = stream(small_options());
+        stream.enable_trace();
+        let outputs = outputs(&mut stream, [&bad[..], excerpt()]);
+        let trace = stream.trace().expect("enabled above");
+        assert!(trace.features.iter().all(|v| v.is_finite()), "{name}: features");
+        assert!(
+            trace.probabilities.iter().all(|p| (0.0..=1.0).contains(p)),
+            "{name}: probabilities"
+        );
+        let spoken = segments(&outputs).iter().any(|s| s.start_sample() > 32_000);
+        assert!(spoken, "{name}: nothing is recognised afterwards");
+    }
+}
+
+#[test]
+fn nothing_but_a_few_samples() {
+    for samples in [0, 1, 159, 160, 1279, 1280] {
+        let audio = &excerpt()[..samples];
+        outputs(&mut stream(StreamOptions::default()), [audio]);
+    }
+}
+
+#[test]
+fn last_partial_chunk_is_decoded() {
+    // Half a chunk more than one: what is recognised there comes with the end alone.
+    let samples = 1120 * 16 + 560 * 16;
+    let mut stream = stream(StreamOptions::default());
+    stream.enable_trace();
+    stream.push(&excerpt()[..samples]).expect("inference runs");
+    stream.finish().expect("inference runs");
+    let trace = stream.trace().expect("enabled above");
+    assert_eq!(trace.probabilities.len(), 21 * 4);
+    let late = |token: &gstmultitalkerasr::engine::Token| token.frame >= 14;
+    assert!(trace.speakers.iter().any(|speaker| speaker.tokens.iter().any(late)));
+}
+
+#[test]
+fn speakers_beyond_the_maximum_are_silent() {
+    let run = |max_speakers| {
+        let mut stream = stream(StreamOptions { max_speakers, ..small_options() });
+        let outputs = outputs(&mut stream, [excerpt()]);
+        segments(&outputs).iter().map(|s| s.speaker).max().expect("somebody speaks")
+    };
+    assert!(run(None) >= 2, "the excerpt must have three speakers");
+    assert!(run(Some(2)) <= 1);
+    assert!(run(Some(100)) >= 2, "more than there are is all");
+}
+
+#[test]
+fn one_speaker_without_a_diariser() {
+    let options = ModelOptions { diarization_model: None, ..tiny_model_options() };
+    let model = Model::load(&options, &Canceller::new()).expect("loads");
+    assert_eq!(model.speakers(), 1);
+    let mut stream = Stream::new(model, StreamOptions::default()).expect("options that fit");
+    stream.enable_trace();
+    let outputs = outputs(&mut stream, [excerpt()]);
+    assert!(!segments(&outputs).is_empty());
+    assert!(segments(&outputs).iter().all(|segment| segment.speaker == 0));
+    let trace = stream.trace().expect("enabled above");
+    assert_eq!(trace.speakers[0].chunks, [0, 1, 2, 3, 4], "it runs on every chunk");
+}
+
+#[test]
+fn chunks_of_recogniser_and_diariser_are_independent() {
+    for preset in [DiarizationPreset::OneSecond, DiarizationPreset::TenSeconds] {
+        for chunk_latency in ChunkLatency::ALL {
+            let diarization = preset.operating_point(chunk_latency);
+            let options = StreamOptions { chunk_latency, diarization, ..StreamOptions::default() };
+            let mut stream = stream(options);
+            stream.enable_trace();
+            outputs(&mut stream, [excerpt()]);
+            let frames = stream.trace().expect("enabled above").probabilities.len() / 4;
+            assert_eq!(frames, 500_usize.div_ceil(8), "{preset:?} at {chunk_latency:?}");
+        }
+    }
+}
+
+#[test]
+fn latency_is_when_a_chunk_can_be_computed() {
+    for (preset, chunk_latency) in [
+        (DiarizationPreset::Lockstep, ChunkLatency::Ms1120),
+        (DiarizationPreset::Lockstep, ChunkLatency::Ms160),
+        (DiarizationPreset::OneSecond, ChunkLatency::Ms1120),
+        (DiarizationPreset::OneSecond, ChunkLatency::Ms560),
+    ] {
+        let diarization = preset.operating_point(chunk_latency);
+        let mut stream =
+            stream(StreamOptions { chunk_latency, diarization, ..StreamOptions::default() });
+        let mut worst_ms = 0;
+        for (index, piece) in NEWS[..16_000 * 12].chunks(80).enumerate() {
+            let waiting = stream.progress().decoded;
+            stream.push(piece).expect("inference runs");
+            if stream.progress().decoded > waiting {
+                let now = (index as u64 + 1) * 80;
+                worst_ms = worst_ms.max((now - waiting).div_ceil(16));
+            }
+        }
+        let promised = u64::from(diarization.latency_ms(chunk_latency));
+        assert!(worst_ms <= promised + 5, "{preset:?}: {worst_ms} ms, promised {promised}");
+        assert!(worst_ms + 5 >= promised, "{preset:?}: {worst_ms} ms, promised {promised}");
+    }
+}
+
+#[test]
+fn options_are_checked() {
+    let refused = |change: fn(&mut StreamOptions)| {
+        let mut options = StreamOptions::default();
+        change(&mut options);
+        let error = Stream::new(tiny_model(), options).err().expect("refused");
+        assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
+        error.to_string()
+    };
+    assert!(refused(|o| o.activity_threshold = 1.0).contains("found 1"));
+    assert!(refused(|o| o.max_speakers = Some(0)).contains("at least 1"));
+    assert!(refused(|o| o.diarization.chunk_frames = 0).contains("chunk"));
+    assert!(refused(|o| o.diarization.update_period_frames = 0).contains("update period"));
+    assert!(refused(|o| o.diarization.speaker_cache_frames = 15).contains("16 frames for 4"));
+    assert!(refused(|o| o.max_segment_ms = 10).contains("found 10 ms"));
+}
+
+#[test]
+fn model_is_loaded_once_and_freed_with_the_last_stream() {
+    let options = ModelOptions { diarization_model: None, ..tiny_model_options() };
+    // Other options than any other test, so that nobody else holds this model.
+    let options = ModelOptions { precision: gstmultitalkerasr::engine::Precision::Int8, ..options };
+    let loaders: Vec<_> = (0..4)
+        .map(|_| {
+            let options = options.clone();
+            std::thread::spawn(move || Model::load(&options, &Canceller::new()).expect("loads"))
+        })
+        .collect();
+    let models: Vec<Arc<Model>> =
+        loaders.into_iter().map(|l| l.join().expect("no panic")).collect();
+    assert!(models.iter().all(|model| Arc::ptr_eq(model, &models[0])));
+    let last = Arc::downgrade(&models[0]);
+    drop(models);
+    assert!(last.upgrade().is_none(), "nothing else keeps it");
+}
+
+#[test]
+fn streams_on_one_model_do_not_disturb_each_other() {
+    let alone = outputs(&mut stream(small_options()), [excerpt()]);
+    let together: Vec<_> = (0..4)
+        .map(|_| std::thread::spawn(|| outputs(&mut stream(small_options()), [excerpt()])))
+        .collect();
+    for thread in together {
+        assert_eq!(thread.join().expect("no panic"), alone);
+    }
+}
+
+#[test]
+fn cancelling_stops_an_inference_and_keeps_what_was_recognised() {
+    let mut stream = stream(StreamOptions::default());
+    let canceller = stream.canceller();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // Long enough that the push cannot end before it is cancelled.
+    let audio = NEWS.repeat(20);
+    let worker = std::thread::spawn(move || {
+        let mut told = stream.push(&NEWS[..16_000 * 8]).expect("inference runs");
+        sender.send(()).expect("the test waits");
+        let result = stream.push(&audio);
+        let stopped = Instant::now();
+        told.extend(stream.salvage());
+        (stream, result, told, stopped)
+    });
+    receiver.recv().expect("the first push ends");
+    let cancelled = Instant::now();
+    canceller.cancel();
+    let (mut stream, result, told, stopped) = worker.join().expect("no panic");
+    assert!(matches!(result, Err(Error::Cancelled)), "{:?}", result.map(|o| o.len()));
+    assert!(stopped.duration_since(cancelled) < Duration::from_millis(200));
+    assert!(!segments(&told).is_empty());
+    assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
+    stream.reset();
+    assert!(!outputs(&mut stream, [excerpt()]).is_empty(), "it works again");
+}
+
+#[test]
+fn cancelled_loading_says_so() {
+    let canceller = Canceller::new();
+    canceller.cancel();
+    let options = ModelOptions {
+        runtime: gstmultitalkerasr::engine::RuntimeOptions {
+            intra_op_threads: 3,
+            ..Default::default()
+        },
+        ..tiny_model_options()
+    };
+    assert!(matches!(Model::load(&options, &canceller), Err(Error::Cancelled)));
+    canceller.rearm();
+    assert!(Model::load(&options, &canceller).is_ok());
+}
