@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Rows of the formats in which conversations are exchanged and scored.
+
+use serde::{Deserialize, Serialize};
+
+/// A row of SegLST, the segment-wise long-form transcript of the CHiME challenges and of meeteval:
+/// a JSON file is an array of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegLstRow {
+    /// Name of the conversation.
+    pub session_id: String,
+    /// Name of the speaker.
+    pub speaker: String,
+    /// The words with spaces between them.
+    pub words: String,
+    /// Start in seconds.
+    pub start_time: f64,
+    /// End in seconds.
+    pub end_time: f64,
+}
+
+impl SegLstRow {
+    /// The line of NIST's Rich Transcription Time Marked format that says who speaks when. Spaces
+    /// in names become underscores, since they separate the fields.
+    pub fn rttm(&self) -> String {
+        let name = |name: &str| match name.split_whitespace().collect::<Vec<_>>().join("_") {
+            name if name.is_empty() => "<NA>".to_owned(),
+            name => name,
+        };
+        format!(
+            "SPEAKER {} 1 {:.3} {:.3} <NA> <NA> {} <NA> <NA>",
+            name(&self.session_id),
+            self.start_time,
+            self.end_time - self.start_time,
+            name(&self.speaker),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rttm_has_ten_fields() {
+        let row = SegLstRow {
+            session_id: "the news".to_owned(),
+            speaker: String::new(),
+            words: "good evening".to_owned(),
+            start_time: 1.04,
+            end_time: 2.5,
+        };
+        assert_eq!(row.rttm(), "SPEAKER the_news 1 1.040 1.460 <NA> <NA> <NA> <NA> <NA>");
+    }
+}
