@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+#
+# Transcribes AUDIO (any file that GStreamer decodes) with the models of MODEL_DIR and
+# DIARIZATION_MODEL, or without them a conversation and the models of the repository, and prints
+# each segment with its speaker and time. Called by `make demo`.
+set -eu
+cd "$(dirname "$0")/.."
+data=tests/data
+model_dir=${MODEL_DIR:-$data/tiny-models}
+audio=${AUDIO:-$data/audio/news.wav}
+if [ -n "${MODEL_DIR:-}" ]; then
+  diarization_model=${DIARIZATION_MODEL:-}
+else
+  diarization_model=${DIARIZATION_MODEL:-$data/tiny-models/sortformer.onnx}
+  echo "These models have random weights, so their words mean nothing."
+fi
+[ -e "$audio" ] || { echo "demo: no file $audio" >&2; exit 1; }
+
+export GST_PLUGIN_PATH="$PWD/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
+export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/.onnxruntime/libonnxruntime.so}"
+echo "gst-launch-1.0 filesrc location=$audio ! decodebin ! audioconvert ! audioresample ! \\
+  multitalkerasr model-dir=$model_dir diarization-model=$diarization_model ! fakesink"
+echo
+gst-launch-1.0 --quiet --messages \
+  filesrc location="$audio" ! decodebin ! audioconvert ! audioresample ! \
+  multitalkerasr model-dir="$model_dir" diarization-model="$diarization_model" ! fakesink |
+  tools/print_transcript.py
