@@ -45,6 +45,9 @@ run-build:
 run-lint:
 	cargo fmt --check
 	cargo check --lib --no-default-features
+	@if cargo tree --no-default-features --edges normal | grep gstreamer; then \
+	  echo "the engine must not depend on GStreamer"; exit 1; \
+	fi
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then \

@@ -36,6 +36,9 @@ import torch
 from omegaconf import OmegaConf
 from sentencepiece import sentencepiece_model_pb2
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "export-models"))
+from export import DecoderJoint, EncoderWithTargets, diariser_step  # noqa: E402
+
 SIZES = {
     "tiny": dict(
         enc=dict(d_model=64, n_layers=3, n_heads=4, conv_kernel_size=9, channels=32, left=28, pos=256),
@@ -210,42 +213,6 @@ def build(size_name: str, seed: int, tok_dir: Path, emit: float, active: int | N
     return asr, diar
 
 
-class EncoderWithTargets(torch.nn.Module):
-    """The cache-aware encoder step with the speaker targets as graph inputs."""
-
-    def __init__(self, asr):
-        super().__init__()
-        self.encoder, self.spk, self.bg = asr.encoder, asr.spk_kernels, asr.bg_spk_kernels
-        self.owner = [asr]
-
-    def forward(self, processed_signal, processed_signal_length, cache_last_channel, cache_last_time,
-                cache_last_channel_len, spk_targets, bg_spk_targets):
-        self.owner[0].set_speaker_targets(spk_targets, bg_spk_targets)
-        return self.encoder.forward_for_export(
-            audio_signal=processed_signal, length=processed_signal_length, cache_last_channel=cache_last_channel,
-            cache_last_time=cache_last_time, cache_last_channel_len=cache_last_channel_len)
-
-
-class DecoderJoint(torch.nn.Module):
-    def __init__(self, asr):
-        super().__init__()
-        self.decoder, self.joint = asr.decoder, asr.joint
-
-    def forward(self, encoder_outputs, targets, input_states_1, input_states_2):
-        g, states = self.decoder.predict(y=targets, state=[input_states_1, input_states_2], add_sos=False)
-        f = self.joint.enc(encoder_outputs).unsqueeze(2) + self.joint.pred(g).unsqueeze(1)
-        return self.joint.joint_net(f), g.shape[1], states[0], states[1]
-
-
-def diar_step(self, chunk, chunk_lengths, spkcache, spkcache_lengths, fifo, fifo_lengths):
-    embs, emb_lengths = self.encoder.pre_encode(x=chunk, lengths=chunk_lengths)
-    emb_lengths = emb_lengths.to(torch.int64)
-    frames, lengths = self.frontend_encoder(
-        processed_signal=torch.cat([spkcache, fifo, embs], dim=1),
-        processed_signal_length=spkcache_lengths + fifo_lengths + emb_lengths, bypass_pre_encode=True)
-    return self.forward_infer(frames, lengths), embs, emb_lengths
-
-
 def export(model, args, path: Path, inputs, outputs, dynamic):
     with torch.no_grad():
         torch.onnx.export(model, args, str(path), input_names=inputs, output_names=outputs, dynamic_axes=dynamic,
@@ -326,7 +293,7 @@ def export_asr(asr, size_name: str, out: Path, dynamic_batch: bool, quantise: bo
 
 def export_diar(diar, size_name: str, out: Path, quantise: bool):
     d = SIZES[size_name]["diar"]
-    diar.forward = types.MethodType(diar_step, diar)
+    diar.forward = types.MethodType(diariser_step, diar)
     args = (torch.randn(1, 124 * 8, N_MELS), torch.tensor([124 * 8]), torch.zeros(1, 188, d["d_model"]),
             torch.tensor([0]), torch.zeros(1, 124, d["d_model"]), torch.tensor([0]))
     path = out / "sortformer.onnx"
