@@ -1,10 +1,10 @@
-#!/bin/sh
+#!/bin/bash
 # SPDX-License-Identifier: MPL-2.0
 #
 # Transcribes AUDIO (any file that GStreamer decodes) with the models of MODEL_DIR and
 # DIARIZATION_MODEL, or without them a conversation and the models of the repository, and prints
 # each segment with its speaker and time. Called by `make demo`.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 data=tests/data
 model_dir=${MODEL_DIR:-$data/tiny-models}
@@ -22,7 +22,7 @@ export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/.onnxruntime/libonnxruntime.so}"
 echo "gst-launch-1.0 filesrc location=$audio ! decodebin ! audioconvert ! audioresample ! \\
   multitalkerasr model-dir=$model_dir diarization-model=$diarization_model ! fakesink"
 echo
-gst-launch-1.0 --quiet --messages \
+stdbuf -oL gst-launch-1.0 --messages \
   filesrc location="$audio" ! decodebin ! audioconvert ! audioresample ! \
   multitalkerasr model-dir="$model_dir" diarization-model="$diarization_model" ! fakesink |
   tools/print_transcript.py

@@ -24,11 +24,10 @@ def main() -> int:
     failed = False
     for line in sys.stdin:
         if "multitalkerasr/transcript," in line:
-            # The words of the segment come last, with fields of the same names as others.
-            fields = dict(FIELD.findall(line.partition("words=")[0] + line.partition("words=")[2].rpartition(">")[2]))
+            fields = dict(FIELD.findall(line.partition(" words=")[0]))
             start, end = clock(fields["start-time"]), clock(fields["end-time"])
             print(f"[{start} - {end}] speaker {int(fields['speaker-id']) + 1}: {text(fields['text'])}", flush=True)
-        elif "ERROR" in line or "(error)" in line:
+        elif line.startswith("ERROR"):
             failed = True
             print(line.rstrip(), file=sys.stderr)
     return int(failed)

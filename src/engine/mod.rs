@@ -57,4 +57,4 @@ pub use output::{Output, Progress, SpeakerTrace, Trace};
 pub use rnnt::Token;
 pub use seglst::SegLstRow;
 pub use stream::Stream;
-pub use transcript::{Partial, Segment, Word};
+pub use transcript::{Partial, Segment, WORD_LATENCY_MS, Word};

@@ -9,7 +9,11 @@ use super::rnnt::Token;
 use super::tokenizer::{PieceKind, Tokenizer};
 
 /// A word is complete when its speaker has added nothing to it for so many encoded frames.
-pub const WORD_END_FRAMES: u64 = 5;
+const WORD_END_FRAMES: u64 = 5;
+
+/// From the start of a word to the moment when it is known to be complete, in milliseconds of
+/// audio: for a word of up to 600 ms, which few exceed, and [`WORD_END_FRAMES`].
+pub const WORD_LATENCY_MS: u32 = 600 + WORD_END_FRAMES as u32 * ENCODED_FRAME_MS;
 
 /// A finished word.
 #[derive(Clone, Debug, PartialEq)]

@@ -55,7 +55,11 @@ static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 /// Those of the library and of the execution provider.
 pub fn session_builder(options: &RuntimeOptions) -> Result<SessionBuilder, Error> {
     let (path, environment) = environment(options.library.as_deref())?;
-    let unusable = |reason: ort::Error| Error::Inference { path, reason: reason.to_string() };
+    let unusable = |error: ort::Error| Error::RuntimeUnusable {
+        path,
+        required: required_version(),
+        found: format!("one that refuses the options: {error}"),
+    };
     let threads = match options.intra_op_threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_AUTO_THREADS),
         threads => threads,

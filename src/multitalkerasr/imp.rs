@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Pads, chain function, events, queries and state changes of the element.
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread::JoinHandle;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::messages::Conversation;
+use super::queue::{Queue, lock};
+use super::settings::{self, Settings};
+use super::worker;
+use crate::engine::{Error, Model, ModelOptions, SAMPLE_RATE_HZ};
+
+pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "multitalkerasr",
+        gst::DebugColorFlags::empty(),
+        Some("Multi-talker speech recogniser"),
+    )
+});
+
+/// What the streaming thread knows of the audio.
+#[derive(Default)]
+struct Input {
+    format: Option<SampleFormat>,
+    segment: gst::FormattedSegment<gst::ClockTime>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum SampleFormat {
+    S16,
+    F32,
+}
+
+impl SampleFormat {
+    fn of(caps: &gst::CapsRef) -> Option<Self> {
+        let info = gst_audio::AudioInfo::from_caps(caps).ok()?;
+        let layout_fits = info.rate() == SAMPLE_RATE_HZ && info.channels() == 1;
+        match info.format() {
+            gst_audio::AUDIO_FORMAT_S16 if layout_fits => Some(Self::S16),
+            gst_audio::AUDIO_FORMAT_F32 if layout_fits => Some(Self::F32),
+            _ => None,
+        }
+    }
+
+    const fn bytes(self) -> usize {
+        match self {
+            Self::S16 => size_of::<i16>(),
+            Self::F32 => size_of::<f32>(),
+        }
+    }
+
+    /// Full scale is 1; exact for both formats.
+    fn samples(self, data: &[u8]) -> Vec<f32> {
+        match self {
+            Self::S16 => data
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&bytes| f32::from(i16::from_ne_bytes(bytes)) / 32768.0)
+                .collect(),
+            Self::F32 => {
+                data.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect()
+            }
+        }
+    }
+}
+
+/// Between READY and PAUSED.
+struct Running {
+    queue: Arc<Queue>,
+    thread: JoinHandle<()>,
+}
+
+/// The model of the last run.
+struct KeptModel {
+    options: ModelOptions,
+    model: Arc<Model>,
+    /// Whether audio came.
+    used: bool,
+}
+
+pub struct MultitalkerAsr {
+    pub sinkpad: gst::Pad,
+    pub srcpad: gst::Pad,
+    pub conversation: Mutex<Conversation>,
+    settings: Mutex<Settings>,
+    input: Mutex<Input>,
+    running: Mutex<Option<Running>>,
+    kept_model: Mutex<Option<KeptModel>>,
+}
+
+impl MultitalkerAsr {
+    pub fn settings(&self) -> Settings {
+        lock(&self.settings).clone()
+    }
+
+    /// The model of an earlier run, if it is what these options ask for.
+    pub fn model(&self, options: &ModelOptions) -> Option<Arc<Model>> {
+        let kept = lock(&self.kept_model);
+        kept.as_ref().filter(|kept| kept.options == *options).map(|kept| kept.model.clone())
+    }
+
+    pub fn keep_model(&self, options: ModelOptions, model: &Arc<Model>) {
+        let kept = KeptModel { options, model: model.clone(), used: false };
+        *lock(&self.kept_model) = Some(kept);
+    }
+
+    pub fn mark_model_used(&self) {
+        if let Some(kept) = lock(&self.kept_model).as_mut() {
+            kept.used = true;
+        }
+    }
+
+    /// Latency of what is upstream; of a live source without delay if there is nothing.
+    fn upstream_latency(&self) -> Option<(bool, gst::ClockTime, Option<gst::ClockTime>)> {
+        if self.sinkpad.peer().is_none() {
+            return Some((true, gst::ClockTime::ZERO, None));
+        }
+        let mut query = gst::query::Latency::new();
+        self.sinkpad.peer_query(&mut query).then(|| query.result())
+    }
+
+    pub fn is_upstream_live(&self) -> bool {
+        self.upstream_latency().is_some_and(|(live, _, _)| live)
+    }
+
+    pub fn post_engine_error(&self, error: &Error) {
+        fn message<E: gst::MessageErrorDomain>(domain: E, error: &Error) -> gst::ErrorMessage {
+            let debug = format!("{error:?}");
+            let (text, debug) = (error.to_string(), debug.as_str());
+            gst::ErrorMessage::new(
+                &domain,
+                Some(&text),
+                Some(debug),
+                file!(),
+                module_path!(),
+                line!(),
+            )
+        }
+        gst::error!(CAT, imp = self, "{error}");
+        self.post_error_message(match error {
+            Error::FileNotFound { .. } => message(gst::ResourceError::NotFound, error),
+            Error::UnreadableFile { .. } => message(gst::ResourceError::OpenRead, error),
+            Error::Mismatch { .. } => message(gst::ResourceError::Settings, error),
+            Error::InvalidOption { .. } => message(gst::LibraryError::Settings, error),
+            Error::RuntimeNotFound { .. }
+            | Error::RuntimeUnusable { .. }
+            | Error::RuntimeConflict { .. }
+            | Error::ProviderUnavailable { .. } => message(gst::LibraryError::Init, error),
+            Error::Inference { .. } => message(gst::StreamError::Decode, error),
+            _ => message(gst::LibraryError::Failed, error),
+        });
+    }
+
+    fn queue(&self) -> Option<Arc<Queue>> {
+        lock(&self.running).as_ref().map(|running| running.queue.clone())
+    }
+
+    fn sink_chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let queue = self.queue().ok_or(gst::FlowError::Flushing)?;
+        let (format, segment) = {
+            let input = lock(&self.input);
+            (input.format.ok_or(gst::FlowError::NotNegotiated)?, input.segment.clone())
+        };
+        if buffer.pts().is_none() {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("Audio without timestamps: expected a PTS on every buffer, found one without")
+            );
+            return Err(gst::FlowError::Error);
+        }
+        let clipped = gst_audio::audio_buffer_clip(
+            buffer,
+            segment.upcast_ref(),
+            SAMPLE_RATE_HZ,
+            format.bytes() as u32,
+        );
+        let Some(buffer) = clipped else {
+            gst::log!(CAT, imp = self, "Dropping a buffer outside of the segment");
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        let Some(pts) = buffer.pts() else { return Err(gst::FlowError::Error) };
+        let data = buffer.map_readable().map_err(|_| {
+            gst::element_imp_error!(self, gst::ResourceError::Read, ("Cannot map a buffer"));
+            gst::FlowError::Error
+        })?;
+        gst::trace!(CAT, imp = self, "{} bytes of audio at {pts}", data.len());
+        queue.push_audio(pts, format.samples(&data))?;
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        gst::log!(CAT, obj = pad, "Handling {event:?}");
+        let Some(queue) = self.queue() else { return false };
+        match event.view() {
+            gst::EventView::FlushStart(_) => {
+                queue.flush_start();
+                return self.srcpad.push_event(event);
+            }
+            gst::EventView::FlushStop(_) => {
+                lock(&self.input).segment = gst::FormattedSegment::new();
+                return queue.flush_stop(|| self.srcpad.push_event(event));
+            }
+            gst::EventView::Caps(caps) => {
+                let format = SampleFormat::of(caps.caps());
+                lock(&self.input).format = format;
+                if format.is_none() {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Format,
+                        (
+                            "Cannot take this audio: expected {}, found {}; put audioconvert and \
+                             audioresample before",
+                            pad.pad_template_caps(),
+                            caps.caps()
+                        )
+                    );
+                    return false;
+                }
+            }
+            gst::EventView::Segment(segment) => {
+                let segment = segment.segment();
+                let Some(time_segment) = segment.downcast_ref::<gst::ClockTime>() else {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Format,
+                        ("Segment: expected format Time, found {:?}", segment.format())
+                    );
+                    return false;
+                };
+                if time_segment.rate() != 1.0 {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Format,
+                        ("Playback rate: expected 1, found {}", time_segment.rate())
+                    );
+                    return false;
+                }
+                lock(&self.input).segment = time_segment.clone();
+            }
+            _ => (),
+        }
+        if event.is_serialized() {
+            queue.push_event(event)
+        } else {
+            gst::Pad::event_default(pad, Some(&*self.obj()), event)
+        }
+    }
+
+    fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            // Downstream's buffers are for text.
+            gst::QueryViewMut::Allocation(_) => false,
+            // Raw audio of another rate or format is refused with the CAPS event, where it can be
+            // said what is wrong with it.
+            gst::QueryViewMut::AcceptCaps(query) if is_raw_audio(query.caps()) => {
+                query.set_result(true);
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        match query.view_mut() {
+            gst::QueryViewMut::Latency(query) => {
+                let Some((live, min, max)) = self.upstream_latency() else { return false };
+                if live {
+                    let min = min.saturating_add(lock(&self.settings).live_latency());
+                    query.set(true, min, gst::ClockTime::NONE);
+                } else {
+                    query.set(false, min, max);
+                }
+                gst::debug!(CAT, obj = pad, "Latency: {query:?}");
+                true
+            }
+            _ => gst::Pad::query_default(pad, Some(&*self.obj()), query),
+        }
+    }
+
+    fn start(&self) -> Result<(), gst::StateChangeError> {
+        let settings = self.settings();
+        if !settings.is_english() {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Settings,
+                ("language-code: expected English, found {}", settings.language_code)
+            );
+        }
+        *lock(&self.input) = Input::default();
+        lock(&self.conversation).clear();
+        let queue = Arc::new(Queue::new());
+        let thread =
+            worker::spawn(self.obj().clone(), queue.clone(), settings).map_err(|error| {
+                gst::element_imp_error!(
+                    self,
+                    gst::ResourceError::Failed,
+                    ("Cannot start a thread: {error}")
+                );
+                gst::StateChangeError
+            })?;
+        *lock(&self.running) = Some(Running { queue, thread });
+        Ok(())
+    }
+
+    /// Waits for the worker, which was told to stop.
+    fn join(&self) {
+        let running = lock(&self.running).take();
+        // It catches its panics.
+        let _ = running.map(|running| running.thread.join());
+    }
+}
+
+fn is_raw_audio(caps: &gst::CapsRef) -> bool {
+    caps.iter().all(|structure| structure.name() == "audio/x-raw")
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for MultitalkerAsr {
+    const NAME: &'static str = "GstMultitalkerAsr";
+    type Type = super::MultitalkerAsr;
+    type ParentType = gst::Element;
+
+    fn with_class(klass: &Self::Class) -> Self {
+        let template = |name| klass.pad_template(name).expect("pad_templates() has it");
+        let sinkpad = gst::Pad::builder_from_template(&template("sink"))
+            .chain_function(|_, parent, buffer| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |imp| imp.sink_chain(buffer),
+                )
+            })
+            .event_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_event(pad, event))
+            })
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(pad, query))
+            })
+            .build();
+        let srcpad = gst::Pad::builder_from_template(&template("src"))
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(parent, || false, |imp| imp.src_query(pad, query))
+            })
+            .flags(gst::PadFlags::FIXED_CAPS)
+            .build();
+        Self {
+            sinkpad,
+            srcpad,
+            conversation: Mutex::default(),
+            settings: Mutex::default(),
+            input: Mutex::default(),
+            running: Mutex::default(),
+            kept_model: Mutex::default(),
+        }
+    }
+}
+
+impl ObjectImpl for MultitalkerAsr {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(settings::properties);
+        PROPERTIES.as_ref()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
+            vec![
+                glib::subclass::Signal::builder("get-transcripts")
+                    .action()
+                    .return_type::<String>()
+                    .class_handler(|args| {
+                        let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
+                        Some(lock(&element.imp().conversation).seglst().to_value())
+                    })
+                    .build(),
+            ]
+        });
+        SIGNALS.as_ref()
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        let element = self.obj();
+        for pad in [&self.sinkpad, &self.srcpad] {
+            element.add_pad(pad).expect("a new element has no pad of that name");
+        }
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let latency_changed = {
+            let mut settings = lock(&self.settings);
+            let latency = settings.live_latency();
+            settings.set(pspec.name(), value);
+            settings.live_latency() != latency
+        };
+        if latency_changed {
+            let element = self.obj();
+            // Without a bus there is nobody to tell.
+            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        lock(&self.settings).get(pspec.name())
+    }
+}
+
+impl GstObjectImpl for MultitalkerAsr {}
+
+impl ElementImpl for MultitalkerAsr {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Multi-talker speech recogniser",
+                "Text/Audio/Filter",
+                "Transcribes every speaker of a conversation, also while they talk over each other",
+                "The gst-plugin-multitalkerasr authors",
+            )
+        });
+        Some(&*METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let sink_caps = gst_audio::AudioCapsBuilder::new_interleaved()
+                .format_list([gst_audio::AUDIO_FORMAT_F32, gst_audio::AUDIO_FORMAT_S16])
+                .rate(SAMPLE_RATE_HZ as i32)
+                .channels(1)
+                .build();
+            let src_caps = gst::Caps::builder("text/x-raw").field("format", "utf8").build();
+            [
+                ("sink", gst::PadDirection::Sink, sink_caps),
+                ("src", gst::PadDirection::Src, src_caps),
+            ]
+            .into_iter()
+            .map(|(name, direction, caps)| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
+                    .expect("name and presence go together")
+            })
+            .collect()
+        });
+        TEMPLATES.as_ref()
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        gst::debug!(CAT, imp = self, "Changing state {transition:?}");
+        match transition {
+            gst::StateChange::ReadyToPaused => self.start()?,
+            gst::StateChange::PausedToReady => {
+                // Whoever waits for the queue holds a lock that deactivating the pads needs.
+                if let Some(queue) = self.queue() {
+                    queue.stop();
+                }
+            }
+            _ => (),
+        }
+        let result = self.parent_change_state(transition);
+        match transition {
+            gst::StateChange::ReadyToPaused if result.is_err() => {
+                if let Some(queue) = self.queue() {
+                    queue.stop();
+                }
+                self.join();
+            }
+            gst::StateChange::PausedToReady => self.join(),
+            gst::StateChange::ReadyToNull => {
+                // A model that was loaded for nothing is for the next run.
+                let mut kept = lock(&self.kept_model);
+                if kept.as_ref().is_some_and(|kept| kept.used) {
+                    *kept = None;
+                }
+            }
+            _ => (),
+        }
+        result
+    }
+}

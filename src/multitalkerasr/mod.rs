@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! # `multitalkerasr`
+//!
+//! Takes raw 16 kHz mono audio and says who said what and when, also where people talk at the
+//! same time. The models are ONNX exports of NVIDIA's multi-talker streaming FastConformer and of
+//! streaming Sortformer.
+//!
+//! ## What comes out
+//!
+//! - `src`: `text/x-raw, format=utf8`. One buffer for each word (`text-unit=word`) or for each
+//!   segment of one speaker (`text-unit=segment`), PTS and duration being those of the speech.
+//!   Speakers alternate in one sequence whose PTS never go back. Between the buffers, and in
+//!   silence as decoding advances, GAP events. Words come without spaces around them.
+//! - Events around the buffers, in this order: `rstranscribe/final-transcript` (downstream, no
+//!   fields) when a segment of the current speaker ends; `rstranscribe/speaker-change`
+//!   (downstream; `speaker`: string) when the next buffer is another speaker's;
+//!   `rstranscribe/new-item` (upstream from `sink`; `speaker`, `content`: string, `running-time`,
+//!   `duration`: ClockTime) for each buffer; the buffer.
+//! - Element messages on the bus:
+//!   - `multitalkerasr/transcript` for each finished segment: `speaker-id` (uint, from 0),
+//!     `session-id`, `text` (string), `start-time`, `end-time` (stream time), `running-time` of
+//!     the start (ClockTime), `confidence` (double, 0 to 1), `words` (array of structures `word`
+//!     with `word`, `start`, `end`, `confidence`).
+//!   - `multitalkerasr/partial`, with the same fields, for segments in progress: once per chunk
+//!     and speaker that has something new, if `post-partials` is true.
+//!   - `multitalkerasr/transcripts` before EOS: `session-id` and `seglst`, the whole conversation
+//!     as a JSON array of SegLST rows {session_id, speaker, words, start_time, end_time}, times in
+//!     seconds. The action signal `get-transcripts` returns the same string at any time.
+//!   - progress messages with code `loading`.
+//!
+//! A speaker is a number counted from 0 in order of appearance. It is `speaker-id` in messages and
+//! its decimal digits where a field is a string. `{n}` in `speaker-prefix` counts from 1.
+//!
+//! A hole of 200 ms or more in the audio, a change of caps, and a segment event with other times
+//! end all segments; speakers are then counted anew. A flush also drops the conversation so far.
+//!
+//! ## Latency
+//!
+//! With a live source the element adds to the pipeline's latency
+//!
+//! ```text
+//! recogniser chunk + diariser look-ahead     what a sample waits for (chunk-latency,
+//!                                            diarization-preset)
+//! + segment-pause                            what a word may wait for its end
+//! + max-segment-duration                     only with text-unit=segment
+//! + latency                                  time to compute
+//! ```
+//!
+//! With the defaults (`lockstep` for live sources) that is 1120 + 3 + 800 + 500 = 2423 ms, and
+//! with `chunk-latency=160ms segment-pause=400` it is 160 + 3 + 400 + 500 = 1063 ms. 3 ms is the
+//! look-ahead of the spectral window. Without a live source upstream's latency is passed on
+//! unchanged. An element that is not linked answers as if its source were live.
+//!
+//! ## The model
+//!
+//! It is loaded in a thread of the element from READY to PAUSED, without holding up the state
+//! change, and shared with all elements of the process that ask for the same. The element keeps it
+//! until NULL; if no audio came, beyond NULL until its next run, so that an application that tries
+//! the element once does not load twice.
+//!
+//! ## Example pipelines
+//!
+//! Words of a file, with a mark at each change of speaker:
+//!
+//! ```bash
+//! gst-launch-1.0 -q filesrc location=meeting.wav ! decodebin ! audioconvert ! audioresample ! \
+//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx \
+//!   text-unit=segment speaker-prefix='Speaker {n}: ' ! fdsink
+//! ```
+//!
+//! Transcripts of a microphone on the bus:
+//!
+//! ```bash
+//! gst-launch-1.0 -m pulsesrc ! audioconvert ! audioresample ! queue ! \
+//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx \
+//!   chunk-latency=560ms ! fakesink sync=false | grep multitalkerasr/transcript
+//! ```
+
+use gst::glib;
+use gst::prelude::*;
+
+use crate::engine;
+
+mod imp;
+mod messages;
+mod output;
+mod queue;
+mod settings;
+mod timeline;
+mod worker;
+
+/// Which files of `model-dir` are loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrPrecision")]
+pub enum Precision {
+    #[default]
+    #[enum_value(name = "int8 files where present, else fp32", nick = "auto")]
+    Auto,
+    #[enum_value(name = "encoder.int8.onnx and decoder_joint.int8.onnx", nick = "int8")]
+    Int8,
+    #[enum_value(name = "encoder.onnx and decoder_joint.onnx", nick = "fp32")]
+    Fp32,
+}
+
+/// Length of the recogniser's chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrChunkLatency")]
+pub enum ChunkLatency {
+    #[default]
+    #[enum_value(name = "1120 ms: the most accurate", nick = "1120ms")]
+    Ms1120 = 1120,
+    #[enum_value(name = "560 ms", nick = "560ms")]
+    Ms560 = 560,
+    #[enum_value(name = "160 ms", nick = "160ms")]
+    Ms160 = 160,
+    #[enum_value(name = "80 ms: the least delay and the most work", nick = "80ms")]
+    Ms80 = 80,
+}
+
+/// Operating point of the diariser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrDiarizationPreset")]
+pub enum DiarizationPreset {
+    #[default]
+    #[enum_value(name = "lockstep for live sources, else 30s", nick = "auto")]
+    Auto,
+    #[enum_value(name = "No look-ahead beyond the recogniser's chunk", nick = "lockstep")]
+    Lockstep,
+    #[enum_value(name = "1.04 s of look-ahead", nick = "1s")]
+    OneSecond,
+    #[enum_value(name = "10 s of look-ahead", nick = "10s")]
+    TenSeconds,
+    #[enum_value(name = "30.4 s of look-ahead, the most accurate and least work", nick = "30s")]
+    ThirtySeconds,
+}
+
+/// What the background target of a speaker is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrTargetMode")]
+pub enum TargetMode {
+    #[default]
+    #[enum_value(name = "Largest probability of any other speaker", nick = "probability")]
+    Probability,
+    #[enum_value(name = "1 where another running speaker is active, else 0", nick = "nemo")]
+    Nemo,
+}
+
+/// What a text buffer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrTextUnit")]
+pub enum TextUnit {
+    #[default]
+    #[enum_value(name = "One word", nick = "word")]
+    Word,
+    #[enum_value(name = "One segment of one speaker", nick = "segment")]
+    Segment,
+}
+
+/// Where ONNX Runtime computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrExecutionProvider")]
+pub enum ExecutionProvider {
+    #[enum_value(name = "CUDA where it works, else the CPU", nick = "auto")]
+    Auto,
+    #[default]
+    #[enum_value(name = "CPU", nick = "cpu")]
+    Cpu,
+    #[enum_value(name = "NVIDIA CUDA", nick = "cuda")]
+    Cuda,
+    #[enum_value(name = "NVIDIA TensorRT", nick = "tensorrt")]
+    TensorRt,
+    #[enum_value(name = "Intel OpenVINO", nick = "openvino")]
+    OpenVino,
+    #[enum_value(name = "Apple Core ML", nick = "coreml")]
+    CoreMl,
+    #[enum_value(name = "Microsoft DirectML", nick = "directml")]
+    DirectMl,
+    #[enum_value(name = "AMD ROCm", nick = "rocm")]
+    Rocm,
+}
+
+/// How much ONNX Runtime rewrites the graphs when it loads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrOptimizationLevel")]
+pub enum OptimizationLevel {
+    #[enum_value(name = "None", nick = "disable-all")]
+    DisableAll,
+    #[enum_value(name = "Remove redundant nodes and fold constants", nick = "enable-basic")]
+    EnableBasic,
+    #[enum_value(name = "Also fuse nodes", nick = "enable-extended")]
+    EnableExtended,
+    #[default]
+    #[enum_value(name = "Also change memory layouts for this processor", nick = "enable-all")]
+    EnableAll,
+}
+
+glib::wrapper! {
+    pub struct MultitalkerAsr(ObjectSubclass<imp::MultitalkerAsr>)
+        @extends gst::Element, gst::Object;
+}
+
+/// Registers the element, and sends what ONNX Runtime logs to the debug category
+/// `multitalkerasr`.
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    engine::set_log_handler(|level, text| match level {
+        engine::LogLevel::Error => gst::error!(imp::CAT, "{text}"),
+        engine::LogLevel::Warning => gst::warning!(imp::CAT, "{text}"),
+        engine::LogLevel::Debug => gst::debug!(imp::CAT, "{text}"),
+    });
+    gst::Element::register(
+        Some(plugin),
+        "multitalkerasr",
+        gst::Rank::NONE,
+        MultitalkerAsr::static_type(),
+    )
+}

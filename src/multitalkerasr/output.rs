@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Words and segments of all speakers to one sequence of buffers and events.
+
+use std::collections::BTreeMap;
+
+use super::TextUnit;
+use super::messages::{self, Conversation};
+use super::settings::Settings;
+use super::timeline::Timeline;
+use crate::engine::{Output, Progress, Segment};
+
+/// What is still said of a word that began before the one last told.
+const MIN_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(80);
+
+/// One thing to push or post.
+#[derive(Debug)]
+pub enum Push {
+    /// From the source pad.
+    Buffer(gst::Buffer),
+    /// From the source pad.
+    Downstream(gst::Event),
+    /// From the sink pad.
+    Upstream(gst::Event),
+    /// As an element message.
+    Message(gst::Structure),
+}
+
+/// What times and texts depend on.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Of the audio that the engine counts.
+    pub timeline: &'a Timeline,
+    /// Segment of the audio.
+    pub in_segment: &'a gst::FormattedSegment<gst::ClockTime>,
+    /// Segment of the text.
+    pub out_segment: &'a gst::FormattedSegment<gst::ClockTime>,
+    /// Those of now.
+    pub settings: &'a Settings,
+}
+
+/// Text that waits until no earlier one can come.
+#[derive(Debug)]
+struct Utterance {
+    text: String,
+    end_sample: u64,
+    ends_segment: bool,
+}
+
+/// Sequence of what goes out of the source pad.
+#[derive(Debug)]
+pub struct Sequencer {
+    unit: TextUnit,
+    /// By start sample, speaker and order of arrival.
+    waiting: BTreeMap<(u64, usize, u64), Utterance>,
+    arrivals: u64,
+    /// Speaker of the last buffer.
+    current_speaker: Option<usize>,
+    /// PTS of the last buffer.
+    last_pts: Option<gst::ClockTime>,
+    /// Time up to which buffers and gaps reach.
+    position: Option<gst::ClockTime>,
+}
+
+impl Sequencer {
+    pub fn new(unit: TextUnit) -> Self {
+        Self {
+            unit,
+            waiting: BTreeMap::new(),
+            arrivals: 0,
+            current_speaker: None,
+            last_pts: None,
+            position: None,
+        }
+    }
+
+    /// Forgets all, as after a flush or before another segment.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.unit);
+    }
+
+    /// Takes what the engine told and gives what can go out.
+    pub fn accept(
+        &mut self,
+        outputs: Vec<Output>,
+        progress: Progress,
+        conversation: &mut Conversation,
+        context: Context,
+    ) -> Vec<Push> {
+        let mut pushes = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Word { speaker, word } => {
+                    if self.unit == TextUnit::Word {
+                        self.wait(speaker, word.text, word.start_sample, word.end_sample, false);
+                    }
+                }
+                Output::Segment(segment) => {
+                    conversation.add(&segment, context);
+                    pushes.push(Push::Message(messages::transcript(&segment, context)));
+                    self.end_segment(&segment, &mut pushes);
+                }
+                Output::Partial(partial) => {
+                    if context.settings.post_partials {
+                        pushes.push(Push::Message(messages::partial(&partial, context)));
+                    }
+                }
+            }
+        }
+        let limit = match self.unit {
+            TextUnit::Word => progress.words,
+            TextUnit::Segment => progress.segments,
+        };
+        self.release(limit, context, &mut pushes);
+        self.advance(context.timeline.pts(0), context.timeline.pts(limit), &mut pushes);
+        pushes
+    }
+
+    /// Gives all that waits, at the end of a stretch of audio.
+    pub fn drain(&mut self, context: Context) -> Vec<Push> {
+        let mut pushes = Vec::new();
+        self.release(u64::MAX, context, &mut pushes);
+        self.advance(context.timeline.pts(0), context.timeline.end(), &mut pushes);
+        // Those of the next stretch are counted anew.
+        self.current_speaker = None;
+        pushes
+    }
+
+    /// Gives a gap over the time before `to` that nothing reaches to; it begins at `from` if
+    /// nothing went out yet.
+    pub fn advance(&mut self, from: gst::ClockTime, to: gst::ClockTime, pushes: &mut Vec<Push>) {
+        let position = self.position.unwrap_or(from);
+        if to > position {
+            pushes.push(Push::Downstream(
+                gst::event::Gap::builder(position).duration(to - position).build(),
+            ));
+            self.position = Some(to);
+        }
+    }
+
+    fn wait(&mut self, speaker: usize, text: String, start: u64, end: u64, ends_segment: bool) {
+        let utterance = Utterance { text, end_sample: end, ends_segment };
+        self.waiting.insert((start, speaker, self.arrivals), utterance);
+        self.arrivals += 1;
+    }
+
+    fn end_segment(&mut self, segment: &Segment, pushes: &mut Vec<Push>) {
+        let (start, end) = (segment.start_sample(), segment.end_sample());
+        match self.unit {
+            TextUnit::Segment => self.wait(segment.speaker, segment.text(), start, end, true),
+            TextUnit::Word => {
+                let last_start = segment.words.last().map_or(start, |word| word.start_sample);
+                let last_words =
+                    (last_start, segment.speaker, 0)..=(last_start, segment.speaker, u64::MAX);
+                match self.waiting.range_mut(last_words).next_back() {
+                    Some((_, utterance)) => utterance.ends_segment = true,
+                    None if self.current_speaker == Some(segment.speaker) => {
+                        pushes.push(final_transcript());
+                    }
+                    None => (),
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, limit: u64, context: Context, pushes: &mut Vec<Push>) {
+        while let Some(entry) = self.waiting.first_entry() {
+            if entry.key().0 >= limit {
+                break;
+            }
+            let ((start, speaker, _), utterance) = entry.remove_entry();
+            self.tell(speaker, start, utterance, context, pushes);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        speaker: usize,
+        start_sample: u64,
+        utterance: Utterance,
+        context: Context,
+        pushes: &mut Vec<Push>,
+    ) {
+        let start = context.timeline.pts(start_sample);
+        let pts = self.last_pts.map_or(start, |last| start.max(last));
+        let mut end = context.timeline.pts(utterance.end_sample);
+        if end <= pts {
+            end = pts.saturating_add(MIN_DURATION);
+        }
+        let duration = end.saturating_sub(pts);
+
+        self.advance(context.timeline.pts(0), pts, pushes);
+        let is_change = self.current_speaker != Some(speaker);
+        if is_change {
+            pushes.push(Push::Downstream(gst::event::CustomDownstream::new(
+                gst::Structure::builder("rstranscribe/speaker-change")
+                    .field("speaker", speaker.to_string())
+                    .build(),
+            )));
+        }
+        if let Some(running_time) = context.out_segment.to_running_time(pts) {
+            pushes.push(Push::Upstream(gst::event::CustomUpstream::new(
+                gst::Structure::builder("rstranscribe/new-item")
+                    .field("speaker", speaker.to_string())
+                    .field("content", &utterance.text)
+                    .field("running-time", running_time)
+                    .field("duration", duration)
+                    .build(),
+            )));
+        }
+        let text = if is_change || self.unit == TextUnit::Segment {
+            prefix(&context.settings.speaker_prefix, speaker) + &utterance.text
+        } else {
+            utterance.text
+        };
+        let mut buffer = gst::Buffer::from_mut_slice(text.into_bytes());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(pts);
+            buffer.set_duration(duration);
+        }
+        pushes.push(Push::Buffer(buffer));
+        if utterance.ends_segment {
+            pushes.push(final_transcript());
+        }
+        self.current_speaker = Some(speaker);
+        self.last_pts = Some(pts);
+        self.position = Some(self.position.map_or(end, |position| position.max(end)));
+    }
+}
+
+fn final_transcript() -> Push {
+    Push::Downstream(gst::event::CustomDownstream::new(gst::Structure::new_empty(
+        "rstranscribe/final-transcript",
+    )))
+}
+
+/// The template with the number that people call a speaker by.
+fn prefix(template: &str, speaker: usize) -> String {
+    template.replace("{n}", &(speaker + 1).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Word;
+
+    /// Samples of 1 ms.
+    const MS: u64 = 16;
+
+    struct Bench {
+        sequencer: Sequencer,
+        conversation: Conversation,
+        timeline: Timeline,
+        settings: Settings,
+    }
+
+    impl Bench {
+        fn new(unit: TextUnit) -> Self {
+            gst::init().expect("GStreamer");
+            let mut timeline = Timeline::default();
+            timeline.start(gst::ClockTime::ZERO);
+            timeline.advance(10_000 * MS as usize);
+            Self {
+                sequencer: Sequencer::new(unit),
+                conversation: Conversation::default(),
+                timeline,
+                settings: Settings::default(),
+            }
+        }
+
+        /// Gives the outputs, with words and segments known up to `until_ms`.
+        fn accept(&mut self, outputs: Vec<Output>, until_ms: u64) -> Vec<String> {
+            let segment = gst::FormattedSegment::new();
+            let context = Context {
+                timeline: &self.timeline,
+                in_segment: &segment,
+                out_segment: &segment,
+                settings: &self.settings,
+            };
+            let until = until_ms * MS;
+            let progress = Progress { decoded: until, words: until, segments: until };
+            let pushes = self.sequencer.accept(outputs, progress, &mut self.conversation, context);
+            pushes.iter().map(describe).collect()
+        }
+
+        fn drain(&mut self) -> Vec<String> {
+            let segment = gst::FormattedSegment::new();
+            let context = Context {
+                timeline: &self.timeline,
+                in_segment: &segment,
+                out_segment: &segment,
+                settings: &self.settings,
+            };
+            self.sequencer.drain(context).iter().map(describe).collect()
+        }
+    }
+
+    fn describe(push: &Push) -> String {
+        match push {
+            Push::Buffer(buffer) => {
+                let text = buffer.map_readable().expect("readable");
+                let text = std::str::from_utf8(&text).expect("UTF-8");
+                let ms = |time: Option<gst::ClockTime>| time.expect("a time").mseconds();
+                format!("{text}@{}+{}", ms(buffer.pts()), ms(buffer.duration()))
+            }
+            Push::Downstream(event) => match event.view() {
+                gst::EventView::Gap(gap) => {
+                    let (pts, duration) = gap.get();
+                    let duration = duration.expect("a duration");
+                    format!("gap@{}+{}", pts.mseconds(), duration.mseconds())
+                }
+                _ => {
+                    let structure = event.structure().expect("custom");
+                    match structure.get::<&str>("speaker") {
+                        Ok(speaker) => format!("speaker {speaker}"),
+                        Err(_) => "final".to_owned(),
+                    }
+                }
+            },
+            Push::Upstream(_) => "item".to_owned(),
+            Push::Message(_) => "message".to_owned(),
+        }
+    }
+
+    fn word(text: &str, start_ms: u64, end_ms: u64) -> Word {
+        Word {
+            text: text.to_owned(),
+            start_sample: start_ms * MS,
+            end_sample: end_ms * MS,
+            confidence: 0.5,
+        }
+    }
+
+    fn said(speaker: usize, text: &str, start_ms: u64, end_ms: u64) -> Output {
+        Output::Word { speaker, word: word(text, start_ms, end_ms) }
+    }
+
+    #[test]
+    fn words_wait_for_those_before_them() {
+        let mut bench = Bench::new(TextUnit::Word);
+        let outputs = vec![said(0, "a", 100, 200), said(0, "c", 300, 400)];
+        assert!(bench.accept(outputs, 0).is_empty());
+        assert_eq!(
+            bench.accept(vec![said(1, "b", 150, 350)], 250),
+            ["gap@0+100", "speaker 0", "item", "a@100+100", "speaker 1", "item", "b@150+200"]
+        );
+        assert_eq!(bench.accept(vec![], 500), ["speaker 0", "item", "c@300+100", "gap@400+100"]);
+    }
+
+    #[test]
+    fn words_that_begin_together_are_all_told() {
+        let mut bench = Bench::new(TextUnit::Word);
+        let outputs = vec![said(0, "a", 0, 80), said(0, "b", 0, 80), said(1, "c", 0, 80)];
+        assert_eq!(
+            bench.accept(outputs, 80),
+            ["speaker 0", "item", "a@0+80", "item", "b@0+80", "speaker 1", "item", "c@0+80"]
+        );
+    }
+
+    #[test]
+    fn end_of_a_segment_is_told_after_its_last_word() {
+        let segment = |speaker, word| Output::Segment(Segment { speaker, words: vec![word] });
+        let mut bench = Bench::new(TextUnit::Word);
+        let outputs = vec![
+            said(0, "a", 0, 80),
+            segment(0, word("a", 0, 80)),
+            said(1, "b", 80, 160),
+            said(0, "c", 160, 240),
+        ];
+        assert_eq!(
+            bench.accept(outputs, 160),
+            ["message", "speaker 0", "item", "a@0+80", "final", "speaker 1", "item", "b@80+80"]
+        );
+        // The end of a segment whose last word is out: told if its speaker is the current one.
+        assert_eq!(bench.accept(vec![segment(1, word("b", 80, 160))], 160), ["message", "final"]);
+        assert_eq!(bench.drain()[..3], ["speaker 0", "item", "c@160+80"]);
+        let late = vec![segment(1, word("b", 80, 160))];
+        assert_eq!(bench.accept(late, 160), ["message"], "its speaker is not");
+    }
+
+    #[test]
+    fn late_word_is_told_without_going_back() {
+        let mut bench = Bench::new(TextUnit::Word);
+        bench.accept(vec![said(0, "a", 500, 600)], 600);
+        assert_eq!(bench.accept(vec![said(0, "b", 400, 450)], 600), ["item", "b@500+80"]);
+        assert_eq!(bench.accept(vec![], 700), ["gap@600+100"]);
+    }
+
+    #[test]
+    fn prefix_counts_from_one() {
+        let mut bench = Bench::new(TextUnit::Word);
+        bench.settings.speaker_prefix = "{n}/{n}: ".to_owned();
+        let outputs = vec![said(2, "a", 0, 80), said(2, "b", 80, 160)];
+        let told = bench.accept(outputs, 160);
+        assert_eq!(told, ["speaker 2", "item", "3/3: a@0+80", "item", "b@80+80"]);
+    }
+}

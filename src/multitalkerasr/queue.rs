@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The bounded queue between the chain function and the worker, and the cancelling of what the
+//! worker does.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::{Canceller, SAMPLE_RATE_HZ};
+
+/// The chain function waits when so much audio is queued: 2 s.
+const MAX_QUEUED_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
+
+/// Locks; a panic elsewhere was reported there.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the worker is given.
+#[derive(Debug)]
+pub enum Item {
+    Audio { pts: gst::ClockTime, samples: Vec<f32> },
+    Event(gst::Event),
+}
+
+#[derive(Debug)]
+struct QueueState {
+    items: VecDeque<Item>,
+    queued_samples: usize,
+    /// Between FLUSH_START and FLUSH_STOP.
+    flushing: bool,
+    /// The worker is to return.
+    stopping: bool,
+    /// The worker has an item in hand.
+    busy: bool,
+    /// The worker must forget all before its next item.
+    flushed: bool,
+    /// What the chain function returns.
+    flow: Result<(), gst::FlowError>,
+    /// Nothing will be recognised any more: `flow` stays an error.
+    failed: bool,
+}
+
+/// Between the streaming thread, the application's threads and the worker.
+pub struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+    /// Of the model.
+    pub loading: Canceller,
+    /// Of the stream.
+    pub inference: Canceller,
+}
+
+impl Queue {
+    pub fn new() -> Self {
+        Self {
+            state: Mutex::new(QueueState {
+                items: VecDeque::new(),
+                queued_samples: 0,
+                flushing: false,
+                stopping: false,
+                busy: false,
+                flushed: false,
+                flow: Ok(()),
+                failed: false,
+            }),
+            changed: Condvar::new(),
+            loading: Canceller::new(),
+            inference: Canceller::new(),
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, QueueState>) -> MutexGuard<'a, QueueState> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues audio as soon as there is room.
+    pub fn push_audio(&self, pts: gst::ClockTime, samples: Vec<f32>) -> Result<(), gst::FlowError> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.flushing || state.stopping {
+                return Err(gst::FlowError::Flushing);
+            }
+            state.flow?;
+            if state.queued_samples < MAX_QUEUED_SAMPLES {
+                break;
+            }
+            state = self.wait(state);
+        }
+        state.queued_samples += samples.len();
+        state.items.push_back(Item::Audio { pts, samples });
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Queues a serialised event; false while flushing.
+    pub fn push_event(&self, event: gst::Event) -> bool {
+        let mut state = lock(&self.state);
+        if state.flushing || state.stopping {
+            return false;
+        }
+        state.items.push_back(Item::Event(event));
+        self.changed.notify_all();
+        true
+    }
+
+    /// Drops what is queued, interrupts the inference and lets nothing in.
+    pub fn flush_start(&self) {
+        let mut state = lock(&self.state);
+        state.flushing = true;
+        state.items.clear();
+        state.queued_samples = 0;
+        self.inference.cancel();
+        self.changed.notify_all();
+    }
+
+    /// Waits for the worker to be idle, calls `forward` and starts afresh.
+    pub fn flush_stop(&self, forward: impl FnOnce() -> bool) -> bool {
+        let mut state = lock(&self.state);
+        while state.busy && !state.stopping {
+            state = self.wait(state);
+        }
+        drop(state);
+        let forwarded = forward();
+        let mut state = lock(&self.state);
+        state.flushing = false;
+        state.flushed = true;
+        if !state.failed {
+            state.flow = Ok(());
+        }
+        self.changed.notify_all();
+        forwarded
+    }
+
+    /// Interrupts all and lets the worker return.
+    pub fn stop(&self) {
+        let mut state = lock(&self.state);
+        state.stopping = true;
+        state.items.clear();
+        state.queued_samples = 0;
+        self.loading.cancel();
+        self.inference.cancel();
+        self.changed.notify_all();
+    }
+
+    /// Puts the item in hand down and waits for the next; `None` when stopping. The flag says
+    /// whether there was a flush between the two.
+    pub fn take(&self) -> Option<(Item, bool)> {
+        let mut state = lock(&self.state);
+        state.busy = false;
+        self.changed.notify_all();
+        loop {
+            if state.stopping {
+                return None;
+            }
+            if !state.flushing
+                && let Some(item) = state.items.pop_front()
+            {
+                if let Item::Audio { samples, .. } = &item {
+                    state.queued_samples -= samples.len();
+                }
+                state.busy = true;
+                self.changed.notify_all();
+                return Some((item, std::mem::take(&mut state.flushed)));
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Whether what is in hand is of no use any more.
+    pub fn is_interrupted(&self) -> bool {
+        let state = lock(&self.state);
+        state.flushing || state.stopping
+    }
+
+    /// Cancels again what an engine that was reset has forgotten to have been cancelled.
+    pub fn renew_cancellation(&self) {
+        let state = lock(&self.state);
+        if state.flushing || state.stopping {
+            self.inference.cancel();
+        }
+    }
+
+    /// Makes the chain function return an error; until the next flush if not `for_good`.
+    pub fn refuse_audio(&self, error: gst::FlowError, for_good: bool) {
+        let mut state = lock(&self.state);
+        if state.flow.is_ok() || for_good {
+            state.flow = Err(error);
+        }
+        state.failed |= for_good;
+        state.items.retain(|item| matches!(item, Item::Event(_)));
+        state.queued_samples = 0;
+        self.changed.notify_all();
+    }
+
+    /// Releases those who wait for a worker that is gone.
+    pub fn abandon(&self) {
+        self.refuse_audio(gst::FlowError::Error, true);
+        lock(&self.state).busy = false;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> gst::Event {
+        gst::init().expect("GStreamer");
+        gst::event::Eos::new()
+    }
+
+    fn is_audio(taken: Option<(Item, bool)>) -> Option<bool> {
+        taken.map(|(item, _)| matches!(item, Item::Audio { .. }))
+    }
+
+    #[test]
+    fn order_is_kept() {
+        let queue = Queue::new();
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10]).expect("taken");
+        assert!(queue.push_event(event()));
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10]).expect("taken");
+        let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take())).collect();
+        assert_eq!(taken, [Some(true), Some(false), Some(true)]);
+    }
+
+    #[test]
+    fn audio_waits_for_room() {
+        let queue = Queue::new();
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES]).expect("taken");
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0]));
+            // Both come out, however the threads meet.
+            assert_eq!(is_audio(queue.take()), Some(true));
+            assert_eq!(is_audio(queue.take()), Some(true));
+            assert_eq!(second.join().expect("no panic"), Ok(()));
+        });
+    }
+
+    #[test]
+    fn flush_drops_all_and_releases_those_who_wait() {
+        let queue = Queue::new();
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES]).expect("taken");
+        assert!(queue.push_event(event()));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0]));
+            queue.flush_start();
+            assert_eq!(waiting.join().expect("no panic"), Err(gst::FlowError::Flushing));
+        });
+        assert!(queue.inference.is_cancelled() && !queue.loading.is_cancelled());
+        assert!(!queue.push_event(event()));
+        assert!(queue.flush_stop(|| true));
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0]).expect("taken");
+        let (item, flushed) = queue.take().expect("an item");
+        assert!(matches!(item, Item::Audio { samples, .. } if samples.len() == 1) && flushed);
+    }
+
+    #[test]
+    fn errors_of_downstream_end_with_a_flush_and_failures_do_not() {
+        let queue = Queue::new();
+        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0]);
+        let flush = || {
+            queue.flush_start();
+            queue.flush_stop(|| true);
+        };
+        queue.refuse_audio(gst::FlowError::Eos, false);
+        assert_eq!(push(), Err(gst::FlowError::Eos));
+        flush();
+        assert_eq!(push(), Ok(()));
+        queue.refuse_audio(gst::FlowError::Error, true);
+        flush();
+        assert_eq!(push(), Err(gst::FlowError::Error));
+        assert!(queue.push_event(event()), "EOS goes through");
+    }
+
+    #[test]
+    fn reset_of_the_engine_does_not_undo_a_new_cancellation() {
+        let queue = Queue::new();
+        queue.flush_start();
+        queue.inference.rearm();
+        queue.renew_cancellation();
+        assert!(queue.inference.is_cancelled());
+    }
+
+    #[test]
+    fn stopping_releases_the_worker() {
+        let queue = Queue::new();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| queue.take().is_none());
+            queue.stop();
+            assert!(worker.join().expect("no panic"));
+        });
+        assert!(queue.loading.is_cancelled() && queue.inference.is_cancelled());
+    }
+}

@@ -1,0 +1,424 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The element's properties: their table and defaults, and what they mean to the engine.
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::{
+    ChunkLatency, DiarizationPreset, ExecutionProvider, OptimizationLevel, Precision, TargetMode,
+    TextUnit,
+};
+use crate::engine;
+
+/// The values of the properties.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub model_dir: Option<String>,
+    pub diarization_model: Option<String>,
+    pub precision: Precision,
+    pub chunk_latency: ChunkLatency,
+    pub diarization_preset: DiarizationPreset,
+    pub activity_threshold: f32,
+    /// 0: as many as the diariser knows.
+    pub max_speakers: u32,
+    pub target_mode: TargetMode,
+    pub text_unit: TextUnit,
+    pub segment_pause_ms: u32,
+    pub max_segment_duration_ms: u32,
+    pub speaker_prefix: String,
+    pub execution_provider: ExecutionProvider,
+    pub device: u32,
+    pub intra_op_threads: u32,
+    pub optimization_level: OptimizationLevel,
+    pub onnxruntime_library: Option<String>,
+    pub latency_ms: u32,
+    pub lateness_ms: u32,
+    pub language_code: String,
+    pub session_id: String,
+    pub post_partials: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let engine = engine::StreamOptions::default();
+        Self {
+            model_dir: None,
+            diarization_model: None,
+            precision: Precision::default(),
+            chunk_latency: ChunkLatency::default(),
+            diarization_preset: DiarizationPreset::default(),
+            activity_threshold: engine.activity_threshold,
+            max_speakers: 0,
+            target_mode: TargetMode::default(),
+            text_unit: TextUnit::default(),
+            segment_pause_ms: engine.segment_pause_ms,
+            max_segment_duration_ms: engine.max_segment_ms,
+            speaker_prefix: String::new(),
+            execution_provider: ExecutionProvider::default(),
+            device: 0,
+            intra_op_threads: 0,
+            optimization_level: OptimizationLevel::default(),
+            onnxruntime_library: None,
+            latency_ms: 500,
+            lateness_ms: 0,
+            language_code: "en".to_owned(),
+            session_id: String::new(),
+            post_partials: false,
+        }
+    }
+}
+
+/// The table behind `gst-inspect-1.0`. Those that are mutable in READY take effect at the next
+/// change from READY to PAUSED.
+pub fn properties() -> Vec<glib::ParamSpec> {
+    let default = Settings::default();
+    vec![
+        glib::ParamSpecString::builder("model-dir")
+            .nick("Model directory")
+            .blurb(
+                "Folder with encoder[.int8].onnx, decoder_joint[.int8].onnx, tokenizer.model and \
+                 multitalker_config.json",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("diarization-model")
+            .nick("Diarization model")
+            .blurb("Streaming Sortformer ONNX file (unset or empty: a single speaker)")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("precision", default.precision)
+            .nick("Precision")
+            .blurb("Which of the files in model-dir are loaded")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("chunk-latency", default.chunk_latency)
+            .nick("Chunk latency")
+            .blurb("Length of audio that the recogniser decodes at once, which delays the words")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("diarization-preset", default.diarization_preset)
+            .nick("Diarization preset")
+            .blurb("How far the diarizer looks ahead, which delays the words")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecFloat::builder("activity-threshold")
+            .nick("Activity threshold")
+            .blurb("A speaker is recognised where its probability of speaking exceeds this")
+            .minimum(0.0)
+            .maximum(1.0)
+            .default_value(default.activity_threshold)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-speakers")
+            .nick("Maximum number of speakers")
+            .blurb("At most so many speakers, the first to speak (0: all that the diarizer knows)")
+            .default_value(default.max_speakers)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("target-mode", default.target_mode)
+            .nick("Target mode")
+            .blurb("What the encoder is told about the other speakers")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("text-unit", default.text_unit)
+            .nick("Text unit")
+            .blurb("What one text buffer holds")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("segment-pause")
+            .nick("Segment pause")
+            .blurb("A segment ends when its speaker says nothing for so many milliseconds")
+            .default_value(default.segment_pause_ms)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-segment-duration")
+            .nick("Maximum segment duration")
+            .blurb("A segment ends before it is longer than so many milliseconds")
+            .minimum(1000)
+            .default_value(default.max_segment_duration_ms)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("speaker-prefix")
+            .nick("Speaker prefix")
+            .blurb(
+                "Put before the text of a speaker, for each segment or, with text-unit=word, at \
+                 each change of speaker; {n} is the speaker's number from 1, e.g. 'Speaker {n}: '",
+            )
+            .default_value(Some(default.speaker_prefix.as_str()))
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("execution-provider", default.execution_provider)
+            .nick("Execution provider")
+            .blurb("Where ONNX Runtime computes; only auto falls back to the CPU")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("device")
+            .nick("Device")
+            .blurb("Index of the execution provider's device")
+            .default_value(default.device)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("intra-op-threads")
+            .nick("Intra-op threads")
+            .blurb("Threads of one inference (0: the number of processor cores, at most 4)")
+            .default_value(default.intra_op_threads)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("optimization-level", default.optimization_level)
+            .nick("Optimization level")
+            .blurb("How much ONNX Runtime rewrites the graphs when it loads them")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("onnxruntime-library")
+            .nick("ONNX Runtime library")
+            .blurb(
+                "Path of libonnxruntime.so (unset: ORT_DYLIB_PATH, else beside the plugin, else \
+                 the system's); one for each process",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("latency")
+            .nick("Latency")
+            .blurb(
+                "Milliseconds to compute in, added with a live source to what the models and \
+                 segment-pause delay",
+            )
+            .default_value(default.latency_ms)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("lateness")
+            .nick("Lateness")
+            .blurb("Milliseconds to delay the text by, from the next segment event on")
+            .default_value(default.lateness_ms)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("language-code")
+            .nick("Language code")
+            .blurb("Language of the speech; the models know English alone")
+            .default_value(Some(default.language_code.as_str()))
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("session-id")
+            .nick("Session id")
+            .blurb("Name of the conversation in messages and SegLST rows")
+            .default_value(Some(default.session_id.as_str()))
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder("post-partials")
+            .nick("Post partials")
+            .blurb("Post multitalkerasr/partial messages with the words of segments in progress")
+            .default_value(default.post_partials)
+            .mutable_playing()
+            .build(),
+    ]
+}
+
+impl Settings {
+    /// Sets a property. The value has the type of the table.
+    pub fn set(&mut self, name: &str, value: &glib::Value) {
+        let text = |value| checked::<Option<String>>(value).unwrap_or_default();
+        let path = |value| checked::<Option<String>>(value).filter(|path| !path.is_empty());
+        match name {
+            "model-dir" => self.model_dir = path(value),
+            "diarization-model" => self.diarization_model = path(value),
+            "precision" => self.precision = checked(value),
+            "chunk-latency" => self.chunk_latency = checked(value),
+            "diarization-preset" => self.diarization_preset = checked(value),
+            "activity-threshold" => self.activity_threshold = checked(value),
+            "max-speakers" => self.max_speakers = checked(value),
+            "target-mode" => self.target_mode = checked(value),
+            "text-unit" => self.text_unit = checked(value),
+            "segment-pause" => self.segment_pause_ms = checked(value),
+            "max-segment-duration" => self.max_segment_duration_ms = checked(value),
+            "speaker-prefix" => self.speaker_prefix = text(value),
+            "execution-provider" => self.execution_provider = checked(value),
+            "device" => self.device = checked(value),
+            "intra-op-threads" => self.intra_op_threads = checked(value),
+            "optimization-level" => self.optimization_level = checked(value),
+            "onnxruntime-library" => self.onnxruntime_library = path(value),
+            "latency" => self.latency_ms = checked(value),
+            "lateness" => self.lateness_ms = checked(value),
+            "language-code" => self.language_code = text(value),
+            "session-id" => self.session_id = text(value),
+            "post-partials" => self.post_partials = checked(value),
+            _ => unreachable!("GObject checks names against the table"),
+        }
+    }
+
+    /// Value of a property.
+    pub fn get(&self, name: &str) -> glib::Value {
+        match name {
+            "model-dir" => self.model_dir.to_value(),
+            "diarization-model" => self.diarization_model.to_value(),
+            "precision" => self.precision.to_value(),
+            "chunk-latency" => self.chunk_latency.to_value(),
+            "diarization-preset" => self.diarization_preset.to_value(),
+            "activity-threshold" => self.activity_threshold.to_value(),
+            "max-speakers" => self.max_speakers.to_value(),
+            "target-mode" => self.target_mode.to_value(),
+            "text-unit" => self.text_unit.to_value(),
+            "segment-pause" => self.segment_pause_ms.to_value(),
+            "max-segment-duration" => self.max_segment_duration_ms.to_value(),
+            "speaker-prefix" => self.speaker_prefix.to_value(),
+            "execution-provider" => self.execution_provider.to_value(),
+            "device" => self.device.to_value(),
+            "intra-op-threads" => self.intra_op_threads.to_value(),
+            "optimization-level" => self.optimization_level.to_value(),
+            "onnxruntime-library" => self.onnxruntime_library.to_value(),
+            "latency" => self.latency_ms.to_value(),
+            "lateness" => self.lateness_ms.to_value(),
+            "language-code" => self.language_code.to_value(),
+            "session-id" => self.session_id.to_value(),
+            "post-partials" => self.post_partials.to_value(),
+            _ => unreachable!("GObject checks names against the table"),
+        }
+    }
+
+    /// Which networks the engine is to load; `None` without a `model-dir`.
+    pub fn model_options(&self) -> Option<engine::ModelOptions> {
+        Some(engine::ModelOptions {
+            model_dir: self.model_dir.as_ref()?.into(),
+            diarization_model: self.diarization_model.as_ref().map(Into::into),
+            precision: match self.precision {
+                Precision::Auto => engine::Precision::Auto,
+                Precision::Int8 => engine::Precision::Int8,
+                Precision::Fp32 => engine::Precision::Fp32,
+            },
+            runtime: engine::RuntimeOptions {
+                library: self.onnxruntime_library.as_ref().map(Into::into),
+                execution_provider: match self.execution_provider {
+                    ExecutionProvider::Auto => engine::ExecutionProvider::Auto,
+                    ExecutionProvider::Cpu => engine::ExecutionProvider::Cpu,
+                    ExecutionProvider::Cuda => engine::ExecutionProvider::Cuda,
+                    ExecutionProvider::TensorRt => engine::ExecutionProvider::TensorRt,
+                    ExecutionProvider::OpenVino => engine::ExecutionProvider::OpenVino,
+                    ExecutionProvider::CoreMl => engine::ExecutionProvider::CoreMl,
+                    ExecutionProvider::DirectMl => engine::ExecutionProvider::DirectMl,
+                    ExecutionProvider::Rocm => engine::ExecutionProvider::Rocm,
+                },
+                device: self.device,
+                intra_op_threads: self.intra_op_threads as usize,
+                optimization_level: match self.optimization_level {
+                    OptimizationLevel::DisableAll => engine::OptimizationLevel::DisableAll,
+                    OptimizationLevel::EnableBasic => engine::OptimizationLevel::EnableBasic,
+                    OptimizationLevel::EnableExtended => engine::OptimizationLevel::EnableExtended,
+                    OptimizationLevel::EnableAll => engine::OptimizationLevel::EnableAll,
+                },
+            },
+        })
+    }
+
+    /// How the engine is to transcribe audio of a live or another source.
+    pub fn stream_options(&self, live: bool) -> engine::StreamOptions {
+        let chunk_latency = self.engine_chunk_latency();
+        engine::StreamOptions {
+            chunk_latency,
+            diarization: self.engine_preset(live).operating_point(chunk_latency),
+            activity_threshold: self.activity_threshold,
+            max_speakers: (self.max_speakers > 0).then_some(self.max_speakers as usize),
+            target_mode: match self.target_mode {
+                TargetMode::Probability => engine::TargetMode::Probability,
+                TargetMode::Nemo => engine::TargetMode::Nemo,
+            },
+            segment_pause_ms: self.segment_pause_ms,
+            max_segment_ms: self.max_segment_duration_ms,
+        }
+    }
+
+    /// What the element adds to the latency of a live source.
+    pub fn live_latency(&self) -> gst::ClockTime {
+        let chunk_latency = self.engine_chunk_latency();
+        // Without a diariser the recogniser waits for its own chunk alone, as in lockstep.
+        let preset = match self.diarization_model {
+            Some(_) => self.engine_preset(true),
+            None => engine::DiarizationPreset::Lockstep,
+        };
+        let algorithm_ms = preset.operating_point(chunk_latency).latency_ms(chunk_latency);
+        let unit_ms = match self.text_unit {
+            TextUnit::Word => 0,
+            TextUnit::Segment => self.max_segment_duration_ms,
+        };
+        [algorithm_ms, unit_ms, self.segment_pause_ms, self.latency_ms]
+            .into_iter()
+            .map(|ms| gst::ClockTime::from_mseconds(u64::from(ms)))
+            .sum()
+    }
+
+    /// Delay of the text's running time.
+    pub fn lateness(&self) -> gst::ClockTime {
+        gst::ClockTime::from_mseconds(u64::from(self.lateness_ms))
+    }
+
+    /// Whether `language-code` is one that the models know.
+    pub fn is_english(&self) -> bool {
+        let language = self.language_code.split(['-', '_']).next().unwrap_or_default();
+        ["", "en", "eng"].iter().any(|english| language.eq_ignore_ascii_case(english))
+    }
+
+    fn engine_chunk_latency(&self) -> engine::ChunkLatency {
+        match self.chunk_latency {
+            ChunkLatency::Ms1120 => engine::ChunkLatency::Ms1120,
+            ChunkLatency::Ms560 => engine::ChunkLatency::Ms560,
+            ChunkLatency::Ms160 => engine::ChunkLatency::Ms160,
+            ChunkLatency::Ms80 => engine::ChunkLatency::Ms80,
+        }
+    }
+
+    fn engine_preset(&self, live: bool) -> engine::DiarizationPreset {
+        match self.diarization_preset {
+            DiarizationPreset::Auto if live => engine::DiarizationPreset::Lockstep,
+            DiarizationPreset::Auto => engine::DiarizationPreset::ThirtySeconds,
+            DiarizationPreset::Lockstep => engine::DiarizationPreset::Lockstep,
+            DiarizationPreset::OneSecond => engine::DiarizationPreset::OneSecond,
+            DiarizationPreset::TenSeconds => engine::DiarizationPreset::TenSeconds,
+            DiarizationPreset::ThirtySeconds => engine::DiarizationPreset::ThirtySeconds,
+        }
+    }
+}
+
+fn checked<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+    value.get().unwrap_or_else(|_| unreachable!("GObject checks types against the table"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_of_the_documentation() {
+        let mut settings = Settings {
+            diarization_model: Some("sortformer.onnx".to_owned()),
+            ..Default::default()
+        };
+        assert_eq!(settings.live_latency().mseconds(), 2423);
+        settings.chunk_latency = ChunkLatency::Ms160;
+        settings.segment_pause_ms = 400;
+        assert_eq!(settings.live_latency().mseconds(), 1063);
+        settings.text_unit = TextUnit::Segment;
+        assert_eq!(settings.live_latency().mseconds(), 11_063);
+    }
+
+    #[test]
+    fn latency_without_a_diarizer_ignores_its_preset() {
+        let settings =
+            Settings { diarization_preset: DiarizationPreset::ThirtySeconds, ..Default::default() };
+        assert_eq!(settings.live_latency().mseconds(), 2423);
+    }
+
+    #[test]
+    fn auto_preset_follows_the_source() {
+        let settings = Settings::default();
+        assert_eq!(settings.stream_options(true).diarization.chunk_frames, 14);
+        assert_eq!(settings.stream_options(false).diarization.chunk_frames, 340);
+    }
+
+    #[test]
+    fn english_by_any_name() {
+        let is_english = |code: &str| {
+            Settings { language_code: code.to_owned(), ..Default::default() }.is_english()
+        };
+        assert!(is_english("en") && is_english("en-US") && is_english("EN_gb") && is_english(""));
+        assert!(!is_english("de") && !is_english("enm"));
+    }
+}

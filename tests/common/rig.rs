@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The element with everything that goes in and out of it in the hands of a test.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::Path;
+use std::sync::{Once, mpsc};
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstmultitalkerasr::engine::{
+    Canceller, Model, ModelOptions, Output, Segment, Stream, StreamOptions,
+};
+
+use crate::common::{data, read_wav};
+
+/// Nothing takes so long unless it hangs.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Nanoseconds of a sample at 16 kHz.
+pub const SAMPLE_NS: u64 = 62_500;
+
+pub const F32_CAPS: &str = "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved";
+pub const S16_CAPS: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
+
+/// Initialises GStreamer with the plugin.
+pub fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().expect("GStreamer");
+        gstmultitalkerasr::plugin_register_static().expect("the plugin");
+    });
+}
+
+/// As [`init`], where the models run.
+pub fn init_with_runtime() {
+    init();
+    assert!(
+        std::env::var_os("ORT_DYLIB_PATH").is_some(),
+        "set ORT_DYLIB_PATH to libonnxruntime.so, as `make test` does"
+    );
+}
+
+pub fn models() -> String {
+    data().join("tiny-models").display().to_string()
+}
+
+pub fn sortformer() -> String {
+    data().join("tiny-models/sortformer.onnx").display().to_string()
+}
+
+pub fn audio(name: &str) -> Vec<f32> {
+    read_wav(&data().join("audio").join(name))
+}
+
+/// An element with the tiny models and other properties.
+pub fn element(properties: &[(&str, &str)]) -> gst::Element {
+    let element = gst::ElementFactory::make("multitalkerasr").build().expect("registered");
+    element.set_property("model-dir", models());
+    element.set_property("diarization-model", sortformer());
+    for (name, value) in properties {
+        element.set_property_from_str(name, value);
+    }
+    element
+}
+
+/// What crossed the pads of the element.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    Buffer { pts: u64, duration: u64, text: String },
+    Gap { pts: u64, duration: u64 },
+    SpeakerChange(String),
+    NewItem { speaker: String, content: String, running_time: u64, duration: u64 },
+    FinalTranscript,
+    Caps(String),
+    Segment(gst::FormattedSegment<gst::ClockTime>),
+    FlushStart,
+    FlushStop,
+    Eos,
+    Other(gst::EventType),
+}
+
+impl Entry {
+    pub fn is_text(&self) -> bool {
+        matches!(self, Self::Buffer { .. })
+    }
+}
+
+fn entry(data: &gst::PadProbeData) -> Option<Entry> {
+    if let gst::PadProbeData::Buffer(buffer) = data {
+        let map = buffer.map_readable().expect("readable");
+        return Some(Entry::Buffer {
+            pts: buffer.pts().expect("a PTS").nseconds(),
+            duration: buffer.duration().expect("a duration").nseconds(),
+            text: std::str::from_utf8(&map).expect("UTF-8").to_owned(),
+        });
+    }
+    let gst::PadProbeData::Event(event) = data else { return None };
+    let custom = |structure: &gst::StructureRef| {
+        let text = |field| structure.get::<String>(field).expect("a string");
+        let time = |field| structure.get::<gst::ClockTime>(field).expect("a time").nseconds();
+        match structure.name().as_str() {
+            "rstranscribe/speaker-change" => Entry::SpeakerChange(text("speaker")),
+            "rstranscribe/final-transcript" => Entry::FinalTranscript,
+            "rstranscribe/new-item" => Entry::NewItem {
+                speaker: text("speaker"),
+                content: text("content"),
+                running_time: time("running-time"),
+                duration: time("duration"),
+            },
+            _ => Entry::Other(event.type_()),
+        }
+    };
+    Some(match event.view() {
+        gst::EventView::Gap(gap) => {
+            let (pts, duration) = gap.get();
+            Entry::Gap { pts: pts.nseconds(), duration: duration.expect("a duration").nseconds() }
+        }
+        gst::EventView::CustomDownstream(event) => custom(event.structure()?),
+        gst::EventView::CustomUpstream(event) => custom(event.structure()?),
+        gst::EventView::Caps(caps) => Entry::Caps(caps.caps().to_string()),
+        gst::EventView::Segment(segment) => {
+            Entry::Segment(segment.segment().downcast_ref().expect("a segment in TIME").clone())
+        }
+        gst::EventView::FlushStart(_) => Entry::FlushStart,
+        gst::EventView::FlushStop(_) => Entry::FlushStop,
+        gst::EventView::Eos(_) => Entry::Eos,
+        _ => Entry::Other(event.type_()),
+    })
+}
+
+/// Records what leaves the element, also upstream.
+pub fn record(element: &gst::Element) -> mpsc::Receiver<Entry> {
+    let (sender, receiver) = mpsc::channel();
+    let probes = [
+        (
+            "src",
+            gst::PadProbeType::BUFFER
+                | gst::PadProbeType::EVENT_DOWNSTREAM
+                | gst::PadProbeType::EVENT_FLUSH,
+        ),
+        ("sink", gst::PadProbeType::EVENT_UPSTREAM),
+    ];
+    for (pad, mask) in probes {
+        let sender = sender.clone();
+        let pad = element.static_pad(pad).expect("an always pad");
+        pad.add_probe(mask, move |_, info| {
+            if let Some(entry) = info.data.as_ref().and_then(entry) {
+                // A test that has seen enough is gone.
+                let _ = sender.send(entry);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+    receiver
+}
+
+/// An element between a source and a sink that are the test.
+pub struct Rig {
+    pub harness: gst_check::Harness,
+    pub element: gst::Element,
+    pub bus: gst::Bus,
+    pub entries: mpsc::Receiver<Entry>,
+}
+
+impl Rig {
+    /// With the tiny models and other properties, F32 audio and a source that is not live.
+    pub fn new(properties: &[(&str, &str)]) -> Self {
+        Self::with_caps(properties, F32_CAPS)
+    }
+
+    pub fn with_caps(properties: &[(&str, &str)], caps: &str) -> Self {
+        init_with_runtime();
+        Self::of(element(properties), Some(caps))
+    }
+
+    /// Without caps the test sends all events itself.
+    pub fn of(element: gst::Element, caps: Option<&str>) -> Self {
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let entries = record(&element);
+        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+        harness.set_live(false);
+        if let Some(caps) = caps {
+            harness.set_src_caps_str(caps);
+        }
+        Self { harness, element, bus, entries }
+    }
+
+    pub fn sinkpad(&self) -> gst::Pad {
+        self.element.static_pad("sink").expect("an always pad")
+    }
+
+    pub fn srcpad(&self) -> gst::Pad {
+        self.element.static_pad("src").expect("an always pad")
+    }
+
+    #[track_caller]
+    pub fn push(&mut self, pts_ns: u64, samples: &[f32]) {
+        self.harness.push(f32_buffer(Some(pts_ns), samples)).expect("taken");
+    }
+
+    /// Pushes samples from PTS 0 in buffers of at most `size` samples.
+    #[track_caller]
+    pub fn push_all(&mut self, samples: &[f32], size: usize) {
+        for (index, piece) in samples.chunks(size).enumerate() {
+            self.push((index * size) as u64 * SAMPLE_NS, piece);
+        }
+    }
+
+    #[track_caller]
+    pub fn push_event(&mut self, event: gst::Event) {
+        assert!(self.harness.push_event(event.clone()), "{event:?} was refused");
+    }
+
+    /// Sends EOS and returns all that came out to then.
+    #[track_caller]
+    pub fn finish(&mut self) -> Vec<Entry> {
+        self.push_event(gst::event::Eos::new());
+        self.until(|entry| *entry == Entry::Eos)
+    }
+
+    /// What comes out up to an entry, and this.
+    #[track_caller]
+    pub fn until(&self, is_last: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        loop {
+            let entry = self.entries.recv_timeout(TIMEOUT).expect("more to come out");
+            entries.push(entry.clone());
+            if is_last(&entry) {
+                return entries;
+            }
+        }
+    }
+
+    /// Structures of the element messages with a name that were posted until now.
+    pub fn posted(&self, name: &str) -> Vec<gst::Structure> {
+        structures(self.bus.iter(), name)
+    }
+
+    /// Waits for a message.
+    #[track_caller]
+    pub fn wait_for(&self, type_: gst::MessageType) -> gst::Message {
+        wait_for(&self.bus, type_)
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _ = self.element.set_state(gst::State::Null);
+    }
+}
+
+#[track_caller]
+pub fn wait_for(bus: &gst::Bus, type_: gst::MessageType) -> gst::Message {
+    let timeout = gst::ClockTime::try_from(TIMEOUT).expect("in range");
+    bus.timed_pop_filtered(timeout, &[type_]).unwrap_or_else(|| panic!("no {type_:?} message"))
+}
+
+pub fn structures(messages: impl Iterator<Item = gst::Message>, name: &str) -> Vec<gst::Structure> {
+    messages
+        .filter(|message| message.type_() == gst::MessageType::Element)
+        .filter_map(|message| message.structure().map(ToOwned::to_owned))
+        .filter(|structure| structure.name() == name)
+        .collect()
+}
+
+pub fn f32_buffer(pts_ns: Option<u64>, samples: &[f32]) -> gst::Buffer {
+    let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect();
+    buffer(pts_ns, samples.len(), bytes)
+}
+
+pub fn s16_buffer(pts_ns: Option<u64>, samples: &[i16]) -> gst::Buffer {
+    let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect();
+    buffer(pts_ns, samples.len(), bytes)
+}
+
+fn buffer(pts_ns: Option<u64>, samples: usize, bytes: Vec<u8>) -> gst::Buffer {
+    let mut buffer = gst::Buffer::from_mut_slice(bytes);
+    let writable = buffer.get_mut().expect("a new buffer");
+    writable.set_pts(pts_ns.map(gst::ClockTime::from_nseconds));
+    writable.set_duration(gst::ClockTime::from_nseconds(samples as u64 * SAMPLE_NS));
+    buffer
+}
+
+/// What someone said, with times in nanoseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    pub speaker: u32,
+    pub text: String,
+    pub start: u64,
+    pub end: u64,
+    pub words: Vec<(String, u64, u64)>,
+}
+
+/// The content of a `multitalkerasr/transcript` message.
+pub fn said(message: &gst::Structure) -> Said {
+    let time = |structure: &gst::StructureRef, field| {
+        structure.get::<gst::ClockTime>(field).expect("a time").nseconds()
+    };
+    let words: gst::Array = message.get("words").expect("an array");
+    let words = words.iter().map(|word| {
+        let word: gst::Structure = word.get().expect("a structure");
+        (word.get("word").expect("a string"), time(&word, "start"), time(&word, "end"))
+    });
+    Said {
+        speaker: message.get("speaker-id").expect("a uint"),
+        text: message.get("text").expect("a string"),
+        start: time(message, "start-time"),
+        end: time(message, "end-time"),
+        words: words.collect(),
+    }
+}
+
+/// The same of the engine, for audio that begins at a time.
+pub fn said_by_engine(segment: &Segment, base_ns: u64) -> Said {
+    let time = |sample: u64| base_ns + sample * SAMPLE_NS;
+    let words = segment.words.iter();
+    Said {
+        speaker: segment.speaker as u32,
+        text: segment.text(),
+        start: time(segment.start_sample()),
+        end: time(segment.end_sample()),
+        words: words
+            .map(|word| (word.text.clone(), time(word.start_sample), time(word.end_sample)))
+            .collect(),
+    }
+}
+
+/// What the engine makes of some audio with the tiny models.
+pub fn engine_outputs(samples: &[f32], options: StreamOptions) -> Vec<Output> {
+    engine_outputs_of(
+        &ModelOptions {
+            model_dir: models().into(),
+            diarization_model: Some(sortformer().into()),
+            ..Default::default()
+        },
+        samples,
+        options,
+    )
+}
+
+pub fn engine_outputs_of(
+    model: &ModelOptions,
+    samples: &[f32],
+    options: StreamOptions,
+) -> Vec<Output> {
+    let model = Model::load(model, &Canceller::new()).expect("a model");
+    let mut stream = Stream::new(model, options).expect("valid options");
+    let mut outputs = stream.push(samples).expect("inference");
+    outputs.extend(stream.finish().expect("inference"));
+    outputs
+}
+
+/// The segments among them.
+pub fn engine_said(samples: &[f32], options: StreamOptions, base_ns: u64) -> Vec<Said> {
+    let outputs = engine_outputs(samples, options);
+    outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Plays a pipeline up to EOS or an error, and returns all its messages.
+#[track_caller]
+pub fn play(pipeline: &gst::Pipeline) -> Vec<gst::Message> {
+    let bus = pipeline.bus().expect("a pipeline has one");
+    pipeline.set_state(gst::State::Playing).expect("starts");
+    let mut messages = Vec::new();
+    let timeout = gst::ClockTime::try_from(TIMEOUT).expect("in range");
+    loop {
+        let message = bus.timed_pop(timeout).expect("EOS or an error before the time is up");
+        let type_ = message.type_();
+        messages.push(message);
+        if matches!(type_, gst::MessageType::Eos | gst::MessageType::Error) {
+            return messages;
+        }
+    }
+}
+
+/// A pipeline of a WAV file, with properties of the element named `asr` in gst-launch syntax.
+pub fn file_pipeline(file: &Path, properties: &str) -> gst::Pipeline {
+    let description = format!(
+        "filesrc location={} ! wavparse ! audioconvert ! audioresample ! \
+         multitalkerasr name=asr {properties} ! fakesink sync=false",
+        file.display()
+    );
+    let pipeline = gst::parse::launch(&description).expect("a pipeline");
+    pipeline.downcast().expect("a pipeline")
+}

@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The element in time: segments, holes, gaps, flushes, latency and state changes.
+
+#![cfg(feature = "element")]
+
+mod common;
+#[path = "common/rig.rs"]
+mod rig;
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use gst::prelude::*;
+use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, StreamOptions};
+use rig::*;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What the issue allows for a stop or a flush.
+const MAX_STOP: Duration = Duration::from_millis(200);
+
+fn options() -> StreamOptions {
+    let preset = DiarizationPreset::ThirtySeconds;
+    StreamOptions {
+        diarization: preset.operating_point(ChunkLatency::Ms1120),
+        ..Default::default()
+    }
+}
+
+fn said_by(rig: &Rig) -> Vec<Said> {
+    rig.posted("multitalkerasr/transcript").iter().map(said).collect()
+}
+
+fn texts(entries: &[Entry]) -> Vec<(u64, &str)> {
+    entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Buffer { pts, text, .. } => Some((*pts, text.as_str())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn segment(start_s: u64, time_s: u64, base_s: u64) -> gst::FormattedSegment<gst::ClockTime> {
+    let mut segment = gst::FormattedSegment::new();
+    segment.set_start(gst::ClockTime::from_seconds(start_s));
+    segment.set_time(gst::ClockTime::from_seconds(time_s));
+    segment.set_base(gst::ClockTime::from_seconds(base_s));
+    segment
+}
+
+fn latency_of(pad: &gst::Pad) -> (bool, gst::ClockTime, Option<gst::ClockTime>) {
+    let mut query = gst::query::Latency::new();
+    assert!(pad.query(&mut query), "the query is answered");
+    query.result()
+}
+
+#[test]
+fn times_are_those_of_the_segment() {
+    let samples = &audio("jfk.wav");
+    let mut rig = Rig::new(&[("lateness", "250")]);
+    rig.push_event(gst::event::Segment::new(&segment(100, 7, 3)));
+    rig.push(100 * SECOND_NS, samples);
+    let entries = rig.finish();
+
+    let messages = rig.posted("multitalkerasr/transcript");
+    let posted: Vec<_> = messages.iter().map(said).collect();
+    assert_eq!(posted, engine_said(samples, options(), 7 * SECOND_NS), "in stream time");
+    assert!(posted.len() > 3);
+    for (message, said) in messages.iter().zip(&posted) {
+        let running_time: gst::ClockTime = message.get("running-time").expect("a time");
+        assert_eq!(running_time.nseconds(), said.start - 4 * SECOND_NS);
+    }
+
+    let by_pts = engine_said(samples, options(), 100 * SECOND_NS);
+    let mut starts: Vec<_> =
+        by_pts.iter().flat_map(|said| &said.words).map(|(_, start, _)| *start).collect();
+    starts.sort();
+    let pts: Vec<_> = texts(&entries).iter().map(|(pts, _)| *pts).collect();
+    assert_eq!(pts, starts);
+
+    // Lateness moves the text's running time, and nothing else.
+    let out_segment = entries.iter().rev().find_map(|entry| match entry {
+        Entry::Segment(segment) => Some(segment),
+        _ => None,
+    });
+    let out_segment = out_segment.expect("a segment");
+    assert_eq!(out_segment.base(), Some(gst::ClockTime::from_mseconds(3250)));
+    let first_item = entries.iter().find_map(|entry| match entry {
+        Entry::NewItem { running_time, .. } => Some(*running_time),
+        _ => None,
+    });
+    assert_eq!(first_item, Some(pts[0] - 97 * SECOND_NS + 250_000_000));
+}
+
+#[test]
+fn audio_outside_of_the_segment_is_clipped() {
+    let samples = &audio("jfk.wav");
+    let mut rig = Rig::new(&[]);
+    let mut inner = segment(2, 2, 0);
+    inner.set_stop(gst::ClockTime::from_seconds(6));
+    rig.push_event(gst::event::Segment::new(&inner));
+    rig.push_all(samples, 24_000);
+    rig.finish();
+    let expected = engine_said(&samples[32_000..96_000], options(), 2 * SECOND_NS);
+    assert_eq!(said_by(&rig), expected);
+    assert!(!expected.is_empty());
+}
+
+#[test]
+fn segments_that_differ_in_more_than_their_position_drain() {
+    let samples = &audio("jfk.wav")[..64_000];
+    let moved = {
+        let mut segment = segment(0, 0, 0);
+        segment.set_position(gst::ClockTime::from_seconds(2));
+        segment
+    };
+    for (second, drains) in [(moved, false), (segment(0, 0, 5), true)] {
+        let mut rig = Rig::new(&[]);
+        rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+        rig.push(0, &samples[..32_000]);
+        rig.push_event(gst::event::Segment::new(&second));
+        rig.push(2 * SECOND_NS, &samples[32_000..]);
+        rig.finish();
+        let expected = if drains {
+            let mut parts = engine_said(&samples[..32_000], options(), 0);
+            parts.extend(engine_said(&samples[32_000..], options(), 2 * SECOND_NS));
+            parts
+        } else {
+            engine_said(samples, options(), 0)
+        };
+        assert_eq!(said_by(&rig), expected, "{second:?}");
+    }
+    let whole = engine_said(samples, options(), 0);
+    assert_ne!(engine_said(&samples[..32_000], options(), 0), whole, "draining shows");
+}
+
+#[test]
+fn change_of_caps_drains() {
+    let samples = &audio("jfk.wav")[..64_000];
+    let integers: Vec<i16> = samples.iter().map(|sample| (sample * 32_768.0) as i16).collect();
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples[..32_000]);
+    let caps: gst::Caps = S16_CAPS.parse().expect("caps");
+    rig.push_event(gst::event::Caps::new(&caps));
+    let second = s16_buffer(Some(2 * SECOND_NS), &integers[32_000..]);
+    rig.harness.push(second).expect("taken");
+    let entries = rig.finish();
+    let mut expected = engine_said(&samples[..32_000], options(), 0);
+    expected.extend(engine_said(&samples[32_000..], options(), 2 * SECOND_NS));
+    assert_eq!(said_by(&rig), expected);
+    let caps: Vec<_> = entries.iter().filter(|e| matches!(e, Entry::Caps(_))).collect();
+    assert!(!caps.is_empty() && caps.iter().all(|caps| *caps == caps_of_text()), "{caps:?}");
+}
+
+fn caps_of_text() -> &'static Entry {
+    static CAPS: std::sync::LazyLock<Entry> =
+        std::sync::LazyLock::new(|| Entry::Caps("text/x-raw, format=(string)utf8".to_owned()));
+    &CAPS
+}
+
+#[test]
+fn jitter_and_small_holes_do_not_part_the_audio() {
+    let samples = &audio("jfk.wav")[..96_000];
+    // 150 ms are missing after three seconds; the next buffers jitter.
+    let hole = 2400;
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples[..48_000]);
+    for (index, piece) in samples[48_000 + hole..].chunks(8000).enumerate() {
+        let jitter = if index % 2 == 1 { 30_000_000 } else { 0 };
+        rig.push((48_000 + hole + index * 8000) as u64 * SAMPLE_NS + jitter, piece);
+    }
+    rig.finish();
+    let mut filled = samples.to_vec();
+    filled[48_000..48_000 + hole].fill(0.0);
+    assert_eq!(said_by(&rig), engine_said(&filled, options(), 0));
+    assert!(!engine_said(&filled, options(), 0).is_empty());
+}
+
+#[test]
+fn small_overlaps_are_cut() {
+    let samples = &audio("jfk.wav")[..96_000];
+    let overlap = 1600;
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples[..48_000]);
+    rig.push((48_000 - overlap) as u64 * SAMPLE_NS, &samples[48_000 - overlap..]);
+    rig.finish();
+    assert_eq!(said_by(&rig), engine_said(samples, options(), 0));
+}
+
+#[test]
+fn large_holes_close_the_segments() {
+    let samples = &audio("jfk.wav")[..96_000];
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples[..48_000]);
+    rig.push(13 * SECOND_NS, &samples[48_000..]);
+    let entries = rig.finish();
+    let mut expected = engine_said(&samples[..48_000], options(), 0);
+    let before = expected.len();
+    expected.extend(engine_said(&samples[48_000..], options(), 13 * SECOND_NS));
+    assert!(0 < before && before < expected.len(), "words on both sides");
+    assert_eq!(said_by(&rig), expected);
+    // The hole itself is a gap.
+    let covers_hole = |entry: &Entry| match entry {
+        Entry::Gap { pts, duration } => *pts <= 4 * SECOND_NS && pts + duration >= 13 * SECOND_NS,
+        _ => false,
+    };
+    assert!(entries.iter().any(covers_hole), "{entries:?}");
+}
+
+#[test]
+fn time_that_jumps_back_closes_the_segments_and_never_shows() {
+    let samples = &audio("jfk.wav")[..96_000];
+    let mut rig = Rig::new(&[]);
+    rig.push(20 * SECOND_NS, &samples[..48_000]);
+    rig.push(19 * SECOND_NS, &samples[48_000..]);
+    let entries = rig.finish();
+    let mut expected = engine_said(&samples[..48_000], options(), 20 * SECOND_NS);
+    expected.extend(engine_said(&samples[48_000..], options(), 19 * SECOND_NS));
+    assert_eq!(said_by(&rig), expected);
+    let pts: Vec<_> = texts(&entries).iter().map(|(pts, _)| *pts).collect();
+    assert!(pts.is_sorted(), "{pts:?}");
+}
+
+#[test]
+fn short_gap_events_are_silence_and_long_ones_are_holes() {
+    let samples = &audio("jfk.wav")[..96_000];
+    let gap_event = |start: u64, duration: u64| {
+        gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
+            .duration(gst::ClockTime::from_nseconds(duration))
+            .build()
+    };
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples[..48_000]);
+    rig.push_event(gap_event(3 * SECOND_NS, 100_000_000));
+    rig.push(3_100_000_000, &samples[48_000..]);
+    rig.finish();
+    let filled = [&samples[..48_000], &[0.0; 1600], &samples[48_000..]].concat();
+    assert_eq!(said_by(&rig), engine_said(&filled, options(), 0));
+
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples[..48_000]);
+    rig.push_event(gap_event(3 * SECOND_NS, 2 * SECOND_NS));
+    // Already the event closes the segments and moves time on.
+    rig.until(|entry| match entry {
+        Entry::Gap { pts, duration } => pts + duration == 5 * SECOND_NS,
+        _ => false,
+    });
+    assert_eq!(said_by(&rig), engine_said(&samples[..48_000], options(), 0));
+    rig.push(5 * SECOND_NS, &samples[48_000..]);
+    rig.finish();
+    assert_eq!(said_by(&rig), engine_said(&samples[48_000..], options(), 5 * SECOND_NS));
+}
+
+#[test]
+fn gap_event_before_any_audio_moves_time_on() {
+    let mut rig = Rig::new(&[]);
+    rig.push_event(
+        gst::event::Gap::builder(gst::ClockTime::ZERO).duration(gst::ClockTime::SECOND).build(),
+    );
+    rig.until(|entry| *entry == Entry::Gap { pts: 0, duration: SECOND_NS });
+}
+
+#[test]
+fn flush_in_the_middle_drops_all_and_starts_afresh() {
+    let before = [audio("meeting.wav"), audio("news.wav")].concat();
+    let after = &audio("jfk.wav");
+    for preset in ["lockstep", "30s"] {
+        let mut rig = Rig::new(&[("chunk-latency", "80ms"), ("diarization-preset", preset)]);
+        // One buffer, of which much is still to be recognised when the first word is out.
+        rig.push(0, &before);
+        rig.until(Entry::is_text);
+        let start = Instant::now();
+        rig.push_event(gst::event::FlushStart::new());
+        rig.push_event(gst::event::FlushStop::new(true));
+        let elapsed = start.elapsed();
+        assert!(elapsed < MAX_STOP, "{elapsed:?}");
+        rig.until(|entry| *entry == Entry::FlushStop);
+        let recognised = rig.posted("multitalkerasr/transcript").len();
+
+        rig.push_event(gst::event::Segment::new(&segment(50, 50, 0)));
+        rig.push(50 * SECOND_NS, after);
+        let entries = rig.finish();
+        let chunk_latency = ChunkLatency::Ms80;
+        let preset = match preset {
+            "30s" => DiarizationPreset::ThirtySeconds,
+            _ => DiarizationPreset::Lockstep,
+        };
+        let options = StreamOptions {
+            chunk_latency,
+            diarization: preset.operating_point(chunk_latency),
+            ..Default::default()
+        };
+        let expected = engine_said(after, options.clone(), 50 * SECOND_NS);
+        assert_eq!(said_by(&rig), expected);
+        assert!(!expected.is_empty());
+        assert!(texts(&entries).iter().all(|(pts, _)| *pts >= 50 * SECOND_NS));
+        let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&seglst).expect("JSON");
+        assert_eq!(rows.len(), expected.len(), "the conversation begins anew");
+        let all = engine_said(&before, options, 0).len();
+        assert!(recognised < all, "the flush came in the middle: {recognised} of {all}");
+    }
+}
+
+/// Blocks what leaves the element, fills its queue from another thread, and returns what tells
+/// how pushing ended.
+fn fill(rig: &Rig) -> mpsc::Receiver<Result<gst::FlowSuccess, gst::FlowError>> {
+    let (blocked, is_blocked) = mpsc::channel();
+    let mask =
+        gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    rig.srcpad().add_probe(mask, move |_, info| {
+        // Sticky events and gaps may pass, words not.
+        if matches!(info.data, Some(gst::PadProbeData::Buffer(_))) {
+            let _ = blocked.send(());
+            return gst::PadProbeReturn::Ok;
+        }
+        gst::PadProbeReturn::Pass
+    });
+    let (ended, end) = mpsc::channel();
+    let source = rig.sinkpad().peer().expect("linked");
+    let samples = audio("meeting.wav");
+    std::thread::spawn(move || {
+        let mut pts = 0;
+        loop {
+            for piece in samples.chunks(8000) {
+                if let Err(error) = source.push(f32_buffer(Some(pts), piece)) {
+                    let _ = ended.send(Err(error));
+                    return;
+                }
+                pts += piece.len() as u64 * SAMPLE_NS;
+            }
+        }
+    });
+    is_blocked.recv_timeout(TIMEOUT).expect("a word to come out");
+    end
+}
+
+#[test]
+fn flush_releases_all_who_wait() {
+    let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
+    let end = fill(&rig);
+    assert!(end.try_recv().is_err(), "nobody is released before");
+    let start = Instant::now();
+    rig.push_event(gst::event::FlushStart::new());
+    assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
+    rig.push_event(gst::event::FlushStop::new(true));
+    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
+}
+
+#[test]
+fn stopping_releases_all_who_wait() {
+    let rig = Rig::new(&[("diarization-preset", "lockstep")]);
+    let end = fill(&rig);
+    let start = Instant::now();
+    rig.element.set_state(gst::State::Null).expect("stops");
+    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
+    assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
+}
+
+#[test]
+fn stopping_in_the_middle_is_quick() {
+    let mut rig = Rig::new(&[("chunk-latency", "80ms"), ("diarization-preset", "lockstep")]);
+    rig.push(0, &audio("meeting.wav"));
+    rig.until(Entry::is_text);
+    let start = Instant::now();
+    rig.element.set_state(gst::State::Null).expect("stops");
+    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
+}
+
+#[test]
+fn queue_is_bounded() {
+    let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
+    let source = rig.sinkpad().peer().expect("linked");
+    let (pushed, buffers) = mpsc::channel();
+    source.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(gst::PadProbeData::Buffer(buffer)) = &info.data {
+            let _ = pushed.send(buffer.pts().expect("a PTS").nseconds());
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let end = fill(&rig);
+    rig.push_event(gst::event::FlushStart::new());
+    assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
+    // The first word is within the first seconds; beyond it there are 2 s of queue and what the
+    // worker holds.
+    let reached = buffers.try_iter().last().expect("audio went in");
+    assert!(reached < 10 * SECOND_NS, "{reached} ns went in");
+}
+
+#[test]
+fn what_downstream_returns_reaches_upstream() {
+    init_with_runtime();
+    let element = element(&[("diarization-preset", "lockstep")]);
+    let sink = gst::Pad::builder(gst::PadDirection::Sink)
+        .chain_function(|_, _, _| Err(gst::FlowError::Eos))
+        .build();
+    sink.set_active(true).expect("activates");
+    let source = gst::Pad::new(gst::PadDirection::Src);
+    source.set_active(true).expect("activates");
+    source.link(&element.static_pad("sink").expect("a pad")).expect("links");
+    element.static_pad("src").expect("a pad").link(&sink).expect("links");
+    element.set_state(gst::State::Playing).expect("starts");
+    source.push_event(gst::event::StreamStart::new("test"));
+    source.push_event(gst::event::Caps::new(&F32_CAPS.parse::<gst::Caps>().expect("caps")));
+    source.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    let samples = audio("meeting.wav");
+    let refused = samples.chunks(1600).enumerate().find_map(|(index, piece)| {
+        let pts = (index * 1600) as u64 * SAMPLE_NS;
+        source.push(f32_buffer(Some(pts), piece)).err()
+    });
+    assert_eq!(refused, Some(gst::FlowError::Eos));
+    element.set_state(gst::State::Null).expect("stops");
+}
+
+#[test]
+fn same_words_again_after_every_stop() {
+    let samples = &audio("jfk.wav")[..64_000];
+    let expected = engine_said(samples, options(), 0);
+    let mut rig = Rig::new(&[]);
+    for state in [gst::State::Null, gst::State::Ready, gst::State::Null, gst::State::Ready] {
+        rig.push_all(samples, 4000);
+        rig.finish();
+        assert_eq!(said_by(&rig), expected);
+        rig.element.set_state(state).expect("stops");
+        rig.element.set_state(gst::State::Playing).expect("starts");
+        // The element has forgotten these.
+        rig.push_event(gst::event::StreamStart::new("again"));
+        rig.push_event(gst::event::Caps::new(&F32_CAPS.parse::<gst::Caps>().expect("caps")));
+        rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    }
+    assert!(!expected.is_empty());
+}
+
+#[test]
+fn stopping_while_loading_is_quick() {
+    init_with_runtime();
+    for _ in 0..10 {
+        let element = element(&[]);
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let start = Instant::now();
+        element.set_state(gst::State::Paused).expect("does not wait for the model");
+        element.set_state(gst::State::Null).expect("stops");
+        assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
+        let loading: Vec<_> = bus
+            .iter()
+            .filter_map(|message| match message.view() {
+                gst::MessageView::Progress(progress) => {
+                    let (type_, code, _) = progress.get();
+                    assert_eq!(code, "loading");
+                    Some(type_)
+                }
+                gst::MessageView::Error(error) => panic!("{error:?}"),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(loading[0], gst::ProgressType::Start);
+        assert!(
+            [gst::ProgressType::Canceled, gst::ProgressType::Complete].contains(&loading[1]),
+            "{loading:?}"
+        );
+        assert_eq!(loading.len(), 2);
+    }
+}
+
+#[test]
+fn loading_is_announced() {
+    let rig = Rig::new(&[]);
+    for expected in [gst::ProgressType::Start, gst::ProgressType::Complete] {
+        let message = rig.wait_for(gst::MessageType::Progress);
+        let gst::MessageView::Progress(progress) = message.view() else { unreachable!() };
+        let (type_, code, text) = progress.get();
+        assert_eq!((type_, code), (expected, "loading"));
+        assert!(text.contains("tiny-models"), "{text}");
+    }
+}
+
+#[test]
+fn latency_is_known_without_anything() {
+    init();
+    let element = gst::ElementFactory::make("multitalkerasr").build().expect("registered");
+    let src = element.static_pad("src").expect("a pad");
+    let expected = gst::ClockTime::from_mseconds(1120 + 3 + 800 + 500);
+    for _ in 0..2 {
+        assert_eq!(latency_of(&src), (true, expected, None));
+        // Fails to load for want of a model, which is another matter.
+        element.set_state(gst::State::Paused).expect("starts");
+        assert_eq!(latency_of(&src), (true, expected, None));
+        element.set_state(gst::State::Null).expect("stops");
+    }
+
+    // As transcriberbin asks.
+    let source = gst::ElementFactory::make("fakesrc").property("is-live", true).build();
+    let source = source.expect("fakesrc");
+    source.link(&element).expect("links");
+    assert_eq!(latency_of(&src), (true, expected, None));
+    source.unlink(&element);
+}
+
+#[test]
+fn latency_adds_up() {
+    let mut rig = Rig::new(&[
+        ("chunk-latency", "160ms"),
+        ("diarization-preset", "1s"),
+        ("segment-pause", "300"),
+    ]);
+    rig.harness.set_live(true);
+    rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));
+    let point = DiarizationPreset::OneSecond.operating_point(ChunkLatency::Ms160);
+    let algorithm = u64::from(point.latency_ms(ChunkLatency::Ms160));
+    let expected = |latency_ms| gst::ClockTime::from_mseconds(70 + algorithm + 300 + latency_ms);
+    assert_eq!(latency_of(&rig.srcpad()).1, expected(500));
+
+    rig.element.set_property("latency", 4000_u32);
+    rig.wait_for(gst::MessageType::Latency);
+    assert_eq!(latency_of(&rig.srcpad()), (true, expected(4000), None));
+    rig.element.set_property("latency", 4000_u32);
+    rig.element.set_property("lateness", 100_u32);
+    assert!(rig.bus.pop_filtered(&[gst::MessageType::Latency]).is_none(), "nothing changed");
+}
+
+#[test]
+fn latency_of_files_is_upstreams() {
+    let mut rig = Rig::new(&[]);
+    rig.harness.set_live(false);
+    rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));
+    let (live, min, _) = latency_of(&rig.srcpad());
+    assert_eq!((live, min), (false, gst::ClockTime::from_mseconds(70)));
+}
