@@ -264,12 +264,12 @@ fn gap_event_before_any_audio_moves_time_on() {
 
 #[test]
 fn flush_in_the_middle_drops_all_and_starts_afresh() {
-    let before = [audio("meeting.wav"), audio("news.wav")].concat();
+    let before = &audio("meeting.wav")[..50 * 16_000];
     let after = &audio("jfk.wav");
     for preset in ["lockstep", "30s"] {
         let mut rig = Rig::new(&[("chunk-latency", "80ms"), ("diarization-preset", preset)]);
         // One buffer, of which much is still to be recognised when the first word is out.
-        rig.push(0, &before);
+        rig.push(0, before);
         rig.until(Entry::is_text);
         let start = Instant::now();
         rig.push_event(gst::event::FlushStart::new());
@@ -299,7 +299,7 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
         let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
         let rows: Vec<serde_json::Value> = serde_json::from_str(&seglst).expect("JSON");
         assert_eq!(rows.len(), expected.len(), "the conversation begins anew");
-        let all = engine_said(&before, options, 0).len();
+        let all = engine_said(before, options, 0).len();
         assert!(recognised < all, "the flush came in the middle: {recognised} of {all}");
     }
 }

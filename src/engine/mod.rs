@@ -40,6 +40,7 @@ mod rnnt;
 mod seglst;
 mod speaker_cache;
 mod stream;
+pub(crate) mod sync;
 mod tokenizer;
 mod top_k;
 mod transcript;

@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, Weak};
 
 use super::config::{ModelOptions, Precision};
 use super::error::Error;
 use super::model_config::ModelConfig;
 use super::networks::{EncoderGraph, JointGraph, SortformerGraph};
 use super::onnx::Canceller;
+use super::sync::lock;
 use super::tokenizer::Tokenizer;
 
 /// The networks and the tokenizer of one set of files. Immutable, and freed with the last stream.
@@ -170,8 +171,4 @@ fn wait_for_loader(options: &ModelOptions, canceller: &Canceller) -> Result<(), 
         }
         Ok(())
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -86,6 +86,7 @@ mod imp;
 mod messages;
 mod output;
 mod queue;
+mod session;
 mod settings;
 mod timeline;
 mod worker;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The thread between the chain function and the pads: it loads the model, runs the inference and
-//! pushes what comes of it.
+//! The thread between the chain function and the pads: it loads the model, and handles audio and
+//! serialised events in their order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,14 +12,10 @@ use gst::subclass::prelude::*;
 
 use super::MultitalkerAsr;
 use super::imp::CAT;
-use super::output::{Context, Push, Sequencer};
 use super::queue::{Item, Queue, lock};
+use super::session::{self, Session};
 use super::settings::Settings;
-use super::timeline::{Placement, Timeline, samples_in};
-use crate::engine::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
-
-/// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
-const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
+use crate::engine::{Error, Model};
 
 /// Starts the thread.
 pub fn spawn(
@@ -28,7 +24,7 @@ pub fn spawn(
     settings: Settings,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("multitalkerasr".to_owned()).spawn(move || {
-        let worker = || Worker::new(&element, &queue, settings).run();
+        let worker = || run(&element, &queue, settings);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(worker)) {
             let cause = panic
                 .downcast_ref::<&str>()
@@ -41,266 +37,68 @@ pub fn spawn(
     })
 }
 
+fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings) {
+    let model = load(element, queue, &settings);
+    let session = Session::new(element, queue, settings, model);
+    let mut worker = Worker { element, queue, session, in_caps: None };
+    while let Some((item, flushed)) = queue.take() {
+        if flushed {
+            worker.session.forget();
+        }
+        match item {
+            Item::Audio { pts, samples } => worker.session.audio(pts, &samples),
+            Item::Event(event) => worker.event(event),
+        }
+    }
+}
+
+fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<Arc<Model>> {
+    let Some(options) = settings.model_options() else {
+        gst::element_error!(
+            element,
+            gst::ResourceError::Settings,
+            ("No model: set the property model-dir to the folder that holds it")
+        );
+        queue.refuse_audio(gst::FlowError::Error, true);
+        return None;
+    };
+    let place = options.model_dir.display().to_string();
+    progress(element, gst::ProgressType::Start, &format!("Loading the model of {place}"));
+    let loaded =
+        element.imp().model(&options).map_or_else(|| Model::load(&options, &queue.loading), Ok);
+    match loaded {
+        Ok(model) => {
+            element.imp().keep_model(options, &model);
+            progress(element, gst::ProgressType::Complete, &format!("Loaded the model of {place}"));
+            Some(model)
+        }
+        Err(Error::Cancelled) => {
+            progress(element, gst::ProgressType::Canceled, "Loading was cancelled");
+            None
+        }
+        Err(error) => {
+            progress(element, gst::ProgressType::Error, &format!("Cannot load {place}"));
+            session::fail(element, queue, &error);
+            None
+        }
+    }
+}
+
+fn progress(element: &MultitalkerAsr, type_: gst::ProgressType, text: &str) {
+    gst::info!(CAT, obj = element, "{text}");
+    let message = gst::message::Progress::builder(type_, "loading", text);
+    // Without a bus there is nobody to tell.
+    let _ = element.post_message(message.src(element).build());
+}
+
 struct Worker<'a> {
     element: &'a MultitalkerAsr,
     queue: &'a Queue,
-    /// As they were when the element started.
-    settings: Settings,
-    model: Option<Arc<Model>>,
-    stream: Option<Stream>,
-    timeline: Timeline,
-    sequencer: Sequencer,
-    in_segment: gst::FormattedSegment<gst::ClockTime>,
-    out_segment: gst::FormattedSegment<gst::ClockTime>,
+    session: Session<'a>,
     in_caps: Option<gst::Caps>,
 }
 
-impl<'a> Worker<'a> {
-    fn new(element: &'a MultitalkerAsr, queue: &'a Queue, settings: Settings) -> Self {
-        Self {
-            element,
-            queue,
-            sequencer: Sequencer::new(settings.text_unit),
-            settings,
-            model: None,
-            stream: None,
-            timeline: Timeline::default(),
-            in_segment: gst::FormattedSegment::new(),
-            out_segment: gst::FormattedSegment::new(),
-            in_caps: None,
-        }
-    }
-
-    fn run(mut self) {
-        self.model = self.load();
-        while let Some((item, flushed)) = self.queue.take() {
-            if flushed {
-                self.forget();
-            }
-            match item {
-                Item::Audio { pts, samples } => self.audio(pts, &samples),
-                Item::Event(event) => self.event(event),
-            }
-        }
-    }
-
-    fn load(&self) -> Option<Arc<Model>> {
-        let Some(options) = self.settings.model_options() else {
-            gst::element_error!(
-                self.element,
-                gst::ResourceError::Settings,
-                ("No model: set the property model-dir to the folder that holds it")
-            );
-            self.queue.refuse_audio(gst::FlowError::Error, true);
-            return None;
-        };
-        let place = options.model_dir.display().to_string();
-        self.progress(gst::ProgressType::Start, &format!("Loading the model of {place}"));
-        let loaded = self
-            .element
-            .imp()
-            .model(&options)
-            .map_or_else(|| Model::load(&options, &self.queue.loading), Ok);
-        match loaded {
-            Ok(model) => {
-                self.element.imp().keep_model(options, &model);
-                self.progress(gst::ProgressType::Complete, &format!("Loaded the model of {place}"));
-                Some(model)
-            }
-            Err(Error::Cancelled) => {
-                self.progress(gst::ProgressType::Canceled, "Loading was cancelled");
-                None
-            }
-            Err(error) => {
-                self.progress(gst::ProgressType::Error, &format!("Cannot load {place}"));
-                self.fail(&error);
-                None
-            }
-        }
-    }
-
-    fn progress(&self, type_: gst::ProgressType, text: &str) {
-        gst::info!(CAT, obj = self.element, "{text}");
-        let message = gst::message::Progress::builder(type_, "loading", text);
-        // Without a bus there is nobody to tell.
-        let _ = self.element.post_message(message.src(self.element).build());
-    }
-
-    /// Posts the one error, and refuses audio for good.
-    fn fail(&self, error: &Error) {
-        self.element.imp().post_engine_error(error);
-        self.queue.refuse_audio(gst::FlowError::Error, true);
-    }
-
-    fn audio(&mut self, pts: gst::ClockTime, samples: &[f32]) {
-        if self.model.is_none() {
-            return;
-        }
-        if self.timeline.is_empty() {
-            self.timeline.start(pts);
-        }
-        match self.timeline.place(pts) {
-            Placement::Continue { silence, skip } => {
-                self.recognise(&vec![0.0; silence]);
-                self.recognise(samples.get(skip..).unwrap_or_default());
-            }
-            Placement::Discontinuity => {
-                gst::info!(
-                    CAT,
-                    obj = self.element,
-                    "Discontinuity: expected {}, found {pts}",
-                    self.timeline.end()
-                );
-                self.drain();
-                self.timeline.start(pts);
-                self.recognise(samples);
-            }
-        }
-    }
-
-    fn recognise(&mut self, samples: &[f32]) {
-        for piece in samples.chunks(PIECE_SAMPLES) {
-            let Some(stream) = self.stream() else { return };
-            let outputs = stream.push(piece);
-            self.timeline.advance(piece.len());
-            if !self.tell(outputs) {
-                return;
-            }
-        }
-    }
-
-    /// The stream, made when the first audio comes and it is known whether that is live.
-    fn stream(&mut self) -> Option<&mut Stream> {
-        if self.stream.is_none() {
-            let model = self.model.clone()?;
-            let live = self.element.imp().is_upstream_live();
-            let options = self.settings.stream_options(live);
-            gst::debug!(CAT, obj = self.element, "Live: {live}, {options:?}");
-            self.element.imp().mark_model_used();
-            match Stream::with_canceller(model, options, self.queue.inference.clone()) {
-                Ok(stream) => self.stream = Some(stream),
-                Err(error) => {
-                    self.model = None;
-                    self.fail(&error);
-                }
-            }
-        }
-        self.stream.as_mut()
-    }
-
-    /// Sends out what the engine told; false if nothing more is to be recognised for now.
-    fn tell(&mut self, outputs: Result<Vec<Output>, Error>) -> bool {
-        match outputs {
-            Ok(outputs) => self.send(outputs),
-            Err(Error::Cancelled) => false,
-            Err(error) => {
-                let rest = self.stream.as_mut().map(Stream::salvage).unwrap_or_default();
-                self.send(rest);
-                self.finish_stretch();
-                self.stream = None;
-                self.model = None;
-                self.fail(&error);
-                false
-            }
-        }
-    }
-
-    fn send(&mut self, outputs: Vec<Output>) -> bool {
-        let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
-        gst::log!(CAT, obj = self.element, "{} outputs, {progress:?}", outputs.len());
-        let imp = self.element.imp();
-        let settings = imp.settings();
-        let pushes = {
-            let context = Context {
-                timeline: &self.timeline,
-                in_segment: &self.in_segment,
-                out_segment: &self.out_segment,
-                settings: &settings,
-            };
-            self.sequencer.accept(outputs, progress, &mut lock(&imp.conversation), context)
-        };
-        self.push(pushes)
-    }
-
-    /// Pushes and posts; false if downstream takes no more. What goes to the bus goes there also
-    /// then.
-    fn push(&self, pushes: Vec<Push>) -> bool {
-        let imp = self.element.imp();
-        let mut flow = Ok(gst::FlowSuccess::Ok);
-        for push in pushes {
-            if self.queue.is_interrupted() {
-                return false;
-            }
-            match push {
-                Push::Message(structure) => self.post(structure),
-                Push::Buffer(buffer) if flow.is_ok() => flow = imp.srcpad.push(buffer),
-                Push::Downstream(event) if flow.is_ok() => {
-                    imp.srcpad.push_event(event);
-                }
-                Push::Upstream(event) if flow.is_ok() => {
-                    imp.sinkpad.push_event(event);
-                }
-                _ => (),
-            }
-        }
-        if let Err(error) = flow {
-            gst::debug!(CAT, obj = self.element, "Downstream returned {error:?}");
-            self.queue.refuse_audio(error, false);
-        }
-        flow.is_ok()
-    }
-
-    fn post(&self, structure: gst::Structure) {
-        let message = gst::message::Element::builder(structure).src(self.element).build();
-        // Without a bus there is nobody to tell.
-        let _ = self.element.post_message(message);
-    }
-
-    /// Decodes what is left, sends all out and begins a new stretch of audio.
-    fn drain(&mut self) {
-        if self.timeline.is_empty() {
-            return;
-        }
-        gst::debug!(CAT, obj = self.element, "Draining at {}", self.timeline.end());
-        if let Some(stream) = self.stream.as_mut() {
-            let outputs = stream.finish();
-            self.tell(outputs);
-        }
-        self.finish_stretch();
-        self.reset_stream();
-    }
-
-    fn finish_stretch(&mut self) {
-        let settings = self.element.imp().settings();
-        let context = Context {
-            timeline: &self.timeline,
-            in_segment: &self.in_segment,
-            out_segment: &self.out_segment,
-            settings: &settings,
-        };
-        let pushes = self.sequencer.drain(context);
-        self.push(pushes);
-        self.timeline.clear();
-    }
-
-    fn reset_stream(&mut self) {
-        if let Some(stream) = self.stream.as_mut() {
-            stream.reset();
-            self.queue.renew_cancellation();
-        }
-    }
-
-    /// After a flush.
-    fn forget(&mut self) {
-        gst::debug!(CAT, obj = self.element, "Starting afresh after a flush");
-        self.reset_stream();
-        self.timeline.clear();
-        self.sequencer.clear();
-        self.in_segment = gst::FormattedSegment::new();
-        self.out_segment = gst::FormattedSegment::new();
-        lock(&self.element.imp().conversation).clear();
-    }
-
+impl Worker<'_> {
     fn event(&mut self, event: gst::Event) {
         gst::log!(CAT, obj = self.element, "Handling {event:?}");
         let srcpad = &self.element.imp().srcpad;
@@ -316,7 +114,7 @@ impl<'a> Worker<'a> {
                 let in_caps = caps.caps_owned();
                 match self.in_caps.replace(in_caps.clone()) {
                     Some(previous) if previous == in_caps => return,
-                    Some(_) => self.drain(),
+                    Some(_) => self.session.drain(),
                     None => (),
                 }
                 let out_caps = srcpad.pad_template_caps();
@@ -324,17 +122,17 @@ impl<'a> Worker<'a> {
                     gst::event::Caps::builder(&out_caps).seqnum(event.seqnum()).build(),
                 );
             }
-            gst::EventView::Segment(segment) => self.segment(segment, event.seqnum()),
+            gst::EventView::Segment(segment) => self.session.segment(segment, event.seqnum()),
             gst::EventView::Gap(gap) => {
                 let (start, duration) = gap.get();
-                self.gap(start, start.saturating_add(duration.unwrap_or_default()));
+                self.session.gap(start, start.saturating_add(duration.unwrap_or_default()));
             }
             gst::EventView::SegmentDone(_) => {
-                self.drain();
+                self.session.drain();
                 srcpad.push_event(event);
             }
             gst::EventView::Eos(_) => {
-                self.drain();
+                self.session.drain();
                 if !self.queue.is_interrupted() {
                     self.post_conversation();
                 }
@@ -348,49 +146,12 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn segment(&mut self, event: &gst::event::Segment, seqnum: gst::Seqnum) {
-        // The sink pad lets no other format in.
-        let Some(in_segment) = event.segment().downcast_ref::<gst::ClockTime>() else { return };
-        let mut moved = self.in_segment.clone();
-        moved.set_position(in_segment.position());
-        if moved != *in_segment {
-            self.drain();
-            self.sequencer.clear();
-        }
-        let mut out_segment = in_segment.clone();
-        let base = out_segment.base().unwrap_or_default();
-        out_segment.set_base(base.saturating_add(self.element.imp().settings().lateness()));
-        self.in_segment = in_segment.clone();
-        self.out_segment = out_segment;
-        self.element
-            .imp()
-            .srcpad
-            .push_event(gst::event::Segment::builder(&self.out_segment).seqnum(seqnum).build());
-    }
-
-    /// There is no audio before `end`.
-    fn gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
-        if !self.timeline.is_empty() && end > self.timeline.end() {
-            match self.timeline.place(end) {
-                Placement::Continue { .. } => {
-                    let silence = samples_in(end - self.timeline.end());
-                    self.recognise(&vec![0.0; silence]);
-                }
-                Placement::Discontinuity => self.drain(),
-            }
-        }
-        if self.timeline.is_empty() {
-            let mut pushes = Vec::new();
-            self.sequencer.advance(start, end, &mut pushes);
-            self.push(pushes);
-        }
-    }
-
     fn post_conversation(&self) {
         let imp = self.element.imp();
         let session_id = imp.settings().session_id;
         let seglst = lock(&imp.conversation).seglst();
-        self.post(
+        session::post(
+            self.element,
             gst::Structure::builder("multitalkerasr/transcripts")
                 .field("session-id", session_id)
                 .field("seglst", seglst)

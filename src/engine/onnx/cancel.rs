@@ -3,12 +3,13 @@
 //! Stopping an inference, a wait for one, or a load from another thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
 use ort::session::RunOptions;
 use ort::session::builder::LoadCanceler;
 
 use super::queue::SessionQueue;
+use crate::engine::sync::lock;
 
 /// Stops the work of a [`Stream`](crate::engine::Stream), or the loading of a
 /// [`Model`](crate::engine::Model), from another thread. Clones act on the same work.
@@ -105,9 +106,4 @@ impl Canceller {
         *lock(&self.0.blocked_on) = None;
         result
     }
-}
-
-/// A thread that panicked leaves nothing half done under the locks of this module.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

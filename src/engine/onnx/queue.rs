@@ -8,8 +8,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use ort::session::Session;
 
-use super::cancel::{Canceller, lock};
+use super::cancel::Canceller;
 use crate::engine::error::Error;
+use crate::engine::sync::lock;
 
 /// The session of a network, lent to one thread after the other in the order of their coming,
 /// so that no lock is held while it runs.

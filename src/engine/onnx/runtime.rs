@@ -12,9 +12,9 @@ use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
-use super::cancel::lock;
 use crate::engine::config::{ExecutionProvider, OptimizationLevel, RuntimeOptions};
 use crate::engine::error::Error;
+use crate::engine::sync::lock;
 
 /// The name by which the system's own library is looked for.
 const SYSTEM_LIBRARY: &str = "libonnxruntime.so.1";

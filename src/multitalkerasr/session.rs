@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What the worker does with audio: it puts it in its place in time, has it recognised, and pushes
+//! what comes of it.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::MultitalkerAsr;
+use super::imp::CAT;
+use super::output::{Context, Push, Sequencer};
+use super::queue::{Queue, lock};
+use super::settings::Settings;
+use super::timeline::{Placement, Timeline, samples_in};
+use crate::engine::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
+
+/// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
+const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
+
+/// The conversation of a run of the element.
+pub struct Session<'a> {
+    element: &'a MultitalkerAsr,
+    queue: &'a Queue,
+    /// As they were when the element started.
+    settings: Settings,
+    /// `None` when it failed.
+    model: Option<Arc<Model>>,
+    stream: Option<Stream>,
+    timeline: Timeline,
+    sequencer: Sequencer,
+    in_segment: gst::FormattedSegment<gst::ClockTime>,
+    out_segment: gst::FormattedSegment<gst::ClockTime>,
+}
+
+impl<'a> Session<'a> {
+    /// Without a model no audio is recognised.
+    pub fn new(
+        element: &'a MultitalkerAsr,
+        queue: &'a Queue,
+        settings: Settings,
+        model: Option<Arc<Model>>,
+    ) -> Self {
+        Self {
+            element,
+            queue,
+            sequencer: Sequencer::new(settings.text_unit),
+            settings,
+            model,
+            stream: None,
+            timeline: Timeline::default(),
+            in_segment: gst::FormattedSegment::new(),
+            out_segment: gst::FormattedSegment::new(),
+        }
+    }
+
+    /// Takes the audio of a buffer.
+    pub fn audio(&mut self, pts: gst::ClockTime, samples: &[f32]) {
+        if self.model.is_none() {
+            return;
+        }
+        if self.timeline.is_empty() {
+            self.timeline.start(pts);
+        }
+        match self.timeline.place(pts) {
+            Placement::Continue { silence, skip } => {
+                self.recognise(&vec![0.0; silence]);
+                self.recognise(samples.get(skip..).unwrap_or_default());
+            }
+            Placement::Discontinuity => {
+                gst::info!(
+                    CAT,
+                    obj = self.element,
+                    "Discontinuity: expected {}, found {pts}",
+                    self.timeline.end()
+                );
+                self.drain();
+                self.timeline.start(pts);
+                self.recognise(samples);
+            }
+        }
+    }
+
+    fn recognise(&mut self, samples: &[f32]) {
+        for piece in samples.chunks(PIECE_SAMPLES) {
+            let Some(stream) = self.stream() else { return };
+            let outputs = stream.push(piece);
+            self.timeline.advance(piece.len());
+            if !self.tell(outputs) {
+                return;
+            }
+        }
+    }
+
+    /// The stream, made when the first audio comes and it is known whether that is live.
+    fn stream(&mut self) -> Option<&mut Stream> {
+        if self.stream.is_none() {
+            let model = self.model.clone()?;
+            let live = self.element.imp().is_upstream_live();
+            let options = self.settings.stream_options(live);
+            gst::debug!(CAT, obj = self.element, "Live: {live}, {options:?}");
+            self.element.imp().mark_model_used();
+            match Stream::with_canceller(model, options, self.queue.inference.clone()) {
+                Ok(stream) => self.stream = Some(stream),
+                Err(error) => {
+                    self.model = None;
+                    fail(self.element, self.queue, &error);
+                }
+            }
+        }
+        self.stream.as_mut()
+    }
+
+    /// Sends out what the engine told; false if nothing more is to be recognised for now.
+    fn tell(&mut self, outputs: Result<Vec<Output>, Error>) -> bool {
+        match outputs {
+            Ok(outputs) => self.send(outputs),
+            // Also what comes of going on after a cancellation.
+            Err(_) if self.queue.is_interrupted() => false,
+            Err(error) => {
+                let rest = self.stream.as_mut().map(Stream::salvage).unwrap_or_default();
+                self.send(rest);
+                self.finish_stretch();
+                self.stream = None;
+                self.model = None;
+                fail(self.element, self.queue, &error);
+                false
+            }
+        }
+    }
+
+    fn send(&mut self, outputs: Vec<Output>) -> bool {
+        let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
+        gst::log!(CAT, obj = self.element, "{} outputs, {progress:?}", outputs.len());
+        let imp = self.element.imp();
+        let settings = imp.settings();
+        let pushes = {
+            let context = Context {
+                timeline: &self.timeline,
+                in_segment: &self.in_segment,
+                out_segment: &self.out_segment,
+                settings: &settings,
+            };
+            self.sequencer.accept(outputs, progress, &mut lock(&imp.conversation), context)
+        };
+        self.push(pushes)
+    }
+
+    /// Pushes and posts; false if downstream takes no more. What goes to the bus goes there also
+    /// then.
+    fn push(&self, pushes: Vec<Push>) -> bool {
+        let imp = self.element.imp();
+        let mut flow = Ok(gst::FlowSuccess::Ok);
+        for push in pushes {
+            if self.queue.is_interrupted() {
+                return false;
+            }
+            match push {
+                Push::Message(structure) => post(self.element, structure),
+                Push::Buffer(buffer) if flow.is_ok() => flow = imp.srcpad.push(buffer),
+                Push::Downstream(event) if flow.is_ok() => {
+                    imp.srcpad.push_event(event);
+                }
+                Push::Upstream(event) if flow.is_ok() => {
+                    imp.sinkpad.push_event(event);
+                }
+                _ => (),
+            }
+        }
+        if let Err(error) = flow {
+            gst::debug!(CAT, obj = self.element, "Downstream returned {error:?}");
+            self.queue.refuse_audio(error, false);
+        }
+        flow.is_ok()
+    }
+
+    /// Decodes what is left, sends all out and begins a new stretch of audio.
+    pub fn drain(&mut self) {
+        if self.timeline.is_empty() {
+            return;
+        }
+        gst::debug!(CAT, obj = self.element, "Draining at {}", self.timeline.end());
+        if let Some(stream) = self.stream.as_mut() {
+            let outputs = stream.finish();
+            self.tell(outputs);
+        }
+        self.finish_stretch();
+        self.reset_stream();
+    }
+
+    fn finish_stretch(&mut self) {
+        let settings = self.element.imp().settings();
+        let context = Context {
+            timeline: &self.timeline,
+            in_segment: &self.in_segment,
+            out_segment: &self.out_segment,
+            settings: &settings,
+        };
+        let pushes = self.sequencer.drain(context);
+        self.push(pushes);
+        self.timeline.clear();
+    }
+
+    fn reset_stream(&mut self) {
+        if let Some(stream) = self.stream.as_mut() {
+            stream.reset();
+            self.queue.renew_cancellation();
+        }
+    }
+
+    /// Begins anew after a flush.
+    pub fn forget(&mut self) {
+        gst::debug!(CAT, obj = self.element, "Starting afresh after a flush");
+        self.reset_stream();
+        self.timeline.clear();
+        self.sequencer.clear();
+        self.in_segment = gst::FormattedSegment::new();
+        self.out_segment = gst::FormattedSegment::new();
+        lock(&self.element.imp().conversation).clear();
+    }
+
+    /// Takes a segment of the audio, and pushes that of the text.
+    pub fn segment(&mut self, event: &gst::event::Segment, seqnum: gst::Seqnum) {
+        // The sink pad lets no other format in.
+        let Some(in_segment) = event.segment().downcast_ref::<gst::ClockTime>() else { return };
+        let mut moved = self.in_segment.clone();
+        moved.set_position(in_segment.position());
+        if moved != *in_segment {
+            self.drain();
+            self.sequencer.clear();
+        }
+        let mut out_segment = in_segment.clone();
+        let base = out_segment.base().unwrap_or_default();
+        out_segment.set_base(base.saturating_add(self.element.imp().settings().lateness()));
+        self.in_segment = in_segment.clone();
+        self.out_segment = out_segment;
+        self.element
+            .imp()
+            .srcpad
+            .push_event(gst::event::Segment::builder(&self.out_segment).seqnum(seqnum).build());
+    }
+
+    /// There is no audio before `end`.
+    pub fn gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
+        if !self.timeline.is_empty() && end > self.timeline.end() {
+            match self.timeline.place(end) {
+                Placement::Continue { .. } => {
+                    let silence = samples_in(end - self.timeline.end());
+                    self.recognise(&vec![0.0; silence]);
+                }
+                Placement::Discontinuity => self.drain(),
+            }
+        }
+        if self.timeline.is_empty() {
+            let mut pushes = Vec::new();
+            self.sequencer.advance(start, end, &mut pushes);
+            self.push(pushes);
+        }
+    }
+}
+
+/// Posts the one error, and refuses audio for good.
+pub fn fail(element: &MultitalkerAsr, queue: &Queue, error: &Error) {
+    element.imp().post_engine_error(error);
+    queue.refuse_audio(gst::FlowError::Error, true);
+}
+
+/// Posts an element message.
+pub fn post(element: &MultitalkerAsr, structure: gst::Structure) {
+    let message = gst::message::Element::builder(structure).src(element).build();
+    // Without a bus there is nobody to tell.
+    let _ = element.post_message(message);
+}
