@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! As a user does it: `gst-launch-1.0` with the plugin file, and the example without GStreamer,
+//! give the same segments.
+
+#![cfg(all(feature = "element", unix))]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The folder into which cargo builds the plugin.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    test.parent().and_then(Path::parent).expect("in a folder of cargo's").to_owned()
+}
+
+/// A folder with the plugin alone. Tests do not copy it out of the folder of dependencies.
+fn plugin_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = "libgstmultitalkerasr.so";
+    std::os::unix::fs::symlink(built().join("deps").join(name), folder.path().join(name))
+        .expect("a link");
+    folder
+}
+
+fn lines(output: &[u8]) -> Vec<String> {
+    let mut lines: Vec<String> = String::from_utf8_lossy(output).lines().map(Into::into).collect();
+    lines.sort();
+    lines
+}
+
+fn by_gst_launch(audio: &Path) -> Vec<String> {
+    let models = common::data().join("tiny-models");
+    let plugins = plugin_folder();
+    let mut launch = Command::new("gst-launch-1.0")
+        .args(["--messages", "filesrc"])
+        .arg(format!("location={}", audio.display()))
+        .args("! decodebin ! audioconvert ! audioresample ! multitalkerasr".split(' '))
+        .arg(format!("model-dir={}", models.display()))
+        .arg(format!("diarization-model={}", models.join("sortformer.onnx").display()))
+        .args(["precision=fp32", "!", "fakesink"])
+        .env("GST_PLUGIN_PATH", plugins.path())
+        .env("GST_REGISTRY", plugins.path().join("registry"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("gst-launch-1.0 is installed");
+    let messages = launch.stdout.take().expect("piped");
+    let printer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/print_transcript.py");
+    let printed = Command::new(printer).stdin(messages).output().expect("python3 is installed");
+    assert!(launch.wait().expect("it ends").success());
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    lines(&printed.stdout)
+}
+
+fn by_the_example(audio: &Path) -> Vec<String> {
+    let models = common::data().join("tiny-models");
+    let output = Command::new(built().join("examples/transcribe_wav"))
+        .arg("--model-dir")
+        .arg(&models)
+        .arg("--diarization-model")
+        .arg(models.join("sortformer.onnx"))
+        .args(["--precision", "fp32"])
+        .arg(audio)
+        .output()
+        .expect("cargo builds the examples with the tests");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lines(&output.stdout)
+}
+
+#[test]
+fn gst_launch_and_the_example_agree() {
+    for name in ["jfk.wav", "news.wav", "meeting.wav"] {
+        let audio = common::data().join("audio").join(name);
+        let expected = by_the_example(&audio);
+        assert!(expected.len() > 5, "{name}: {expected:?}");
+        assert_eq!(by_gst_launch(&audio), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_example_says_what_is_wrong() {
+    let example = || Command::new(built().join("examples/transcribe_wav"));
+    let audio = common::data().join("audio/jfk.wav");
+    let output = example().args(["--model-dir", "/nowhere"]).arg(&audio).output().expect("runs");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("/nowhere was not found: expected a folder with"), "{said}");
+}
