@@ -482,7 +482,7 @@ fn latency_is_known_without_anything() {
     init();
     let element = gst::ElementFactory::make("multitalkerasr").build().expect("registered");
     let src = element.static_pad("src").expect("a pad");
-    let expected = gst::ClockTime::from_mseconds(1120 + 3 + 800 + 500);
+    let expected = gst::ClockTime::from_mseconds(1120 + 3 + 1000 + 500);
     for _ in 0..2 {
         assert_eq!(latency_of(&src), (true, expected, None));
         // Fails to load for want of a model, which is another matter.
@@ -501,16 +501,12 @@ fn latency_is_known_without_anything() {
 
 #[test]
 fn latency_adds_up() {
-    let mut rig = Rig::new(&[
-        ("chunk-latency", "160ms"),
-        ("diarization-preset", "1s"),
-        ("segment-pause", "300"),
-    ]);
+    let mut rig = Rig::new(&[("chunk-latency", "160ms"), ("diarization-preset", "1s")]);
     rig.harness.set_live(true);
     rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));
     let point = DiarizationPreset::OneSecond.operating_point(ChunkLatency::Ms160);
     let algorithm = u64::from(point.latency_ms(ChunkLatency::Ms160));
-    let expected = |latency_ms| gst::ClockTime::from_mseconds(70 + algorithm + 300 + latency_ms);
+    let expected = |latency_ms| gst::ClockTime::from_mseconds(70 + algorithm + 1000 + latency_ms);
     assert_eq!(latency_of(&rig.srcpad()).1, expected(500));
 
     rig.element.set_property("latency", 4000_u32);
@@ -528,4 +524,97 @@ fn latency_of_files_is_upstreams() {
     rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));
     let (live, min, _) = latency_of(&rig.srcpad());
     assert_eq!((live, min), (false, gst::ClockTime::from_mseconds(70)));
+}
+
+#[test]
+fn flushes_at_any_moment_leave_nothing_behind() {
+    let mut rig = Rig::new(&[("chunk-latency", "160ms"), ("diarization-preset", "lockstep")]);
+    let source = rig.sinkpad().peer().expect("linked");
+    let (flushed, next_round) = mpsc::channel();
+    // With holes, so that there are drains to interrupt, and small ones to fill.
+    let samples = audio("news.wav");
+    let pushing = std::thread::spawn(move || {
+        while next_round.recv().is_ok() {
+            source.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+            let mut pts = 0;
+            for (index, piece) in samples.chunks(4000).cycle().enumerate() {
+                if source.push(f32_buffer(Some(pts), piece)).is_err() {
+                    break;
+                }
+                pts += piece.len() as u64 * SAMPLE_NS;
+                pts += [0, 100_000_000, 0, 300_000_000][index % 4];
+            }
+        }
+    });
+    flushed.send(()).expect("a thread that pushes");
+    for round in 0..40 {
+        let mut left = round % 7;
+        rig.until(|entry| {
+            left -= i32::from(matches!(entry, Entry::Gap { .. } | Entry::Buffer { .. }));
+            left < 0
+        });
+        let start = Instant::now();
+        rig.push_event(gst::event::FlushStart::new());
+        rig.push_event(gst::event::FlushStop::new(true));
+        assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
+        rig.until(|entry| *entry == Entry::FlushStop);
+        if round < 39 {
+            flushed.send(()).expect("a thread that pushes");
+        }
+    }
+    drop(flushed);
+    pushing.join().expect("no panic");
+    rig.posted("multitalkerasr/transcript");
+
+    let after = &audio("jfk.wav");
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    rig.push(0, after);
+    rig.finish();
+    let chunk_latency = ChunkLatency::Ms160;
+    let options = StreamOptions {
+        chunk_latency,
+        diarization: DiarizationPreset::Lockstep.operating_point(chunk_latency),
+        ..Default::default()
+    };
+    assert_eq!(said_by(&rig), engine_said(after, options, 0));
+}
+
+#[test]
+fn model_is_kept_until_it_was_used() {
+    init_with_runtime();
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(models()).expect("the models") {
+        let file = entry.expect("a file");
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
+    }
+    let element = element(&[("model-dir", &folder.path().display().to_string())]);
+    let mut rig = Rig::of(element, Some(F32_CAPS));
+    let complete = |rig: &Rig| loop {
+        let message = rig.wait_for(gst::MessageType::Progress);
+        let gst::MessageView::Progress(progress) = message.view() else { unreachable!() };
+        match progress.type_() {
+            gst::ProgressType::Start => (),
+            type_ => return type_ == gst::ProgressType::Complete,
+        }
+    };
+    assert!(complete(&rig));
+    rig.element.set_state(gst::State::Null).expect("stops");
+    drop(folder);
+
+    // As transcriberbin does, which must not load twice: the files are gone.
+    rig.element.set_state(gst::State::Paused).expect("starts");
+    assert!(complete(&rig));
+    rig.element.set_state(gst::State::Null).expect("stops");
+    rig.element.set_state(gst::State::Playing).expect("starts");
+    assert!(complete(&rig));
+    rig.push_event(gst::event::StreamStart::new("again"));
+    rig.push_event(gst::event::Caps::new(&F32_CAPS.parse::<gst::Caps>().expect("caps")));
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    rig.push(0, &[0.0; 16_000]);
+    rig.finish();
+    rig.element.set_state(gst::State::Null).expect("stops");
+
+    // After use its memory is freed.
+    rig.element.set_state(gst::State::Paused).expect("starts");
+    assert!(!complete(&rig));
 }

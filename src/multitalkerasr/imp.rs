@@ -10,9 +10,10 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::messages::Conversation;
-use super::queue::{Queue, lock};
+use super::queue::Queue;
 use super::settings::{self, Settings};
 use super::worker;
+use crate::engine::sync::lock;
 use crate::engine::{Error, Model, ModelOptions, SAMPLE_RATE_HZ};
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -3,25 +3,14 @@
 //! What goes to the bus: finished segments, those in progress, and the whole conversation.
 
 use gst::prelude::*;
-use serde::Serialize;
 
 use super::output::Context;
-use crate::engine::{Partial, Segment, Word};
-
-/// A row of SegLST.
-#[derive(Debug, Serialize)]
-struct Row {
-    session_id: String,
-    speaker: String,
-    words: String,
-    start_time: f64,
-    end_time: f64,
-}
+use crate::engine::{Partial, SegLstRow, Segment, Word};
 
 /// What was said so far. Grows with every segment.
 #[derive(Debug, Default)]
 pub struct Conversation {
-    rows: Vec<Row>,
+    rows: Vec<SegLstRow>,
 }
 
 impl Conversation {
@@ -37,7 +26,7 @@ impl Conversation {
             // The engine's frames are whole milliseconds.
             time.mseconds() as f64 / 1000.0
         };
-        self.rows.push(Row {
+        self.rows.push(SegLstRow {
             session_id: context.settings.session_id.clone(),
             speaker: segment.speaker.to_string(),
             words: segment.text(),

@@ -42,15 +42,16 @@
 //! ```text
 //! recogniser chunk + diariser look-ahead     what a sample waits for (chunk-latency,
 //!                                            diarization-preset)
-//! + segment-pause                            what a word may wait for its end
-//! + max-segment-duration                     only with text-unit=segment
+//! + 1000 ms                                  a word of up to 600 ms and the 400 ms after which it
+//!                                            cannot grow; with text-unit=segment instead
+//!                                            max-segment-duration + segment-pause
 //! + latency                                  time to compute
 //! ```
 //!
-//! With the defaults (`lockstep` for live sources) that is 1120 + 3 + 800 + 500 = 2423 ms, and
-//! with `chunk-latency=160ms segment-pause=400` it is 160 + 3 + 400 + 500 = 1063 ms. 3 ms is the
-//! look-ahead of the spectral window. Without a live source upstream's latency is passed on
-//! unchanged. An element that is not linked answers as if its source were live.
+//! With the defaults (`lockstep` for live sources) that is 1120 + 3 + 1000 + 500 = 2623 ms, and
+//! with `chunk-latency=160ms` it is 160 + 3 + 1000 + 500 = 1663 ms. 3 ms is the look-ahead of the
+//! spectral window. Without a live source upstream's latency is passed on unchanged. An element
+//! that is not linked answers as if its source were live.
 //!
 //! ## The model
 //!
@@ -61,20 +62,31 @@
 //!
 //! ## Example pipelines
 //!
-//! Words of a file, with a mark at each change of speaker:
+//! Transcripts of a file on the bus, each as soon as its segment ends:
 //!
 //! ```bash
-//! gst-launch-1.0 -q filesrc location=meeting.wav ! decodebin ! audioconvert ! audioresample ! \
-//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx \
-//!   text-unit=segment speaker-prefix='Speaker {n}: ' ! fdsink
+//! gst-launch-1.0 -m filesrc location=meeting.wav ! decodebin ! audioconvert ! audioresample ! \
+//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx ! \
+//!   fakesink | grep multitalkerasr/transcript,
 //! ```
 //!
-//! Transcripts of a microphone on the bus:
+//! A file with subtitles. The queue of the audio holds all that the text lags behind:
+//!
+//! ```bash
+//! gst-launch-1.0 filesrc location=meeting.wav ! decodebin ! tee name=t ! \
+//!   queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! vorbisenc ! \
+//!   matroskamux name=mux ! filesink location=meeting.mkv t. ! queue ! audioconvert ! \
+//!   audioresample ! multitalkerasr model-dir=models/multitalker \
+//!   diarization-model=models/sortformer.onnx text-unit=segment \
+//!   speaker-prefix='Speaker {n}: ' ! mux.
+//! ```
+//!
+//! Transcripts of a microphone:
 //!
 //! ```bash
 //! gst-launch-1.0 -m pulsesrc ! audioconvert ! audioresample ! queue ! \
 //!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx \
-//!   chunk-latency=560ms ! fakesink sync=false | grep multitalkerasr/transcript
+//!   chunk-latency=560ms ! fakesink sync=false | grep multitalkerasr/transcript,
 //! ```
 
 use gst::glib;

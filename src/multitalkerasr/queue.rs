@@ -6,15 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::engine::sync::lock;
 use crate::engine::{Canceller, SAMPLE_RATE_HZ};
 
 /// The chain function waits when so much audio is queued: 2 s.
 const MAX_QUEUED_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
-
-/// Locks; a panic elsewhere was reported there.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What the worker is given.
 #[derive(Debug)]

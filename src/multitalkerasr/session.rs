@@ -11,9 +11,10 @@ use gst::subclass::prelude::*;
 use super::MultitalkerAsr;
 use super::imp::CAT;
 use super::output::{Context, Push, Sequencer};
-use super::queue::{Queue, lock};
+use super::queue::Queue;
 use super::settings::Settings;
 use super::timeline::{Placement, Timeline, samples_in};
+use crate::engine::sync::lock;
 use crate::engine::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
 
 /// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.

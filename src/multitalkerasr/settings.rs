@@ -181,8 +181,8 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt::builder("latency")
             .nick("Latency")
             .blurb(
-                "Milliseconds to compute in, added with a live source to what the models and \
-                 segment-pause delay",
+                "Milliseconds to compute in, added with a live source to what the models and the \
+                 end of a word or segment delay",
             )
             .default_value(default.latency_ms)
             .mutable_playing()
@@ -336,10 +336,10 @@ impl Settings {
         };
         let algorithm_ms = preset.operating_point(chunk_latency).latency_ms(chunk_latency);
         let unit_ms = match self.text_unit {
-            TextUnit::Word => 0,
-            TextUnit::Segment => self.max_segment_duration_ms,
+            TextUnit::Word => engine::WORD_LATENCY_MS,
+            TextUnit::Segment => self.max_segment_duration_ms.saturating_add(self.segment_pause_ms),
         };
-        [algorithm_ms, unit_ms, self.segment_pause_ms, self.latency_ms]
+        [algorithm_ms, unit_ms, self.latency_ms]
             .into_iter()
             .map(|ms| gst::ClockTime::from_mseconds(u64::from(ms)))
             .sum()
@@ -391,19 +391,18 @@ mod tests {
             diarization_model: Some("sortformer.onnx".to_owned()),
             ..Default::default()
         };
-        assert_eq!(settings.live_latency().mseconds(), 2423);
+        assert_eq!(settings.live_latency().mseconds(), 2623);
         settings.chunk_latency = ChunkLatency::Ms160;
-        settings.segment_pause_ms = 400;
-        assert_eq!(settings.live_latency().mseconds(), 1063);
+        assert_eq!(settings.live_latency().mseconds(), 1663);
         settings.text_unit = TextUnit::Segment;
-        assert_eq!(settings.live_latency().mseconds(), 11_063);
+        assert_eq!(settings.live_latency().mseconds(), 160 + 3 + 10_000 + 800 + 500);
     }
 
     #[test]
     fn latency_without_a_diarizer_ignores_its_preset() {
         let settings =
             Settings { diarization_preset: DiarizationPreset::ThirtySeconds, ..Default::default() };
-        assert_eq!(settings.live_latency().mseconds(), 2423);
+        assert_eq!(settings.live_latency().mseconds(), 2623);
     }
 
     #[test]

@@ -12,9 +12,10 @@ use gst::subclass::prelude::*;
 
 use super::MultitalkerAsr;
 use super::imp::CAT;
-use super::queue::{Item, Queue, lock};
+use super::queue::{Item, Queue};
 use super::session::{self, Session};
 use super::settings::Settings;
+use crate::engine::sync::lock;
 use crate::engine::{Error, Model};
 
 /// Starts the thread.

@@ -223,7 +223,7 @@ impl Rig {
 
     /// What comes out up to an entry, and this.
     #[track_caller]
-    pub fn until(&self, is_last: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    pub fn until(&self, mut is_last: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
         let mut entries = Vec::new();
         loop {
             let entry = self.entries.recv_timeout(TIMEOUT).expect("more to come out");
@@ -234,9 +234,14 @@ impl Rig {
         }
     }
 
-    /// Structures of the element messages with a name that were posted until now.
+    /// Structures of the element messages with a name; takes all messages until now, among which
+    /// there must be no error.
+    #[track_caller]
     pub fn posted(&self, name: &str) -> Vec<gst::Structure> {
-        structures(self.bus.iter(), name)
+        let messages: Vec<_> = self.bus.iter().collect();
+        let is_error = |message: &&gst::Message| message.type_() == gst::MessageType::Error;
+        assert_eq!(messages.iter().find(is_error).map(|error| format!("{error:?}")), None);
+        structures(messages.into_iter(), name)
     }
 
     /// Waits for a message.
