@@ -11,6 +11,7 @@ mod rig;
 use std::fs;
 use std::path::Path;
 
+use common::data;
 use gst::prelude::*;
 use rig::*;
 
@@ -273,4 +274,37 @@ fn segment_of_another_rate() {
     let message = rig.wait_for(gst::MessageType::Error);
     let gst::MessageView::Error(error) = message.view() else { unreachable!() };
     assert_contains(error.error().message(), &["expected 1", "found -1"]);
+}
+
+#[test]
+fn failure_in_the_middle_loses_nothing_recognised_before() {
+    let diarizer = data().join("fake-models/sortformer-fails.onnx").display().to_string();
+    let properties = [("diarization-model", &*diarizer), ("diarization-preset", "lockstep")];
+    let mut rig = Rig::new(&properties);
+    let samples = audio("news.wav");
+    let refused = samples.chunks(1600).enumerate().find_map(|(index, piece)| {
+        rig.harness.push(f32_buffer(Some(index as u64 * 1600 * SAMPLE_NS), piece)).err()
+    });
+    assert_eq!(refused, Some(gst::FlowError::Error));
+    let entries = rig.finish();
+    rig.element.set_state(gst::State::Null).expect("stops");
+
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let errors: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Error(error) => Some(error.error().message().to_owned()),
+            _ => None,
+        })
+        .collect();
+    let [error] = &errors[..] else { panic!("expected one error, found {errors:#?}") };
+    assert_contains(error, &["inference with", "sortformer-fails.onnx failed"]);
+
+    // Eight chunks were decoded, and every word of them comes out in both ways.
+    let segments: Vec<_> =
+        structures(messages.into_iter(), "multitalkerasr/transcript").iter().map(said).collect();
+    assert!(segments.iter().all(|segment| segment.end <= 8 * 1_120_000_000));
+    assert!(segments.iter().any(|segment| segment.end > 6 * 1_120_000_000));
+    let words: usize = segments.iter().map(|segment| segment.words.len()).sum();
+    assert_eq!(entries.iter().filter(|entry| entry.is_text()).count(), words);
 }

@@ -355,3 +355,55 @@ fn cancelled_loading_says_so() {
     canceller.rearm();
     assert!(Model::load(&options, &canceller).is_ok());
 }
+
+/// A stream with a diariser that stands in for one that cannot be had.
+fn stream_with(sortformer: &str) -> Stream {
+    let diarization_model = common::data().join("fake-models").join(sortformer);
+    let options =
+        ModelOptions { diarization_model: Some(diarization_model), ..tiny_model_options() };
+    let model = Model::load(&options, &Canceller::new()).expect("loads");
+    Stream::new(model, StreamOptions::default()).expect("options that fit")
+}
+
+#[test]
+fn failing_network_loses_nothing_recognised_before() {
+    let mut failing = stream_with("sortformer-fails.onnx");
+    let mut told = Vec::new();
+    let mut error = None;
+    for second in NEWS.chunks(16_000) {
+        match failing.push(second) {
+            Ok(outputs) => told.extend(outputs),
+            Err(failure) => {
+                error = Some(failure.to_string());
+                break;
+            }
+        }
+    }
+    let error = error.expect("it fails once the FIFO holds 100 frames");
+    assert!(error.contains("sortformer-fails.onnx failed"), "{error}");
+    let decoded = failing.progress().decoded;
+    assert_eq!(decoded, 112 * 1280, "eight chunks of 14 frames");
+    told.extend(failing.salvage());
+    assert!(matches!(failing.push(&[0.0]), Err(Error::Ended)));
+
+    // The window of the last frame reaches 40 samples beyond it.
+    let before = &NEWS[..decoded as usize + 40];
+    let expected = outputs(&mut stream_with("sortformer-fails.onnx"), [before]);
+    assert!(!segments(&expected).is_empty());
+    assert_eq!(segments(&told), segments(&expected));
+    failing.reset();
+    assert!(!outputs(&mut failing, [excerpt()]).is_empty(), "it works again");
+}
+
+#[test]
+fn diarizer_of_version_3_has_eight_speakers() {
+    let mut stream = stream_with("sortformer-v3.onnx");
+    stream.enable_trace();
+    let outputs = outputs(&mut stream, [&NEWS[..], &NEWS[..]]);
+    let trace = stream.trace().expect("enabled above");
+    assert_eq!(trace.speakers.len(), 8);
+    assert_eq!(trace.probabilities.len(), (2 * NEWS.len() / 160).div_ceil(8) * 8);
+    let ran = trace.speakers.iter().filter(|speaker| !speaker.chunks.is_empty()).count();
+    assert!(ran > 4, "{ran} speakers ran");
+    assert!(segments(&outputs).iter().any(|segment| segment.speaker > 3));
+}
