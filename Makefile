@@ -48,6 +48,7 @@ run-lint:
 	@if cargo tree --no-default-features --edges normal | grep gstreamer; then \
 	  echo "the engine must not depend on GStreamer"; exit 1; \
 	fi
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then \

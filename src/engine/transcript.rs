@@ -12,7 +12,8 @@ use super::tokenizer::{PieceKind, Tokenizer};
 const WORD_END_FRAMES: u64 = 5;
 
 /// From the start of a word to the moment when it is known to be complete, in milliseconds of
-/// audio: for a word of up to 600 ms, which few exceed, and [`WORD_END_FRAMES`].
+/// audio: for a word of up to 600 ms, which few exceed, and the 400 ms after which it cannot
+/// grow.
 pub const WORD_LATENCY_MS: u32 = 600 + WORD_END_FRAMES as u32 * ENCODED_FRAME_MS;
 
 /// A finished word.
