@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Prints the segments in the messages of `gst-launch-1.0 --messages`, one a line."""
+"""Prints segments, one a line: those in the messages of `gst-launch-1.0 --messages` on the standard
+input, or the rows of a SegLST file."""
+import json
 import re
 import sys
 
@@ -15,18 +17,23 @@ def text(value: str) -> str:
     return re.sub(rb"\\(.)", rb"\1", octal).decode(errors="replace")
 
 
-def clock(nanoseconds: str) -> str:
-    seconds = int(nanoseconds) / 1e9
-    return f"{int(seconds // 60)}:{seconds % 60:05.2f}"
+def show(start_s: float, end_s: float, speaker: str, words: str):
+    start, end = (f"{int(s // 60)}:{s % 60:05.2f}" for s in (start_s, end_s))
+    print(f"[{start} - {end}] speaker {speaker}: {words}", flush=True)
 
 
 def main() -> int:
+    for path in sys.argv[1:]:
+        for row in json.load(open(path, encoding="utf-8")):
+            show(row["start_time"], row["end_time"], row["speaker"], row["words"])
+    if sys.argv[1:]:
+        return 0
     failed = False
     for line in sys.stdin:
         if "multitalkerasr/transcript," in line:
             fields = dict(FIELD.findall(line.partition(" words=")[0]))
-            start, end = clock(fields["start-time"]), clock(fields["end-time"])
-            print(f"[{start} - {end}] speaker {int(fields['speaker-id']) + 1}: {text(fields['text'])}", flush=True)
+            show(int(fields["start-time"]) / 1e9, int(fields["end-time"]) / 1e9, str(int(fields["speaker-id"]) + 1),
+                 text(fields["text"]))
         elif line.startswith("ERROR"):
             failed = True
             print(line.rstrip(), file=sys.stderr)
