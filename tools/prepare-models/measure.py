@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
+"""Time one step of several ONNX files of the same graph, in turn, and print a table with ratios to the first.
+
+The encoder's step is one chunk for one speaker, the diariser's a full speaker cache, a full FIFO and one chunk.
+"""
+import argparse
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+import stream
+
+
+def random_inputs(s, mel_frames: int, cache_frames: int, fifo_frames: int, before: int) -> dict:
+    rng, shape = np.random.default_rng(0), stream.shapes(s)
+    noise = lambda *dims: rng.standard_normal(dims).astype(np.float32)
+    if "spkcache" in shape:
+        width = shape["spkcache"][2]
+        return stream.diariser_inputs(noise(mel_frames + stream.SUBSAMPLING, shape["chunk"][2]),
+                                      noise(cache_frames, width), noise(fifo_frames, width))
+    if "processed_signal" in shape:
+        filled = stream.length(shape["cache_last_channel"][2])
+        targets = np.ones(-(-mel_frames // stream.SUBSAMPLING), np.float32)
+        caches = [noise(*shape["cache_last_channel"]), noise(*shape["cache_last_time"]), filled]
+        features = noise(shape["processed_signal"][1], before + mel_frames)
+        return stream.encoder_inputs(features, caches, targets, 0 * targets)
+    state = np.zeros(shape["input_states_1"], np.float32)
+    return {"encoder_outputs": noise(1, mel_frames // stream.SUBSAMPLING, shape["encoder_outputs"][2]),
+            "targets": np.zeros((1, 1), np.int64), "input_states_1": state, "input_states_2": state}
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("files", type=Path, nargs="+", help="ONNX files of the same graph; ratios are to the first")
+    a.add_argument("--threads", type=int, default=2)
+    a.add_argument("--runs", type=int, default=9)
+    a.add_argument("--mel-frames", type=int, default=112, help="of a chunk")
+    a.add_argument("--before", type=int, default=9, help="mel frames before the encoder's chunk")
+    a.add_argument("--cache-frames", type=int, default=188)
+    a.add_argument("--fifo-frames", type=int, default=188)
+    o = a.parse_args()
+    sessions, times = [], []
+    for file in o.files:
+        start = time.perf_counter()
+        sessions.append(stream.session(file, o.threads))
+        load = time.perf_counter() - start
+        inputs = random_inputs(sessions[-1], o.mel_frames, o.cache_frames, o.fifo_frames, o.before)
+        sessions[-1].run(None, inputs)
+        times.append((load, inputs, []))
+    for _ in range(o.runs):
+        for s, (_, inputs, taken) in zip(sessions, times):
+            time.sleep(0.05)  # until the threads of the session before have stopped spinning
+            start = time.perf_counter()
+            s.run(None, inputs)
+            taken.append(1000 * (time.perf_counter() - start))
+    first = statistics.median(times[0][2])
+    print("| file | median ms | fastest | slowest | ratio | load s |\n|---|---|---|---|---|---|")
+    for file, (load, _, taken) in zip(o.files, times):
+        median = statistics.median(taken)
+        print(f"| {file.parent.name}/{file.name} | {median:.1f} | {min(taken):.1f} | {max(taken):.1f} | "
+              f"{first / median:.2f} | {load:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Rewriting of ONNX graphs into equal ones that run faster."""
+import itertools
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from graph import attributes, constants, evaluate, producers, prune, rename_inputs, set_nodes, users, value
+
+SWAP = [0, 2, 1]  # between channels last and channels first
+
+
+def share_constants(graph) -> int:
+    """Reads constants directly where an Identity gives them a second name, so that they can be quantised."""
+    known = constants(graph)
+    names = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity" and n.input[0] in known}
+    rename_inputs(graph, names)
+    prune(graph)
+    return len(names)
+
+
+def pointwise_as_products(graph) -> int:
+    """Rewrites convolutions over one frame as matrix products, which run and quantise better."""
+    known, made_by, read_by = constants(graph), producers(graph), users(graph)
+    nodes, names, weights = [], {}, {}
+
+    def is_swap(node):
+        return node is not None and node.op_type == "Transpose" and attributes(node)["perm"] == SWAP
+
+    for node in graph.node:
+        a, w = attributes(node), known.get(node.input[1]) if node.op_type == "Conv" else None
+        if w is None or list(w.dims[2:]) != [1] or a.get("group", 1) != 1 \
+                or any(a.get("pads", [])) or a.get("strides", [1]) != [1]:
+            nodes.append(node)
+            continue
+        product, rows, (result,) = node.input[1] + "_product", node.input[0], node.output
+        weights[product] = numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(w)[..., 0].T), product)
+        before = made_by.get(rows)
+        if is_swap(before):
+            rows = before.input[0]
+        else:
+            nodes.append(helper.make_node("Transpose", [rows], [rows := result + "_rows"], perm=SWAP))
+        nodes.append(helper.make_node("MatMul", [rows, product], [rows := result + "_matmul"], node.name))
+        if len(node.input) > 2:
+            nodes.append(helper.make_node("Add", [rows, node.input[2]], [rows := result + "_biased"]))
+        nodes.append(helper.make_node("Transpose", [rows], [result], perm=SWAP))
+        names.update((user.output[0], rows) for user in read_by.get(result, []) if is_swap(user))
+    names = {name: rows for name, rows in names.items() if name not in {o.name for o in graph.output}}
+    graph.initializer.extend(weights.values())
+    set_nodes(graph, nodes)
+    rename_inputs(graph, names)
+    prune(graph)
+    return len(weights)
+
+
+def length_masks(graph) -> dict:
+    """Nodes that do nothing when a mask masks nothing: name of the mask, (node, its other input, the neutral value).
+
+    Only masks that follow from lengths and shapes alone count, so that trying lengths says all about them.
+    """
+    lengths = {i.name for i in graph.input if i.type.tensor_type.elem_type == onnx.TensorProto.INT64
+               and len(i.type.tensor_type.shape.dim) == 1}
+    without_data = lengths | set(constants(graph))
+    from_lengths = set(lengths)
+    for node in graph.node:
+        inputs = {i for i in node.input if i}
+        if node.op_type == "Shape" or inputs <= without_data:
+            without_data |= set(node.output)
+            if node.op_type != "Shape" and inputs & from_lengths:
+                from_lengths |= set(node.output)
+    found = {}
+    for node in graph.node:
+        neutral = {"Where": False, "Mul": 1, "Add": 0}.get(node.op_type)
+        if neutral is None or node.output[0] in without_data:
+            continue
+        pairs = [(0, 2)] if node.op_type == "Where" else [(0, 1), (1, 0)]
+        for mask, data in pairs:
+            if node.input[mask] in from_lengths and node.input[data] not in without_data:
+                found.setdefault(node.input[mask], []).append((node, node.input[data], neutral))
+    return found
+
+
+def without_idle_masks(model, calls) -> int:
+    """Takes out the masks that mask nothing in any of the `calls`, which are dictionaries of inputs."""
+    graph = model.graph
+    masks = length_masks(graph)
+    if not masks:
+        return 0
+    idle = dict.fromkeys(masks, True)
+    for values in evaluate(model, masks, calls):
+        for (mask, uses), value in zip(masks.items(), values):
+            idle[mask] &= all(bool(np.all(value == neutral)) for _, _, neutral in uses)
+    outputs = {o.name for o in graph.output}
+    names = {}
+    for node, data, _ in itertools.chain.from_iterable(uses for mask, uses in masks.items() if idle[mask]):
+        if node.output[0] in outputs:
+            node.CopyFrom(helper.make_node("Identity", [data], node.output))
+        else:
+            names[node.output[0]] = data
+    rename_inputs(graph, names)
+    prune(graph)
+    return sum(len(uses) for mask, uses in masks.items() if idle[mask])
+
+
+def positions_as_tables(model, calls) -> int:
+    """Computes once what each layer makes of the positions, as far as the `calls` reach."""
+    graph = model.graph
+    known = constants(graph)
+    slices = {n.output[0]: n for n in graph.node if n.op_type == "Slice" and n.input[0] in known
+              and len(n.input) > 3 and len(known[n.input[0]].dims) == 3 and value(known, n.input[3]) == [1]}
+    products = [n for n in graph.node if n.op_type == "MatMul" and n.input[0] in slices and n.input[1] in known]
+    if not products or len({n.input[0] for n in products}) > 1:
+        return 0
+    cut = slices[products[0].input[0]]
+    bounds = np.array(list(evaluate(model, cut.input[1:3], calls)))
+    low, high = int(bounds.min()), int(bounds.max())
+    rows = numpy_helper.to_array(known[cut.input[0]])[:, low:high].astype(np.float64)
+    nodes, bounds = [], []
+    graph.initializer.append(numpy_helper.from_array(np.array([low], np.int64), cut.name + "_low"))
+    for name in cut.input[1:3]:
+        bounds.append(name + "_in_table")
+        nodes.append(helper.make_node("Sub", [name, cut.name + "_low"], [bounds[-1]]))
+    tables = {}
+    for node in products:
+        table = rows @ numpy_helper.to_array(known[node.input[1]])
+        tables[node.output[0]] = helper.make_node(
+            "Slice", [node.output[0] + "_table", *bounds, *cut.input[3:]], node.output, node.name)
+        graph.initializer.append(numpy_helper.from_array(table.astype(np.float32), node.output[0] + "_table"))
+    at = max(i for i, n in enumerate(graph.node) if set(n.output) & set(cut.input[1:3]))
+    ordered = [*graph.node[:at + 1], *nodes, *graph.node[at + 1:]]
+    set_nodes(graph, [tables.get(n.output[0], n) for n in ordered])
+    prune(graph)
+    return len(products)
+
+
+def shorter_relative_shift(model, calls) -> int:
+    """Takes the padding out of the relative shift of attention scores.
+
+    Row i of [q, p] moves left by q - 1 - i. In the flat array of q * p scores that is a step of p - 1 from row to row,
+    beginning at q - 1, so that a cut and two reshapes do it.
+    """
+    graph = model.graph
+    known, made_by = constants(graph), producers(graph)
+
+    def chain(node):
+        """The Slice and what made it, backwards to the Pad, where it is a relative shift."""
+        nodes = [node]
+        for op_type in ("Reshape", "Slice", "Reshape", "Pad"):
+            nodes.append(made_by.get(nodes[-1].input[0]))
+            if nodes[-1] is None or nodes[-1].op_type != op_type:
+                return None
+        (start, axis), (inner_start, inner_axis) = ((value(known, n.input[1]), value(known, n.input[3]))
+                                                     for n in nodes[:3:2])
+        return nodes if (start, axis, inner_start, inner_axis) == ([0], [3], [1], [2]) else None
+
+    chains = filter(None, (chain(n) for n in graph.node if n.op_type == "Slice" and len(n.input) > 3))
+    found = [(nodes[0], nodes[-1]) for nodes in chains]
+    one_left = [0, 0, 0, 1, 0, 0, 0, 0]
+    if not found or any(p.tolist() != one_left for p in next(evaluate(model, {p.input[1] for _, p in found}, calls))):
+        return 0
+    constant = {"shift_first": [0, 1], "shift_q": [2], "shift_p": [3], "shift_one": [1], "shift_rest": [-1]}
+    graph.initializer.extend(numpy_helper.from_array(np.array(v, np.int64), k) for k, v in constant.items())
+    added = {}
+    for cut, pad in found:
+        scores, n = pad.input[0], cut.output[0] + "_shift_"
+        added[cut.output[0]] = [helper.make_node(op, inputs, [n + output], **a) for op, inputs, output, a in (
+            ("Shape", [scores], "shape", {}),
+            ("Gather", [n + "shape", "shift_first"], "first", {}),
+            ("Gather", [n + "shape", "shift_q"], "q", {}),
+            ("Gather", [n + "shape", "shift_p"], "p", {}),
+            ("Sub", [n + "p", "shift_one"], "p_less", {}),
+            ("Max", [n + "p_less", "shift_one"], "step", {}),  # a single frame has one score and no step
+            ("Sub", [n + "q", "shift_one"], "start", {}),
+            ("Mul", [n + "q", n + "step"], "size", {}),
+            ("Add", [n + "start", n + "size"], "end", {}),
+            ("Concat", [n + "first", "shift_rest"], "flat_shape", {"axis": 0}),
+            ("Concat", [n + "first", n + "q", n + "step"], "row_shape", {"axis": 0}),
+            ("Reshape", [scores, n + "flat_shape"], "flat", {}),
+            ("Slice", [n + "flat", n + "start", n + "end", "shift_q"], "cut", {}),
+            ("Reshape", [n + "cut", n + "row_shape"], "rows", {}))]
+        cut.input[0] = n + "rows"
+    set_nodes(graph, itertools.chain.from_iterable([*added.get(node.output[0], []), node] for node in graph.node))
+    prune(graph)
+    return len(found)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MPL-2.0
+"""The streaming recogniser around the graphs, small: features, diariser, gating, encoder, greedy decoding.
+
+It is tools/reference/reference.py without PyTorch, but for the speaker cache, which keeps the most recent frames:
+what it selects is not the graphs' matter.
+"""
+import json
+import wave
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+RATE, HOP, FFT, WINDOW = 16000, 160, 512, 400
+SUBSAMPLING, MAX_SYMBOLS = 8, 10
+CACHE_FRAMES, FIFO_FRAMES, UPDATE_FRAMES = 94, 47, 36
+
+
+def read_wav(path: Path) -> np.ndarray:
+    with wave.open(str(path)) as f:
+        if (f.getframerate(), f.getnchannels(), f.getsampwidth()) != (RATE, 1, 2):
+            raise ValueError(f"{path}: expected 16-bit mono at {RATE} Hz, found {8 * f.getsampwidth()}-bit, "
+                             f"{f.getnchannels()} channels at {f.getframerate()} Hz")
+        return np.frombuffer(f.readframes(f.getnframes()), "<i2").astype(np.float32) / 32768
+
+
+def synthetic_audio(seconds: float = 20.3) -> np.ndarray:
+    """Two voices in turn and together: harmonics with a moving pitch, a rhythm of syllables, and noise."""
+    rng = np.random.default_rng(0)
+    t = np.arange(int(seconds * RATE)) / RATE
+    audio = 0.003 * rng.standard_normal(len(t))
+    for pitch, rhythm, turn in ((110, 4.1, 0.0), (205, 4.7, 2.2)):
+        phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.15 * np.sin(2 * np.pi * 0.6 * t + turn))) / RATE
+        formant = 700 + 400 * np.sin(2 * np.pi * 1.3 * t + turn)
+        voice = sum(np.sin(h * phase) * np.exp(-((h * pitch - formant) / 500) ** 2) for h in range(1, 24))
+        envelope = np.clip(np.sin(2 * np.pi * rhythm * t), 0, 1) * (np.sin(2 * np.pi * t / 5 + turn) > -0.3)
+        audio += 0.1 * voice * envelope
+    return audio.astype(np.float32)
+
+
+def mel_filters(bins: int) -> np.ndarray:
+    """Slaney's triangles of equal area, from 0 Hz to half the sample rate."""
+    step = np.log(6.4) / 27
+    to_hz = lambda mel: np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(step * (mel - 15)))
+    edges = to_hz(np.linspace(0, 15 + np.log(RATE / 2 / 1000) / step, bins + 2))[:, None]
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    hz = np.arange(FFT // 2 + 1) * RATE / FFT
+    return np.maximum(0, np.minimum((hz - low) / (centre - low), (high - hz) / (high - centre))) * 2 / (high - low)
+
+
+def log_mel(audio: np.ndarray, bins: int) -> np.ndarray:
+    """[bins, frames], NeMo's features without dither and normalisation."""
+    audio = np.concatenate([audio[:1], audio[1:] - 0.97 * audio[:-1]])
+    audio = np.pad(audio, (WINDOW // 2, WINDOW // 2))
+    frames = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[::HOP][:(len(audio) - WINDOW) // HOP]
+    power = np.abs(np.fft.rfft(frames * np.hanning(WINDOW), FFT)) ** 2
+    return np.log(mel_filters(bins) @ power.T + 2.0 ** -24).astype(np.float32)
+
+
+@dataclass
+class Models:
+    encoder: Path
+    joint: Path
+    config: Path
+    diarisers: list[Path]
+
+
+def encoder_config(models: Models) -> dict:
+    return json.loads(models.config.read_text())["encoder"]
+
+
+@dataclass
+class Outcome:
+    """What the stages gave. The path is the decoder's answers, blanks among them, for each speaker."""
+    probabilities: dict = field(default_factory=dict)
+    embeddings: dict = field(default_factory=dict)
+    encoded: dict = field(default_factory=dict)
+    logits: dict = field(default_factory=dict)
+    path: dict = field(default_factory=dict)
+    tokens: dict = field(default_factory=dict)
+
+
+def session(path: Path, threads: int = 0) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def shapes(s: ort.InferenceSession) -> dict:
+    return {i.name: i.shape for i in s.get_inputs()}
+
+
+def length(frames: int) -> np.ndarray:
+    return np.array([frames], np.int64)
+
+
+def diariser_inputs(chunk, cache, fifo) -> dict:
+    """Of [frames, width] each."""
+    return {"chunk": chunk[None], "chunk_lengths": length(len(chunk)), "spkcache": cache[None],
+            "spkcache_lengths": length(len(cache)), "fifo": fifo[None], "fifo_lengths": length(len(fifo))}
+
+
+def encoder_inputs(features, caches, speaker, background) -> dict:
+    """`features` are [bins, frames]; the targets have one value an encoded frame."""
+    attention, convolution, filled = caches
+    return {"processed_signal": np.ascontiguousarray(features[None]),
+            "processed_signal_length": length(features.shape[1]), "cache_last_channel": attention,
+            "cache_last_time": convolution, "cache_last_channel_len": filled,
+            "spk_targets": speaker[None], "bg_spk_targets": background[None]}
+
+
+def empty_caches(shape: dict) -> list:
+    attention, convolution = (shape[k] for k in ("cache_last_channel", "cache_last_time"))
+    return [np.zeros([1, *attention[1:]], np.float32), np.zeros([1, *convolution[1:]], np.float32), length(0)]
+
+
+def diarise(path: Path, audio: np.ndarray, chunk: int):
+    """Probabilities and embeddings, one row a frame of 80 ms, from chunks of `chunk` mel frames."""
+    s = session(path)
+    mel = log_mel(audio, shapes(s)["chunk"][2]).T
+    cache = fifo = np.zeros((0, shapes(s)["spkcache"][2]), np.float32)
+    names = [o.name for o in s.get_outputs()]
+    outputs = ["preds_diar" if "preds_diar" in names else "spkcache_fifo_chunk_preds", "chunk_pre_encode_embs"]
+    rows, embeddings = [], []
+    for start in range(0, len(mel), chunk):
+        left = min(SUBSAMPLING, start)
+        probability, embedding = (v[0] for v in s.run(
+            outputs, diariser_inputs(mel[start - left:start + chunk], cache, fifo)))
+        skip = left // SUBSAMPLING
+        rows.append(probability[len(cache) + len(fifo) + skip:])
+        embeddings.append(embedding[skip:])
+        fifo = np.concatenate([fifo, embedding[skip:]])
+        if len(fifo) > FIFO_FRAMES:
+            leaving = max(UPDATE_FRAMES, len(fifo) - FIFO_FRAMES)
+            cache, fifo = np.concatenate([cache, fifo[:leaving]])[-CACHE_FRAMES:], fifo[leaving:]
+    return np.concatenate(rows), np.concatenate(embeddings)
+
+
+def encode(path: Path, audio: np.ndarray, config: dict, probabilities) -> dict:
+    """Encoded frames of each speaker, from the chunks on which it runs."""
+    s = session(path)
+    mel = log_mel(audio, shapes(s)["processed_signal"][1])
+    chunk, before = config["chunk_size"], config["pre_encode_cache_size"]
+    frames = chunk // SUBSAMPLING
+    if probabilities is None:  # one speaker who always speaks
+        probabilities = np.ones((-(-mel.shape[1] // SUBSAMPLING), 1), np.float32)
+    mel = np.pad(mel, ((0, 0), (before, 0)))
+    encoded, caches = {}, {}
+    for k in range(-(-(mel.shape[1] - before) // chunk)):
+        features, p = mel[:, k * chunk:][:, :before + chunk], probabilities[k * frames:][:frames]
+        recent = probabilities[max(0, k - 1) * frames:(k + 1) * frames].max(axis=0)
+        # Somebody runs on every chunk, so that a silent or strange file is a check as well.
+        for j in np.flatnonzero((recent > 0.5) | (recent == recent.max())):
+            others = np.delete(p, j, axis=1)
+            background = others.max(axis=1) if others.size else np.zeros(len(p), np.float32)
+            out, valid, *caches[j] = s.run(None, encoder_inputs(
+                features, caches.get(j) or empty_caches(shapes(s)), p[:, j].copy(), background))
+            encoded.setdefault(j, []).append(out[0, :, :valid[0]].T)
+    return {j: np.concatenate(parts) for j, parts in encoded.items()}
+
+
+def decode(s: ort.InferenceSession, frames: np.ndarray, path=None):
+    """Greedy, or along a given path. Returns the path and the logits on it."""
+    blank = s.get_outputs()[0].shape[3] - 1
+    shape = shapes(s)["input_states_1"]
+    token, state = blank, [np.zeros(shape, np.float32)] * 2
+    taken, logits = [], []
+    for frame in frames:
+        for _ in range(MAX_SYMBOLS):
+            out, *new = s.run(["outputs", "states_1", "states_2"], {
+                "encoder_outputs": frame[None, None], "targets": np.array([[token]], np.int64),
+                "input_states_1": state[0], "input_states_2": state[1]})
+            logits.append(out.ravel())
+            taken.append(int(out.argmax()) if path is None else path[len(taken)])
+            if taken[-1] == blank:
+                break
+            token, state = taken[-1], new
+    return taken, np.array(logits)
+
+
+def run(models: Models, audio: np.ndarray, reference: Outcome | None = None) -> Outcome:
+    """Runs all stages. With a reference, gating and targets are the reference's, so that the stages after the
+    diariser can be compared, and the logits are those on its encoded frames along its path."""
+    config = encoder_config(models)
+    result = Outcome()
+    for path in models.diarisers:
+        name = path.name.replace(".int8.onnx", ".onnx")
+        result.probabilities[name], result.embeddings[name] = diarise(path, audio, config["chunk_size"])
+    known = (reference or result).probabilities
+    result.encoded = encode(models.encoder, audio, config, next(iter(known.values()), None))
+    s = session(models.joint)
+    for j, frames in result.encoded.items():
+        path, logits = decode(s, frames)
+        blank = s.get_outputs()[0].shape[3] - 1
+        result.tokens[j] = [token for token in path if token != blank]
+        if reference:
+            path, logits = decode(s, reference.encoded[j], reference.path[j])
+        result.path[j], result.logits[j] = path, logits
+    return result
