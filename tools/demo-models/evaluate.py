@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
+"""Run a recogniser over the test conversations in several settings and print a table of cpWER and DER.
+
+TESTS holds NAME.wav, NAME.json (SegLST) and NAME.rttm, as make_tests.py writes them. The command is run
+once for each setting, with {models} {tests} {out} {latency} {diarisation} {precision} put in, and leaves
+OUT/NAME.json (SegLST: who said which words), and OUT/NAME.rttm if it diarises; without the latter the DER
+is that of the times of the words' segments.
+
+cpWER is meeteval's. DER counts missed, false and confused speaker time, without a collar, overlap included.
+"""
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import meeteval
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+LISTEN = f"{sys.executable} {Path(__file__).parent / 'listen.py'} --models {{models}} --out {{out}} --latency {{latency}} " \
+         "--diarisation {diarisation} --precision {precision} {tests}/*.wav"
+# latency in ms, diarisation, precision
+SETTINGS = [(1120, "30s", "fp32"), (1120, "30s", "int8"), (560, "30s", "fp32"), (160, "30s", "fp32"), (80, "30s", "fp32"),
+            (1120, "lockstep", "fp32"), (1120, "lockstep", "int8"), (1120, "10s", "fp32"), (1120, "1s", "fp32"), (560, "lockstep", "fp32"),
+            (160, "lockstep", "fp32")]
+TICK = 0.01
+
+
+def activity(path: Path) -> dict[str, list]:
+    """speaker -> [(start, end)] from an RTTM, or from a SegLST where there is none."""
+    out = defaultdict(list)
+    if path.with_suffix(".rttm").exists():
+        for line in path.with_suffix(".rttm").read_text().splitlines():
+            _, _, _, start, length, _, _, speaker, *_ = line.split()
+            out[speaker].append((float(start), float(start) + float(length)))
+    else:
+        for row in json.loads(path.with_suffix(".json").read_text()):
+            out[row["speaker"]].append((row["start_time"], row["end_time"]))
+    return out
+
+
+def der(reference: Path, hypothesis: Path) -> tuple[float, float]:
+    """(wrong, spoken) speaker time in seconds, with the best assignment of speakers."""
+    sides = [activity(reference), activity(hypothesis)]
+    ticks = round(max((end for side in sides for spans in side.values() for _, end in spans), default=0) / TICK) + 1
+    masks = []
+    for side in sides:
+        mask = np.zeros((max(1, len(side)), ticks), bool)
+        for row, spans in zip(mask, side.values()):
+            for start, end in spans:
+                row[round(start / TICK):round(end / TICK)] = True
+        masks.append(mask)
+    ref, hyp = masks
+    both = (ref[:, None] & hyp[None]).sum(2)
+    right = both[linear_sum_assignment(-both)].sum()
+    return (np.maximum(ref.sum(0), hyp.sum(0)).sum() - right) * TICK, ref.sum() * TICK
+
+
+def score(tests: Path, out: Path) -> dict[str, tuple[float, float]]:
+    """group of conversations -> (cpWER, DER) in %."""
+    sums = defaultdict(lambda: np.zeros(4))
+    for reference in sorted(tests.glob("*.json")):
+        said, heard = json.loads(reference.read_text()), json.loads((out / reference.name).read_text())
+        for row in heard:
+            row["session_id"] = reference.stem
+        if heard:
+            result = meeteval.wer.cpwer(meeteval.io.SegLST(said), meeteval.io.SegLST(heard))[reference.stem]
+            errors, words = result.errors, result.length
+        else:
+            errors = words = sum(len(row["words"].split()) for row in said)
+        group = str(len({row["speaker"] for row in said}))
+        for g in (group, "all"):
+            sums[g] += (errors, words, *der(reference, out / reference.name))
+    return {g: (100 * s[0] / s[1], 100 * s[2] / s[3]) for g, s in sums.items()}
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--tests", type=Path, required=True)
+    a.add_argument("--models", type=Path, required=True)
+    a.add_argument("--command", default=LISTEN, help="default: listen.py")
+    a.add_argument("--setting", action="append", metavar="LATENCY,DIARISATION,PRECISION", help="instead of the usual list")
+    a.add_argument("--keep", type=Path, help="folder to keep what was heard in")
+    o = a.parse_args()
+    settings = [s.split(",") for s in o.setting] if o.setting else SETTINGS
+    groups = [*sorted({str(len({r["speaker"] for r in json.loads(p.read_text())})) for p in o.tests.glob("*.json")}), "all"]
+    print("| latency | diarisation | precision | " + " | ".join(f"cpWER {g}" for g in groups) + " | " + " | ".join(f"DER {g}" for g in groups) + " |")
+    print("|---" * (3 + 2 * len(groups)) + "|", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for latency, diarisation, precision in settings:
+            out = (o.keep or Path(scratch)) / f"{latency}-{diarisation}-{precision}"
+            out.mkdir(parents=True, exist_ok=True)
+            command = o.command.format(models=o.models, tests=o.tests, out=out, latency=latency, diarisation=diarisation, precision=precision)
+            subprocess.run(command, shell=True, check=True, stdout=sys.stderr)
+            result = score(o.tests, out)
+            print(f"| {latency} ms | {diarisation} | {precision} | " + " | ".join(f"{result[g][0]:.1f}" for g in groups)
+                  + " | " + " | ".join(f"{result[g][1]:.1f}" for g in groups) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

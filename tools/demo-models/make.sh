@@ -1,0 +1,25 @@
+#!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+# From nothing to the demo's models: make.sh WORK [OUT]
+# WORK (several GB) takes data, checkpoints and .nemo files, OUT the ONNX files (default: tests/data/demo-models).
+# Every step that is done is not done again, and training goes on from its last checkpoint.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+work=$1
+out=${2:-$here/../../tests/data/demo-models}
+python=${PYTHON:-python3}
+# Large tensors come and go at every step; keep their memory instead of giving it back each time.
+export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
+
+[ -f "$work/data/utterances.json" ] || "$python" "$here/synthesize.py" --data "$work/data"
+mkdir -p "$work/recogniser" "$work/diariser"
+[ -f "$work/recogniser/asr.nemo" ] || "$python" "$here/train_recogniser.py" --data "$work/data" --out "$work/recogniser"
+[ -f "$work/diariser/diar.nemo" ] || "$python" "$here/train_diariser.py" --data "$work/data" --out "$work/diariser"
+"$python" "$here/../export-models/export.py" --int8 --out "$work/onnx" \
+    --asr "$work/recogniser/asr.nemo" --diar "$work/diariser/diar.nemo"
+[ -d "$work/tests" ] || "$python" "$here/make_tests.py" --data "$work/data" --out "$work/tests"
+mkdir -p "$out"
+# What is shipped: together under 12 MB, so the recogniser with 8-bit weights alone.
+for file in encoder.int8.onnx decoder_joint.int8.onnx tokenizer.model multitalker_config.json sortformer.onnx; do
+    cp "$work/onnx/$file" "$out/"
+done

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: MPL-2.0
+"""Train the multitalker recogniser: first CTC on single voices, until it hears words; then RNN-T too;
+then conversations, each speaker with the targets that a diariser would give. Always in streaming
+conditions. SIGTERM stops it with a checkpoint; run again to go on from there.
+
+A second head, not exported, names the token in every frame, where tokens are taken to last as long as
+they have letters. That is nearly right for synthetic voices, and it ends CTC's long wait for a first
+alignment.
+"""
+import argparse
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from conversations import FRAME, Speech, conversation, gated_frames, like_a_diariser, single
+from models import LEFT, RIGHTS, build_asr, fold_scale, pre_encode, scale_features, train_tokenizer
+from world import sentences
+
+PRE = 9  # mel frames before a chunk; with them come 2 encoded frames that are dropped
+
+
+def rnnt_loss(logits, targets, frames, tokens):
+    """Negative log-likelihood [B] of targets [B, U] given logits [B, T, U + 1, V + 1], blank last.
+
+    One step for each frame: within a frame, emitting tokens is a cumulative sum, so all numbers of
+    tokens are reached at once by a logcumsumexp.
+    """
+    logp = logits.log_softmax(-1)
+    blank = logp[..., -1].double()
+    emit = logp[:, :, :-1].gather(3, targets[:, None, :, None].expand(-1, logp.shape[1], -1, 1)).squeeze(3).double()
+    walk = F.pad(emit.cumsum(2), (1, 0))  # [B, T, U + 1]
+    alpha, ends = walk[:, 0], []
+    for t in range(logp.shape[1]):
+        if t > 0:
+            alpha = walk[:, t] + torch.logcumsumexp(alpha + blank[:, t - 1] - walk[:, t], dim=1)
+        ends.append(alpha)
+    each = torch.arange(len(targets))
+    return -(torch.stack(ends, 1)[each, frames - 1, tokens] + blank[each, frames - 1, tokens]).float()
+
+
+def edit_distance(a: list, b: list) -> int:
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+
+
+class Trainer:
+    def __init__(self, tokenizer: Path):
+        self.asr = scale_features(build_asr(tokenizer)).eval()  # no dropout anywhere
+        self.blank = self.asr.decoder.blank_idx
+        self.ctc = torch.nn.Linear(self.asr.cfg.encoder.d_model, self.blank + 1)
+        self.naming = torch.nn.Linear(self.asr.cfg.encoder.d_model, self.blank + 1)
+
+    def modules(self):
+        return torch.nn.ModuleList([self.asr, self.ctc, self.naming])
+
+    def token_of_frames(self, talk, k):
+        """For every frame the token that speaker k is about to end, or the blank."""
+        out = np.full(len(talk.activity), self.blank)
+        for turn in talk.turns:
+            if turn.speaker == k:
+                ids = self.asr.tokenizer.text_to_ids(turn.text)
+                letters = np.cumsum([0] + [len(piece) for piece in self.asr.tokenizer.ids_to_tokens(ids)])
+                edges = turn.start + (turn.end - turn.start) * letters / letters[-1]
+                edges = np.round(edges / FRAME).astype(int) + 1  # a frame later: it has been heard
+                for token, start, end in zip(ids, edges, edges[1:]):
+                    out[start:end] = token
+        return torch.from_numpy(out)
+
+    def encode(self, talks, examples, probs, right, mask_bands=None):
+        """Each example is (talk, speaker, frames). Returns [N, T, D] and the numbers of frames."""
+        longest = max(len(t.audio) for t in talks)
+        audio = torch.zeros(len(talks), longest)
+        for i, t in enumerate(talks):
+            audio[i, :len(t.audio)] = torch.from_numpy(t.audio)
+        with torch.no_grad():
+            mel, _ = self.asr.preprocessor(input_signal=audio, length=torch.full((len(talks),), longest))
+            mel = mel[:, :, :longest // 160]
+            for i, t in enumerate(talks):
+                mel[i, :, len(t.audio) // 160:] = 0
+            for i, low, high in mask_bands or ():
+                mel[i, low:high] = -10.0
+        x = pre_encode(self.asr, F.pad(mel, (PRE, 0)))[:, 2:]
+        lengths = torch.tensor([len(f) for _, _, f in examples])
+        picked = x.new_zeros(len(examples), int(lengths.max()), x.shape[2])
+        spk, bg = torch.zeros(picked.shape[:2]), torch.zeros(picked.shape[:2])
+        rows = []
+        for n, (i, k, frames) in enumerate(examples):
+            rows.append(F.pad(x[i, torch.from_numpy(frames)], (0, 0, 0, picked.shape[1] - len(frames))))
+            p = probs[i][frames]
+            spk[n, :len(frames)] = torch.from_numpy(p[:, k].copy())
+            bg[n, :len(frames)] = torch.from_numpy(np.delete(p, k, axis=1).max(axis=1))
+        self.asr.set_speaker_targets(spk, bg)
+        self.asr.encoder.set_default_att_context_size([LEFT, right])
+        encoded, _ = self.asr.encoder(audio_signal=torch.stack(rows), length=lengths, bypass_pre_encode=True)
+        return encoded.transpose(1, 2), lengths
+
+    def examples(self, rng, talks, right, everybody=True):
+        probs = [like_a_diariser(rng, t.activity) for t in talks]
+        examples, texts = [], []
+        for i, t in enumerate(talks):
+            for k in range(4):
+                frames = gated_frames(probs[i], k, right + 1)
+                text = " ".join(turn.text for turn in t.turns if turn.speaker == k)
+                if len(frames) and (text or everybody):
+                    examples.append((i, k, frames))
+                    texts.append(text)
+        return examples, texts, probs
+
+    def half_heard(self, rng):
+        """Tokens of sentences of which about half are fragments."""
+        tokens = []
+        for sentence in sentences(rng, rng.randint(1, 12), False):
+            ids = self.asr.tokenizer.text_to_ids(sentence)
+            if rng.random() < 0.5:
+                start = rng.randrange(len(ids))
+                ids = ids[start:start + rng.randint(1, 5)]
+            tokens += [rng.randrange(self.blank) if rng.random() < 0.05 else token for token in ids]
+        return tokens
+
+    def predict_after(self, rng, ids, targets):
+        """The predictor's outputs [B, U + 1, H], for half of the examples after sentences said long ago: its
+        state is never reset in a stream, and it must not get lost there. Some of them are fragments and some
+        tokens wrong, as what is heard through another voice or a wrong target is."""
+        said = [self.half_heard(rng) if rng.random() < 0.6 else [] for _ in ids]
+        past = torch.tensor([len(s) for s in said])
+        whole = torch.zeros(len(ids), int(past.max()) + targets.shape[1], dtype=torch.long)
+        for n, s in enumerate(said):
+            heard = [rng.randrange(self.blank) if rng.random() < 0.04 else token for token in ids[n]]
+            whole[n, :len(s) + len(ids[n])] = torch.tensor(s + heard, dtype=torch.long)
+        g, _ = self.asr.decoder.predict(y=whole, state=None, add_sos=True)
+        at = past[:, None] + torch.arange(targets.shape[1] + 1)
+        return g.gather(1, at[..., None].expand(-1, -1, g.shape[2]))
+
+    def loss(self, rng, talks, with_rnnt):
+        right = rng.choice(RIGHTS if with_rnnt else RIGHTS[:2])
+        examples, texts, probs = self.examples(rng, talks, right)
+        bands = [(i, low, low + rng.randint(1, 16)) for i in range(len(talks)) if rng.random() < 0.5
+                 for low in [rng.randrange(112)]]
+        encoded, frames = self.encode(talks, examples, probs, right, bands)
+        ids = [self.asr.tokenizer.text_to_ids(t) for t in texts]
+        tokens = torch.tensor([len(i) for i in ids])
+        targets = torch.zeros(len(ids), max(1, int(tokens.max())), dtype=torch.long)
+        for n, i in enumerate(ids):
+            targets[n, :len(i)] = torch.tensor(i, dtype=torch.long)
+        logp = self.ctc(encoded).log_softmax(-1).transpose(0, 1)
+        ctc = F.ctc_loss(logp, targets, frames, tokens, blank=self.blank, reduction="none", zero_infinity=True).sum()
+        ctc = ctc / tokens.sum().clamp(min=1)
+        name = self.naming(encoded).log_softmax(-1)
+        spoken = torch.full(name.shape[:2], -100)
+        for n, (i, k, picked) in enumerate(examples):
+            spoken[n, :len(picked)] = self.token_of_frames(talks[i], k)[picked]
+        name = F.nll_loss(name.flatten(0, 1), spoken.flatten(), ignore_index=-100)
+        if not with_rnnt:
+            return ctc + 2.0 * name, np.array([ctc.item(), 0.0, name.item()])
+        g = self.predict_after(rng, ids, targets)
+        joint = self.asr.joint
+        logits = joint.joint_net(joint.enc(encoded).unsqueeze(2) + joint.pred(g).unsqueeze(1))
+        rnnt = rnnt_loss(logits, targets, frames, tokens).sum() / tokens.sum().clamp(min=1)
+        return rnnt + 0.3 * ctc + 0.3 * name, np.array([ctc.item(), rnnt.item(), name.item()])
+
+    @torch.no_grad()
+    def decode_ctc(self, encoded, frames):
+        out = []
+        for row, n in zip(self.ctc(encoded).argmax(-1).tolist(), frames.tolist()):
+            row = row[:n]
+            out.append([t for t, before in zip(row, [self.blank] + row) if t not in (before, self.blank)])
+        return out
+
+    @torch.no_grad()
+    def decode_rnnt(self, encoded, frames):
+        joint, out = self.asr.joint, [[] for _ in frames]
+        last = torch.full((len(frames), 1), self.blank)
+        state = self.asr.decoder.initialize_state(torch.zeros(len(frames), 1))
+        g, ahead = self.asr.decoder.predict(y=last, state=state, add_sos=False)
+        f = joint.enc(encoded)
+        for t in range(encoded.shape[1]):
+            for _ in range(5):
+                token = joint.joint_net(f[:, t:t + 1].unsqueeze(2) + joint.pred(g).unsqueeze(1)).reshape(len(frames), -1).argmax(-1)
+                emit = (token != self.blank) & (t < frames)
+                if not emit.any():
+                    break
+                for n in torch.nonzero(emit).flatten().tolist():
+                    out[n].append(int(token[n]))
+                last = torch.where(emit, token, last[:, 0])[:, None]
+                state = [torch.where(emit[None, :, None], new, old) for new, old in zip(ahead, state)]
+                g, ahead = self.asr.decoder.predict(y=last, state=state, add_sos=False)
+        return out
+
+    @torch.no_grad()
+    def wer(self, talks, right, rnnt):
+        rng = random.Random(5)
+        examples, texts, probs = self.examples(rng, talks, right)
+        wrong = words = 0
+        for at in range(0, len(talks), 32):
+            part = [(i - at, k, f) for i, k, f in examples if at <= i < at + 32]
+            said = [x for x, (i, _, _) in zip(texts, examples) if at <= i < at + 32]
+            encoded, frames = self.encode(talks[at:at + 32], part, probs[at:at + 32], right)
+            for ids, text in zip((self.decode_rnnt if rnnt else self.decode_ctc)(encoded, frames), said):
+                heard = self.asr.tokenizer.ids_to_text(ids) if ids else ""
+                wrong += edit_distance(text.split(), heard.split())
+                words += len(text.split())
+        return 100 * wrong / words
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__)
+    a.add_argument("--data", type=Path, required=True)
+    a.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, the tokenizer and asr.nemo")
+    a.add_argument("--steps", type=int, default=12000, help="the learning rate falls over the last 40%")
+    a.add_argument("--rnnt-from", type=int, default=1000)
+    a.add_argument("--mix-from", type=int, default=3000)
+    a.add_argument("--lr", type=float, default=1.5e-3)
+    a.add_argument("--threads", type=int, default=2)
+    a.add_argument("--check-every", type=int, default=250)
+    o = a.parse_args()
+    torch.set_num_threads(o.threads)
+    tokenizer = o.out / "tokenizer"
+    if not (tokenizer / "vocab.txt").exists():
+        train_tokenizer(tokenizer, sentences(random.Random(3), 20000, False))
+    speech, trainer = Speech(o.data), Trainer(tokenizer)
+    modules = trainer.modules()
+    optimiser = torch.optim.AdamW(modules.parameters(), lr=o.lr, betas=(0.9, 0.98), weight_decay=1e-3)
+    average = {n: p.detach().clone() for n, p in modules.named_parameters()}
+    step, checkpoint = 0, o.out / "recogniser.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        modules.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        average, step = saved["average"], saved["step"]
+        print(f"going on from step {step}", flush=True)
+
+    rng = random.Random(11)
+    checks = {"known": [single(speech, rng, "known") for _ in range(96)],
+              "new": [single(speech, rng, "test") for _ in range(96)],
+              "mix": [conversation(speech, rng, "test", 1 + i % 3, 11.2, overlap=0.4, vary=0.0) for i in range(24)],
+              "long": [conversation(speech, rng, "test", 1 + i % 2, 50.0, overlap=0.2, vary=0.0) for i in range(4)]}
+    rng = random.Random(1000 + step)
+    began, sums, count = time.time(), np.zeros(3), 0
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    while step < o.steps and not stop:
+        step += 1
+        lr = o.lr * min(1.0, step / 200, max(0.02, (o.steps - step) / (0.4 * o.steps)))
+        for group in optimiser.param_groups:
+            group["lr"] = lr
+        mixed = step > o.mix_from and rng.random() < min(0.8, (step - o.mix_from) / 500)
+        if mixed:
+            size, seconds = (2, rng.uniform(18, 26)) if rng.random() < 0.3 else (6, rng.uniform(7, 11.5))
+            talks = [conversation(speech, rng, "train", rng.choice((1, 2, 2, 3, 3)), seconds,
+                                  overlap=rng.choice((0.1, 0.3, 0.6, 0.8))) for _ in range(size)]
+        else:
+            talks = [single(speech, rng, "train", easy=step <= o.rnnt_from) for _ in range(16)]
+        loss, parts = trainer.loss(rng, talks, step > o.rnnt_from)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(modules.parameters(), 2.0)
+        optimiser.step()
+        keep = min(0.998, step / (step + 20))
+        with torch.no_grad():
+            for n, p in modules.named_parameters():
+                average[n].lerp_(p, 1 - keep)
+        sums, count = sums + parts, count + 1
+        if step % 50 == 0:
+            print(f"{step} lr {lr:.2e} ctc {sums[0] / count:.3f} rnnt {sums[1] / count:.3f} name {sums[2] / count:.3f} {(time.time() - began) / count:.2f} s/step", flush=True)
+            began, sums, count = time.time(), np.zeros(3), 0
+        if step % o.check_every == 0 or step == o.steps:
+            live = {n: p.detach().clone() for n, p in modules.named_parameters()}
+            modules.load_state_dict(average, strict=False)
+            line = []
+            for name, talks in checks.items():
+                if name in ("known", "new") or step > o.mix_from:
+                    for right in (13, 1):
+                        if step > o.rnnt_from:
+                            line.append(f"{name}@{right} {trainer.wer(talks, right, True):.1f}")
+                        elif right == 13:
+                            line.append(f"ctc {name} {trainer.wer(talks, right, False):.1f}")
+            print(f"{step} WER: " + ", ".join(line), flush=True)
+            modules.load_state_dict(live, strict=False)
+            began, sums, count = time.time(), np.zeros(3), 0
+        if step % 100 == 0 or step == o.steps or stop:
+            state = dict(model=modules.state_dict(), optimiser=optimiser.state_dict(), average=average, step=step)
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").rename(checkpoint)
+    if stop:
+        return
+    modules.load_state_dict(average, strict=False)
+    fold_scale(trainer.asr).save_to(str(o.out / "asr.nemo"))
+
+
+if __name__ == "__main__":
+    main()
