@@ -40,14 +40,16 @@ fn error_of(mut rig: Rig) -> String {
     // What was recognised before an error is the muxer's to finish.
     rig.finish();
     rig.element.set_state(gst::State::Null).expect("stops");
-    let errors: Vec<_> = rig
-        .bus
-        .iter()
-        .filter_map(|message| match message.view() {
-            gst::MessageView::Error(error) => Some(error.error().message().to_owned()),
-            _ => None,
-        })
-        .collect();
+    one_error(&rig.bus.iter().collect::<Vec<_>>())
+}
+
+#[track_caller]
+fn one_error(messages: &[gst::Message]) -> String {
+    let text = |message: &gst::Message| match message.view() {
+        gst::MessageView::Error(error) => Some(error.error().message().to_owned()),
+        _ => None,
+    };
+    let errors: Vec<_> = messages.iter().filter_map(text).collect();
     let [error] = &errors[..] else { panic!("expected one error, found {errors:#?}") };
     error.clone()
 }
@@ -290,15 +292,8 @@ fn failure_in_the_middle_loses_nothing_recognised_before() {
     rig.element.set_state(gst::State::Null).expect("stops");
 
     let messages: Vec<_> = rig.bus.iter().collect();
-    let errors: Vec<_> = messages
-        .iter()
-        .filter_map(|message| match message.view() {
-            gst::MessageView::Error(error) => Some(error.error().message().to_owned()),
-            _ => None,
-        })
-        .collect();
-    let [error] = &errors[..] else { panic!("expected one error, found {errors:#?}") };
-    assert_contains(error, &["inference with", "sortformer-fails.onnx failed"]);
+    let error = one_error(&messages);
+    assert_contains(&error, &["inference with", "sortformer-fails.onnx failed"]);
 
     // Eight chunks were decoded, and every word of them comes out in both ways.
     let segments: Vec<_> =
