@@ -51,8 +51,5 @@ run-lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --all-targets --no-default-features -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then \
-	  cargo deny check bans licenses sources; \
-	else \
-	  echo "cargo-deny is not installed: deny.toml was not checked"; \
-	fi
+	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@0.20.2
+	cargo deny check bans licenses sources
