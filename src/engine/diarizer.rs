@@ -5,7 +5,8 @@
 
 use super::config::OperatingPoint;
 use super::error::Error;
-use super::features::{FRAMES_PER_ENCODED_FRAME, FrameBuffer};
+use super::features::FRAMES_PER_ENCODED_FRAME;
+use super::row_buffer::RowBuffer;
 use super::speaker_cache::{Compression, SpeakerCache};
 
 /// Frames of 80 ms before a chunk that the network sees again.
@@ -77,7 +78,7 @@ impl<N: DiarizationNetwork> Diarizer<N> {
     ///
     /// # Errors
     /// Those of the network; the diariser is then as it was before.
-    pub fn step(&mut self, features: &FrameBuffer, ended: bool) -> Result<Option<Vec<f32>>, Error> {
+    pub fn step(&mut self, features: &RowBuffer, ended: bool) -> Result<Option<Vec<f32>>, Error> {
         let mel = |encoded_frames: usize| (encoded_frames * FRAMES_PER_ENCODED_FRAME) as u64;
         let (start, available) = (self.next_mel_frame, features.end());
         let full_end = start + mel(self.point.chunk_frames);
@@ -148,8 +149,8 @@ mod tests {
         speaker_cache_frames: 8,
     };
 
-    fn mel(frames: usize) -> FrameBuffer {
-        let mut buffer = FrameBuffer::new(4);
+    fn mel(frames: usize) -> RowBuffer {
+        let mut buffer = RowBuffer::new(4);
         let mut extractor = FeatureExtractor::new(4);
         extractor.push(&vec![0.1; frames * 160], &mut buffer);
         extractor.finish(&mut buffer);

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::config::TargetMode;
 use super::error::Error;
-use super::features::FrameBuffer;
+use super::row_buffer::RowBuffer;
 
 /// The cache-aware FastConformer with speaker kernels.
 pub trait EncoderNetwork {
@@ -83,8 +83,8 @@ pub fn gated_speakers(probabilities: &[f32], speakers: usize, threshold: f32) ->
 
 /// The features of a chunk as the graph takes them: bin by bin, with the `context` frames before
 /// it, which are zeros before the start of the audio.
-pub fn chunk_features(features: &FrameBuffer, chunk: Range<u64>, context: usize) -> Vec<f32> {
-    let n_mels = features.n_mels();
+pub fn chunk_features(features: &RowBuffer, chunk: Range<u64>, context: usize) -> Vec<f32> {
+    let n_mels = features.width();
     let begin = chunk.start.saturating_sub(context as u64);
     let rows = features.get(begin..chunk.end);
     let missing = context - (chunk.start - begin) as usize;
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn zeros_stand_before_the_audio() {
-        let mut buffer = FrameBuffer::new(2);
+        let mut buffer = RowBuffer::new(2);
         let mut extractor = FeatureExtractor::new(2);
         extractor.push(&[0.1; 1600], &mut buffer);
         extractor.finish(&mut buffer);

@@ -81,13 +81,9 @@ pub fn decode_greedily<N: JointNetwork>(
     while frame < count {
         let rest = &frames[frame * network.frame_size()..];
         let (logits, next) = network.run(rest, state.last_token, &state.network)?;
-        let mut rows = logits.chunks_exact(vocabulary_and_blank);
-        let found = rows.by_ref().map(|row| (argmax(row), row)).enumerate();
-        let Some((skipped, (id, row))) =
-            found.into_iter().find(|(_, (id, _))| *id != network.blank())
-        else {
-            return Ok(());
-        };
+        let best = logits.chunks_exact(vocabulary_and_blank).map(|row| (argmax(row), row));
+        let emitted = best.enumerate().find(|(_, (id, _))| *id != network.blank());
+        let Some((skipped, (id, row))) = emitted else { return Ok(()) };
         if skipped > 0 {
             frame += skipped;
             symbols_in_frame = 0;

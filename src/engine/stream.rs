@@ -9,15 +9,15 @@ use super::config::{ENCODED_FRAME_SAMPLES, StreamOptions};
 use super::diarizer::Diarizer;
 use super::encoder::{EncoderNetwork, Targets, chunk_features, gated_speakers};
 use super::error::Error;
-use super::features::{FRAMES_PER_ENCODED_FRAME, FeatureExtractor, FrameBuffer, SAMPLE_RATE_HZ};
+use super::features::{FRAMES_PER_ENCODED_FRAME, FeatureExtractor, SAMPLE_RATE_HZ};
 use super::model::Model;
 use super::networks::{
     EncoderCache, EncoderGraph, InStream, JointGraph, JointState, SortformerGraph,
 };
 use super::onnx::Canceller;
 use super::output::{Output, Progress, SpeakerTrace, Trace};
-use super::probabilities::Probabilities;
 use super::rnnt::{DecoderState, decode_greedily};
+use super::row_buffer::RowBuffer;
 use super::transcript::SpeakerTranscript;
 
 /// Audio is taken in steps of this, so that a long push needs no more memory than a short one and
@@ -30,11 +30,12 @@ pub struct Stream {
     options: StreamOptions,
     canceller: Canceller,
     extractor: FeatureExtractor,
-    features: FrameBuffer,
+    features: RowBuffer,
     diarizer: Option<Diarizer<InStream<SortformerGraph>>>,
     encoder: InStream<EncoderGraph>,
     joint: InStream<JointGraph>,
-    probabilities: Probabilities,
+    /// One probability for each speaker and encoded frame.
+    probabilities: RowBuffer,
     /// By the index of the speaker; `None` for those who have not spoken.
     speakers: Vec<Option<Speaker>>,
     /// Index of the recogniser's next chunk.
@@ -92,11 +93,11 @@ impl Stream {
         let n_mels = model.encoder.n_mels;
         Ok(Self {
             extractor: FeatureExtractor::new(n_mels),
-            features: FrameBuffer::new(n_mels),
+            features: RowBuffer::new(n_mels),
             diarizer,
             encoder: InStream { graph: model.encoder.clone(), canceller: canceller.clone() },
             joint: InStream { graph: model.joint.clone(), canceller: canceller.clone() },
-            probabilities: Probabilities::new(model.speakers()),
+            probabilities: RowBuffer::new(model.speakers()),
             speakers: (0..model.speakers()).map(|_| None).collect(),
             next_chunk: 0,
             progress: Progress::default(),
@@ -227,7 +228,7 @@ impl Stream {
             }
             let Some(diarizer) = &mut self.diarizer else { return Ok(()) };
             let Some(rows) = diarizer.step(&self.features, audio_ended)? else { return Ok(()) };
-            self.probabilities.append(&rows);
+            self.probabilities.extend(rows.iter().copied());
             if let Some(trace) = &mut self.trace {
                 trace.probabilities.extend_from_slice(&rows);
             }
@@ -270,7 +271,7 @@ impl Stream {
         }
         let before = first.saturating_sub(chunk_frames);
         let rows = self.probabilities.get(before..last);
-        gated_speakers(rows, self.probabilities.speakers, self.options.activity_threshold)
+        gated_speakers(rows, self.probabilities.width(), self.options.activity_threshold)
     }
 
     /// Runs encoder and decoder for one speaker on a chunk.
@@ -286,7 +287,7 @@ impl Stream {
             Targets::of_speaker(
                 index,
                 self.probabilities.get(frames.clone()),
-                self.probabilities.speakers,
+                self.probabilities.width(),
                 gated,
                 self.options.target_mode,
                 self.options.activity_threshold,
