@@ -146,7 +146,9 @@ def like_a_diariser(rng: random.Random, activity: np.ndarray, speakers: int = 4)
                 p[at:at + rng.randint(1, 4), k] = rng.uniform(0.2, 0.8)
     busy = p.sum(axis=1) > 1.5
     if rng.random() < 0.5:
-        p[busy] *= rng.uniform(0.6, 1.0)
+        p[busy] *= rng.uniform(0.5, 1.0)
+    if rng.random() < 0.2:  # unsure of somebody
+        p[:, rng.randrange(speakers)] *= rng.uniform(0.55, 1.0)
     while rng.random() < 0.3:
         k, at = rng.randrange(speakers), rng.randrange(frames)
         p[at:at + rng.randint(1, 6), k] = rng.uniform(0.2, 0.9)

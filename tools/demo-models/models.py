@@ -57,7 +57,7 @@ def asr_config(tokenizer: Path, d_model=128, layers=6, channels=32, hidden=128, 
     })
 
 
-def diar_config(d_model=96, layers=4, channels=24, tf=64, tf_layers=3):
+def diar_config(d_model=96, layers=4, channels=24, tf=96, tf_layers=6):
     data = {"manifest_filepath": None, "sample_rate": 16000, "num_spks": 4, "session_len_sec": 90,
             "soft_label_thres": 0.5, "soft_targets": False, "labels": None, "batch_size": 1, "shuffle": False,
             "num_workers": 0, "use_lhotse": False, "validation_mode": True, "window_stride": 0.01,

@@ -211,7 +211,7 @@ def main():
         if step > o.cache_from and rng.random() < 0.6:
             loss, parts = trainer.loss(rng, trainer.talks(rng, speech, 3, rng.uniform(20, 80)), rng.choice(list(POINTS)))
         else:
-            loss, parts = trainer.loss(rng, trainer.talks(rng, speech, 8, rng.uniform(6, 20)))
+            loss, parts = trainer.loss(rng, trainer.talks(rng, speech, 8, rng.uniform(6, 24)))
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(modules.parameters(), 2.0)

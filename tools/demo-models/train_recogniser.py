@@ -126,19 +126,32 @@ class Trainer:
             tokens += [rng.randrange(self.blank) if rng.random() < 0.05 else token for token in ids]
         return tokens
 
-    def predict_after(self, rng, ids, targets):
+    def predict_after(self, rng, ids):
         """The predictor's outputs [B, U + 1, H], for half of the examples after sentences said long ago: its
-        state is never reset in a stream, and it must not get lost there. Some of them are fragments and some
-        tokens wrong, as what is heard through another voice or a wrong target is."""
-        said = [self.half_heard(rng) if rng.random() < 0.6 else [] for _ in ids]
-        past = torch.tensor([len(s) for s in said])
-        whole = torch.zeros(len(ids), int(past.max()) + targets.shape[1], dtype=torch.long)
-        for n, s in enumerate(said):
-            heard = [rng.randrange(self.blank) if rng.random() < 0.04 else token for token in ids[n]]
-            whole[n, :len(s) + len(ids[n])] = torch.tensor(s + heard, dtype=torch.long)
+        state is never reset in a stream, and it must not get lost there, waiting for a sentence that never
+        comes. So some of what it has heard is wrong, missing or another's, as through a wrong target."""
+        histories, heard = [], []
+        for tokens in ids:
+            history = self.half_heard(rng) if rng.random() < 0.6 else []
+            faults, at = rng.choice((0.0, 0.02, 0.08)), [len(history)]
+            for token in tokens:
+                fault = rng.random() / faults if faults else 3
+                if fault < 1:
+                    history.append(rng.randrange(self.blank))
+                elif fault >= 2:  # between them: a token that was not heard
+                    history.append(token)
+                if rng.random() < faults / 4:
+                    history += self.half_heard(rng)[:rng.randint(1, 6)]
+                at.append(len(history))
+            histories.append(history)
+            heard.append(at)
+        whole = torch.zeros(len(ids), max(map(len, histories)), dtype=torch.long)
+        steps = torch.zeros(len(ids), max(map(len, heard)), dtype=torch.long)
+        for n, (history, at) in enumerate(zip(histories, heard)):
+            whole[n, :len(history)] = torch.tensor(history, dtype=torch.long)
+            steps[n, :len(at)] = torch.tensor(at)
         g, _ = self.asr.decoder.predict(y=whole, state=None, add_sos=True)
-        at = past[:, None] + torch.arange(targets.shape[1] + 1)
-        return g.gather(1, at[..., None].expand(-1, -1, g.shape[2]))
+        return g.gather(1, steps[..., None].expand(-1, -1, g.shape[2]))
 
     def loss(self, rng, talks, with_rnnt):
         right = rng.choice(RIGHTS if with_rnnt else RIGHTS[:2])
@@ -161,7 +174,7 @@ class Trainer:
         name = F.nll_loss(name.flatten(0, 1), spoken.flatten(), ignore_index=-100)
         if not with_rnnt:
             return ctc + 2.0 * name, np.array([ctc.item(), 0.0, name.item()])
-        g = self.predict_after(rng, ids, targets)
+        g = self.predict_after(rng, ids)
         joint = self.asr.joint
         logits = joint.joint_net(joint.enc(encoded).unsqueeze(2) + joint.pred(g).unsqueeze(1))
         rnnt = rnnt_loss(logits, targets, frames, tokens).sum() / tokens.sum().clamp(min=1)
