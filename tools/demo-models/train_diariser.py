@@ -7,14 +7,10 @@ Beside the two losses of Sortformer (speakers in order of arrival, and in whatev
 small head names the training voice in frames where one person speaks; it is not exported. It spares
 the network a long search for what tells voices apart.
 """
-import argparse
 import copy
 import itertools
 import math
 import random
-import signal
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +18,7 @@ import torch.nn.functional as F
 
 from conversations import Speech, conversation, like_a_diariser
 from models import build_diar, fold_scale, pre_encode, scale_features
+from training import Means, Training, arguments
 
 # name: chunk, right context, FIFO, update period, all in frames of 80 ms
 POINTS = {"lockstep": (14, 0, 188, 144), "1s": (6, 7, 188, 144), "10s": (124, 1, 124, 124), "30s": (340, 40, 40, 300)}
@@ -66,7 +63,8 @@ def losses(p, labels):
 
 
 class Trainer:
-    def __init__(self, voices: list[str]):
+    def __init__(self, voices: list[str], naming: float):
+        self.naming = naming
         self.diar = scale_features(build_diar())
         self.people = {v: i for i, v in enumerate(voices)}
         self.who = torch.nn.Linear(self.diar.cfg.model_defaults.tf_d_model, len(voices) * len(FACTORS))
@@ -171,78 +169,37 @@ class Trainer:
 
 
 def main():
-    a = argparse.ArgumentParser(description=__doc__)
-    a.add_argument("--data", type=Path, required=True)
-    a.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and diar.nemo")
-    a.add_argument("--steps", type=int, default=9000, help="the learning rate falls over the last 40%")
+    a = arguments(__doc__, steps=9000, lr=1e-3)
     a.add_argument("--cache-from", type=int, default=3000)
-    a.add_argument("--lr", type=float, default=1e-3)
     a.add_argument("--naming", type=float, default=0.3, help="weight of naming the voice")
-    a.add_argument("--threads", type=int, default=2)
-    a.add_argument("--check-every", type=int, default=250)
     o = a.parse_args()
     torch.set_num_threads(o.threads)
     speech = Speech(o.data)
-    trainer = Trainer(sorted(speech.rows["train"]))
-    trainer.naming = o.naming
-    modules = trainer.modules().train()
-    optimiser = torch.optim.AdamW(modules.parameters(), lr=o.lr, betas=(0.9, 0.98), weight_decay=1e-3)
-    average = {n: v.detach().clone() for n, v in modules.state_dict().items() if v.is_floating_point()}
-    step, checkpoint = 0, o.out / "diariser.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        modules.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        average, step = saved["average"], saved["step"]
-        print(f"going on from step {step}", flush=True)
+    trainer = Trainer(sorted(speech.rows["train"]), o.naming)
+    training = Training(trainer.modules().train(), o.out / "diariser.pt", o, warm_up=300)
 
     rng = random.Random(12)
     checks = [conversation(speech, rng, "test", 1 + i % 4, 16.0, overlap=0.4, vary=0.0) for i in range(24)]
     long_checks = [conversation(speech, rng, "test", 1 + i % 4, 60.0, overlap=0.4, vary=0.0) for i in range(8)]
-    rng = random.Random(2000 + step)
-    began, sums, count = time.time(), np.zeros(3), 0
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-    while step < o.steps and not stop:
-        step += 1
-        lr = o.lr * min(1.0, step / 300, max(0.02, (o.steps - step) / (0.4 * o.steps)))
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+    rng = random.Random(2000 + training.step)
+    means = Means("arrival", "best", "name")
+    for step in training.steps():
         if step > o.cache_from and rng.random() < 0.6:
             loss, parts = trainer.loss(rng, trainer.talks(rng, speech, 3, rng.uniform(20, 80)), rng.choice(list(POINTS)))
         else:
             loss, parts = trainer.loss(rng, trainer.talks(rng, speech, 8, rng.uniform(6, 24)))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(modules.parameters(), 2.0)
-        optimiser.step()
-        keep = min(0.998, step / (step + 20))
-        with torch.no_grad():
-            for n, v in modules.state_dict().items():
-                if n in average:
-                    average[n].lerp_(v, 1 - keep)
-        sums, count = sums + parts, count + 1
-        if step % 50 == 0:
-            arrival, best, name = sums / count
-            print(f"{step} lr {lr:.2e} arrival {arrival:.3f} best {best:.3f} name {name:.3f} {(time.time() - began) / count:.2f} s/step", flush=True)
-            began, sums, count = time.time(), np.zeros(3), 0
+        training.learn(loss)
+        means.add(step, parts)
         if step % o.check_every == 0 or step == o.steps:
-            live = {n: v.detach().clone() for n, v in modules.state_dict().items()}
-            modules.load_state_dict(average, strict=False)
-            line = [f"windows {trainer.der(checks):.1f}"]
-            if step > o.cache_from:
-                line += [f"{point} {trainer.der(long_checks, point):.1f}" for point in ("lockstep", "30s")]
-            print(f"{step} DER: " + ", ".join(line), flush=True)
-            modules.load_state_dict(live)
-            began, sums, count = time.time(), np.zeros(3), 0
-        if step % 100 == 0 or step == o.steps or stop:
-            state = dict(model=modules.state_dict(), optimiser=optimiser.state_dict(), average=average, step=step)
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
-    if stop:
-        return
-    modules.load_state_dict(average, strict=False)
-    fold_scale(trainer.diar).save_to(str(o.out / "diar.nemo"))
+            with training.averaged():
+                line = [f"windows {trainer.der(checks):.1f}"]
+                if step > o.cache_from:
+                    line += [f"{point} {trainer.der(long_checks, point):.1f}" for point in ("lockstep", "30s")]
+                print(f"{step} DER: " + ", ".join(line), flush=True)
+            means.clear()
+    if not training.stopped:
+        with training.averaged():
+            fold_scale(trainer.diar).save_to(str(o.out / "diar.nemo"))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,7 @@ A second head, not exported, names the token in every frame, where tokens are ta
 they have letters. That is nearly right for synthetic voices, and it ends CTC's long wait for a first
 alignment.
 """
-import argparse
 import random
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +16,7 @@ import torch.nn.functional as F
 
 from conversations import FRAME, Speech, conversation, gated_frames, like_a_diariser, single
 from models import LEFT, RIGHTS, build_asr, fold_scale, pre_encode, scale_features, train_tokenizer
+from training import Means, Training, arguments
 from world import sentences
 
 PRE = 9  # mel frames before a chunk; with them come 2 encoded frames that are dropped
@@ -225,46 +223,25 @@ class Trainer:
 
 
 def main():
-    a = argparse.ArgumentParser(description=__doc__)
-    a.add_argument("--data", type=Path, required=True)
-    a.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, the tokenizer and asr.nemo")
-    a.add_argument("--steps", type=int, default=12000, help="the learning rate falls over the last 40%")
+    a = arguments(__doc__, steps=12000, lr=1.5e-3)
     a.add_argument("--rnnt-from", type=int, default=1000)
     a.add_argument("--mix-from", type=int, default=3000)
-    a.add_argument("--lr", type=float, default=1.5e-3)
-    a.add_argument("--threads", type=int, default=2)
-    a.add_argument("--check-every", type=int, default=250)
     o = a.parse_args()
     torch.set_num_threads(o.threads)
     tokenizer = o.out / "tokenizer"
     if not (tokenizer / "vocab.txt").exists():
         train_tokenizer(tokenizer, sentences(random.Random(3), 20000, False))
     speech, trainer = Speech(o.data), Trainer(tokenizer)
-    modules = trainer.modules()
-    optimiser = torch.optim.AdamW(modules.parameters(), lr=o.lr, betas=(0.9, 0.98), weight_decay=1e-3)
-    average = {n: p.detach().clone() for n, p in modules.named_parameters()}
-    step, checkpoint = 0, o.out / "recogniser.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        modules.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        average, step = saved["average"], saved["step"]
-        print(f"going on from step {step}", flush=True)
+    training = Training(trainer.modules(), o.out / "recogniser.pt", o, warm_up=200)
 
     rng = random.Random(11)
     checks = {"known": [single(speech, rng, "known") for _ in range(96)],
               "new": [single(speech, rng, "test") for _ in range(96)],
               "mix": [conversation(speech, rng, "test", 1 + i % 3, 11.2, overlap=0.4, vary=0.0) for i in range(24)],
               "long": [conversation(speech, rng, "test", 1 + i % 2, 50.0, overlap=0.2, vary=0.0) for i in range(4)]}
-    rng = random.Random(1000 + step)
-    began, sums, count = time.time(), np.zeros(3), 0
-    stop = []
-    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-    while step < o.steps and not stop:
-        step += 1
-        lr = o.lr * min(1.0, step / 200, max(0.02, (o.steps - step) / (0.4 * o.steps)))
-        for group in optimiser.param_groups:
-            group["lr"] = lr
+    rng = random.Random(1000 + training.step)
+    means = Means("ctc", "rnnt", "name")
+    for step in training.steps():
         mixed = step > o.mix_from and rng.random() < min(0.8, (step - o.mix_from) / 500)
         if mixed:
             size, seconds = (2, rng.uniform(18, 26)) if rng.random() < 0.3 else (6, rng.uniform(7, 11.5))
@@ -273,40 +250,23 @@ def main():
         else:
             talks = [single(speech, rng, "train", easy=step <= o.rnnt_from) for _ in range(16)]
         loss, parts = trainer.loss(rng, talks, step > o.rnnt_from)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(modules.parameters(), 2.0)
-        optimiser.step()
-        keep = min(0.998, step / (step + 20))
-        with torch.no_grad():
-            for n, p in modules.named_parameters():
-                average[n].lerp_(p, 1 - keep)
-        sums, count = sums + parts, count + 1
-        if step % 50 == 0:
-            print(f"{step} lr {lr:.2e} ctc {sums[0] / count:.3f} rnnt {sums[1] / count:.3f} name {sums[2] / count:.3f} {(time.time() - began) / count:.2f} s/step", flush=True)
-            began, sums, count = time.time(), np.zeros(3), 0
+        training.learn(loss)
+        means.add(step, parts)
         if step % o.check_every == 0 or step == o.steps:
-            live = {n: p.detach().clone() for n, p in modules.named_parameters()}
-            modules.load_state_dict(average, strict=False)
-            line = []
-            for name, talks in checks.items():
-                if name in ("known", "new") or step > o.mix_from:
-                    for right in (13, 1):
-                        if step > o.rnnt_from:
-                            line.append(f"{name}@{right} {trainer.wer(talks, right, True):.1f}")
-                        elif right == 13:
-                            line.append(f"ctc {name} {trainer.wer(talks, right, False):.1f}")
-            print(f"{step} WER: " + ", ".join(line), flush=True)
-            modules.load_state_dict(live, strict=False)
-            began, sums, count = time.time(), np.zeros(3), 0
-        if step % 100 == 0 or step == o.steps or stop:
-            state = dict(model=modules.state_dict(), optimiser=optimiser.state_dict(), average=average, step=step)
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
-    if stop:
-        return
-    modules.load_state_dict(average, strict=False)
-    fold_scale(trainer.asr).save_to(str(o.out / "asr.nemo"))
+            with training.averaged():
+                line = []
+                for name, talks in checks.items():
+                    if name in ("known", "new") or step > o.mix_from:
+                        for right in (13, 1):
+                            if step > o.rnnt_from:
+                                line.append(f"{name}@{right} {trainer.wer(talks, right, True):.1f}")
+                            elif right == 13:
+                                line.append(f"ctc {name} {trainer.wer(talks, right, False):.1f}")
+                print(f"{step} WER: " + ", ".join(line), flush=True)
+            means.clear()
+    if not training.stopped:
+        with training.averaged():
+            fold_scale(trainer.asr).save_to(str(o.out / "asr.nemo"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What both trainings share: the optimiser and its learning rate, an average of the weights, which is what is
+tested and exported, checkpoints, and stopping with one on SIGTERM."""
+import argparse
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def arguments(description: str, steps: int, lr: float) -> argparse.ArgumentParser:
+    a = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    a.add_argument("--data", type=Path, required=True)
+    a.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and of what is exported")
+    a.add_argument("--steps", type=int, default=steps, help="the learning rate falls over the last 40%%")
+    a.add_argument("--lr", type=float, default=lr, help="the largest learning rate")
+    a.add_argument("--threads", type=int, default=2)
+    a.add_argument("--check-every", type=int, default=250)
+    return a
+
+
+class Training:
+    """Steps of AdamW on `modules`, from the checkpoint if there is one."""
+
+    def __init__(self, modules: torch.nn.Module, checkpoint: Path, options: argparse.Namespace, warm_up: int):
+        self.modules, self.checkpoint, self.options, self.warm_up = modules, checkpoint, options, warm_up
+        self.optimiser = torch.optim.AdamW(modules.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=1e-3)
+        self.average = {n: v.detach().clone() for n, v in modules.state_dict().items() if v.is_floating_point()}
+        self.step, self.stopped = 0, False
+        if checkpoint.exists():
+            saved = torch.load(checkpoint, weights_only=True)
+            modules.load_state_dict(saved["model"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.average.update(saved["average"])
+            self.step = saved["step"]
+            print(f"going on from step {self.step}", flush=True)
+        signal.signal(signal.SIGTERM, self.stop)
+
+    def stop(self, *_):
+        self.stopped = True
+
+    def steps(self):
+        """The numbers of the steps to be made; a checkpoint is saved every 100 of them."""
+        while self.step < self.options.steps and not self.stopped:
+            self.step += 1
+            yield self.step
+            if self.step % 100 == 0 or self.step == self.options.steps or self.stopped:
+                self.save()
+
+    def learn(self, loss: torch.Tensor):
+        left = (self.options.steps - self.step) / (0.4 * self.options.steps)
+        lr = self.options.lr * min(1.0, self.step / self.warm_up, max(0.02, left))
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.modules.parameters(), 2.0)
+        self.optimiser.step()
+        keep = min(0.998, self.step / (self.step + 20))
+        with torch.no_grad():
+            for n, v in self.modules.state_dict().items():
+                if n in self.average:
+                    self.average[n].lerp_(v, 1 - keep)
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Within it the modules have the averaged weights."""
+        live = {n: v.detach().clone() for n, v in self.modules.state_dict().items()}
+        self.modules.load_state_dict(self.average, strict=False)
+        yield
+        self.modules.load_state_dict(live)
+
+    def save(self):
+        state = dict(model=self.modules.state_dict(), optimiser=self.optimiser.state_dict(), average=self.average, step=self.step)
+        torch.save(state, self.checkpoint.with_suffix(".tmp"))
+        self.checkpoint.with_suffix(".tmp").rename(self.checkpoint)
+
+
+class Means:
+    """Prints the means of the parts of the loss every 50 steps."""
+
+    def __init__(self, *names: str):
+        self.names = names
+        self.clear()
+
+    def clear(self):
+        self.began, self.sums, self.count = time.time(), np.zeros(len(self.names)), 0
+
+    def add(self, step: int, parts: np.ndarray):
+        self.sums, self.count = self.sums + parts, self.count + 1
+        if step % 50 == 0:
+            means = " ".join(f"{name} {mean:.3f}" for name, mean in zip(self.names, self.sums / self.count))
+            print(f"{step} {means} {(time.time() - self.began) / self.count:.2f} s/step", flush=True)
+            self.clear()
