@@ -13,8 +13,9 @@ export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALL
 
 [ -f "$work/data/utterances.json" ] || "$python" "$here/synthesize.py" --data "$work/data"
 mkdir -p "$work/recogniser" "$work/diariser"
-[ -f "$work/recogniser/asr.nemo" ] || "$python" "$here/train_recogniser.py" --data "$work/data" --out "$work/recogniser"
 [ -f "$work/diariser/diar.nemo" ] || "$python" "$here/train_diariser.py" --data "$work/data" --out "$work/diariser"
+[ -f "$work/recogniser/asr.nemo" ] || "$python" "$here/train_recogniser.py" --data "$work/data" --out "$work/recogniser" \
+    --diariser "$work/diariser/diar.nemo"
 "$python" "$here/../export-models/export.py" --int8 --out "$work/onnx" \
     --asr "$work/recogniser/asr.nemo" --diar "$work/diariser/diar.nemo"
 [ -d "$work/tests" ] || "$python" "$here/make_tests.py" --data "$work/data" --out "$work/tests"

@@ -151,3 +151,10 @@ def pre_encode(model, mel):
     for layer in sub.conv:
         x = layer(x)
     return sub.out(x.transpose(1, 2).flatten(2))
+
+
+def diarise(diar, x):
+    """Probabilities [B, T', 4] and the frames [B, T', D] before the transformer, of subsampled x [B, T', D]."""
+    frames, lengths = diar.frontend_encoder(
+        processed_signal=x, processed_signal_length=torch.full((len(x),), x.shape[1]), bypass_pre_encode=True)
+    return diar.forward_infer(frames, lengths), frames

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from conversations import Speech, conversation, like_a_diariser
-from models import build_diar, fold_scale, pre_encode, scale_features
+from models import build_diar, diarise, fold_scale, pre_encode, scale_features
 from training import Means, Training, arguments
 
 # name: chunk, right context, FIFO, update period, all in frames of 80 ms
@@ -79,11 +79,6 @@ class Trainer:
             mel, _ = self.diar.preprocessor(input_signal=audio, length=torch.full((len(talks),), audio.shape[1]))
         return pre_encode(self.diar, mel[:, :, :audio.shape[1] // 160])
 
-    def predict(self, x):
-        frames, lengths = self.diar.frontend_encoder(
-            processed_signal=x, processed_signal_length=torch.full((len(x),), x.shape[1]), bypass_pre_encode=True)
-        return self.diar.forward_infer(frames, lengths), frames
-
     def talks(self, rng, speech, count, seconds):
         out = []
         for _ in range(count):
@@ -124,7 +119,7 @@ class Trainer:
                 batches.append((padded.gather(1, at.expand(-1, -1, embs.shape[2])), y.gather(1, at.expand(-1, -1, 4)), who.gather(1, at[..., 0])))
         total, parts = 0, np.zeros(3)
         for x, y, who in batches:
-            p, frames = self.predict(x)
+            p, frames = diarise(self.diar, x)
             arrival, best = losses(p, y)
             name = F.cross_entropy(self.who(frames).flatten(0, 1), who.flatten(), ignore_index=-100)
             name = name if torch.isfinite(name) else torch.zeros(())
@@ -159,7 +154,7 @@ class Trainer:
                 p = self.stream(talk, point)
             else:
                 with torch.no_grad():
-                    p = self.predict(self.embed([talk]))[0][0].numpy()
+                    p = diarise(self.diar, self.embed([talk]))[0][0].numpy()
             hyp, ref = p > 0.5, np.pad(talk.activity, ((0, 0), (0, 4 - talk.activity.shape[1]))) > 0.5
             most = np.maximum(hyp.sum(1), ref.sum(1)).sum()
             wrong += most - max(sum((hyp[:, k] & ref[:, order[k]]).sum() for k in range(4)) for order in ORDERS)

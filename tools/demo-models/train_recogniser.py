@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from nemo.collections.asr.models import SortformerEncLabelModel
+from scipy.optimize import linear_sum_assignment
 
 from conversations import FRAME, Speech, conversation, gated_frames, like_a_diariser, single
-from models import LEFT, RIGHTS, build_asr, fold_scale, pre_encode, scale_features, train_tokenizer
+from models import LEFT, RIGHTS, build_asr, diarise, fold_scale, pre_encode, scale_features, train_tokenizer
 from training import Means, Training, arguments
 from world import sentences
 
@@ -50,12 +52,23 @@ def edit_distance(a: list, b: list) -> int:
     return row[-1]
 
 
+def in_order(p, activity):
+    """The diariser's p [frames, 4] with its speakers in the order of `activity`; None where it is far from it."""
+    said = np.pad(activity, ((0, 0), (0, 4 - activity.shape[1])))
+    heard = p > 0.5
+    both = heard.T.astype(np.float32) @ said
+    rows, columns = linear_sum_assignment(-both)
+    wrong = np.maximum(heard.sum(1), said.sum(1)).sum() - both[rows, columns].sum()
+    return p[:, rows[np.argsort(columns)]] if wrong < 0.25 * said.sum() else None
+
+
 class Trainer:
-    def __init__(self, tokenizer: Path):
+    def __init__(self, tokenizer: Path, diariser: Path | None):
         self.asr = scale_features(build_asr(tokenizer)).eval()  # no dropout anywhere
         self.blank = self.asr.decoder.blank_idx
         self.ctc = torch.nn.Linear(self.asr.cfg.encoder.d_model, self.blank + 1)
         self.naming = torch.nn.Linear(self.asr.cfg.encoder.d_model, self.blank + 1)
+        self.diariser = diariser and SortformerEncLabelModel.restore_from(str(diariser), map_location="cpu").eval()
 
     def modules(self):
         return torch.nn.ModuleList([self.asr, self.ctc, self.naming])
@@ -73,19 +86,32 @@ class Trainer:
                     out[start:end] = token
         return torch.from_numpy(out)
 
-    def encode(self, talks, examples, probs, right, mask_bands=None):
-        """Each example is (talk, speaker, frames). Returns [N, T, D] and the numbers of frames."""
+    @torch.no_grad()
+    def features(self, talks):
+        """Log-mel [B, 128, T] of all, 0 after the end of each."""
         longest = max(len(t.audio) for t in talks)
         audio = torch.zeros(len(talks), longest)
         for i, t in enumerate(talks):
             audio[i, :len(t.audio)] = torch.from_numpy(t.audio)
-        with torch.no_grad():
-            mel, _ = self.asr.preprocessor(input_signal=audio, length=torch.full((len(talks),), longest))
-            mel = mel[:, :, :longest // 160]
+        mel, _ = self.asr.preprocessor(input_signal=audio, length=torch.full((len(talks),), longest))
+        mel = mel[:, :, :longest // 160]
+        for i, t in enumerate(talks):
+            mel[i, :, len(t.audio) // 160:] = 0
+        return mel
+
+    def probabilities(self, rng, talks, mel):
+        """[frames, 4] of each conversation: imitated, or the diariser's own in half of the batches."""
+        probs = [like_a_diariser(rng, t.activity) for t in talks]
+        if self.diariser and rng.random() < 0.5 and all(len(t.audio) == len(talks[0].audio) for t in talks):
+            with torch.no_grad():
+                heard, _ = diarise(self.diariser, pre_encode(self.diariser, mel))
             for i, t in enumerate(talks):
-                mel[i, :, len(t.audio) // 160:] = 0
-            for i, low, high in mask_bands or ():
-                mel[i, low:high] = -10.0
+                own = in_order(heard[i].numpy(), t.activity)
+                probs[i] = probs[i] if own is None else own
+        return probs
+
+    def encode(self, mel, examples, probs, right):
+        """Each example is (conversation, speaker, frames). Returns [N, T, D] and the numbers of frames."""
         x = pre_encode(self.asr, F.pad(mel, (PRE, 0)))[:, 2:]
         lengths = torch.tensor([len(f) for _, _, f in examples])
         picked = x.new_zeros(len(examples), int(lengths.max()), x.shape[2])
@@ -101,17 +127,15 @@ class Trainer:
         encoded, _ = self.asr.encoder(audio_signal=torch.stack(rows), length=lengths, bypass_pre_encode=True)
         return encoded.transpose(1, 2), lengths
 
-    def examples(self, rng, talks, right, everybody=True):
-        probs = [like_a_diariser(rng, t.activity) for t in talks]
+    def examples(self, talks, probs, right):
         examples, texts = [], []
         for i, t in enumerate(talks):
             for k in range(4):
                 frames = gated_frames(probs[i], k, right + 1)
-                text = " ".join(turn.text for turn in t.turns if turn.speaker == k)
-                if len(frames) and (text or everybody):
+                if len(frames):
                     examples.append((i, k, frames))
-                    texts.append(text)
-        return examples, texts, probs
+                    texts.append(" ".join(turn.text for turn in t.turns if turn.speaker == k))
+        return examples, texts
 
     def half_heard(self, rng):
         """Tokens of sentences of which about half are fragments."""
@@ -153,10 +177,14 @@ class Trainer:
 
     def loss(self, rng, talks, with_rnnt):
         right = rng.choice(RIGHTS if with_rnnt else RIGHTS[:2])
-        examples, texts, probs = self.examples(rng, talks, right)
-        bands = [(i, low, low + rng.randint(1, 16)) for i in range(len(talks)) if rng.random() < 0.5
-                 for low in [rng.randrange(112)]]
-        encoded, frames = self.encode(talks, examples, probs, right, bands)
+        mel = self.features(talks)
+        probs = self.probabilities(rng, talks, mel)
+        examples, texts = self.examples(talks, probs, right)
+        for i in range(len(talks)):
+            if rng.random() < 0.5:  # a band that is not heard
+                low = rng.randrange(112)
+                mel[i, low:low + rng.randint(1, 16)] = -10.0
+        encoded, frames = self.encode(mel, examples, probs, right)
         ids = [self.asr.tokenizer.text_to_ids(t) for t in texts]
         tokens = torch.tensor([len(i) for i in ids])
         targets = torch.zeros(len(ids), max(1, int(tokens.max())), dtype=torch.long)
@@ -209,13 +237,13 @@ class Trainer:
     @torch.no_grad()
     def wer(self, talks, right, rnnt):
         rng = random.Random(5)
-        examples, texts, probs = self.examples(rng, talks, right)
         wrong = words = 0
         for at in range(0, len(talks), 32):
-            part = [(i - at, k, f) for i, k, f in examples if at <= i < at + 32]
-            said = [x for x, (i, _, _) in zip(texts, examples) if at <= i < at + 32]
-            encoded, frames = self.encode(talks[at:at + 32], part, probs[at:at + 32], right)
-            for ids, text in zip((self.decode_rnnt if rnnt else self.decode_ctc)(encoded, frames), said):
+            part = talks[at:at + 32]
+            probs = [like_a_diariser(rng, t.activity) for t in part]
+            examples, texts = self.examples(part, probs, right)
+            encoded, frames = self.encode(self.features(part), examples, probs, right)
+            for ids, text in zip((self.decode_rnnt if rnnt else self.decode_ctc)(encoded, frames), texts):
                 heard = self.asr.tokenizer.ids_to_text(ids) if ids else ""
                 wrong += edit_distance(text.split(), heard.split())
                 words += len(text.split())
@@ -226,12 +254,13 @@ def main():
     a = arguments(__doc__, steps=12000, lr=1.5e-3)
     a.add_argument("--rnnt-from", type=int, default=1000)
     a.add_argument("--mix-from", type=int, default=3000)
+    a.add_argument("--diariser", type=Path, metavar="NEMO", help="hear conversations with its targets too")
     o = a.parse_args()
     torch.set_num_threads(o.threads)
     tokenizer = o.out / "tokenizer"
     if not (tokenizer / "vocab.txt").exists():
         train_tokenizer(tokenizer, sentences(random.Random(3), 20000, False))
-    speech, trainer = Speech(o.data), Trainer(tokenizer)
+    speech, trainer = Speech(o.data), Trainer(tokenizer, o.diariser)
     training = Training(trainer.modules(), o.out / "recogniser.pt", o, warm_up=200)
 
     rng = random.Random(11)
