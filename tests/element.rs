@@ -51,9 +51,13 @@ fn says_what_it_is() {
         false => format!("{format}BE"),
     };
     for (name, presence, caps) in &templates {
-        assert_eq!(*presence, gst::PadPresence::Always);
         match name.as_str() {
-            "src" => assert_eq!(caps.to_string(), "text/x-raw, format=(string)utf8"),
+            "src" | "speaker_%u" => assert_eq!(
+                caps.to_string(),
+                "text/x-raw, format=(string)utf8; text/x-raw, format=(string)pango-markup; \
+                 application/x-json"
+            ),
+            "unsynced_src" => assert_eq!(caps.to_string(), "application/x-json"),
             "sink" => {
                 for format in ["F32", "S16"] {
                     let audio: gst::Caps = gst::Caps::builder("audio/x-raw")
@@ -68,8 +72,13 @@ fn says_what_it_is() {
             }
             other => panic!("a pad {other}"),
         }
+        let expected = match name.as_str() {
+            "speaker_%u" => gst::PadPresence::Request,
+            _ => gst::PadPresence::Always,
+        };
+        assert_eq!(*presence, expected, "{name}");
     }
-    assert_eq!(templates.len(), 2);
+    assert_eq!(templates.len(), 4);
 }
 
 #[test]
@@ -97,6 +106,7 @@ fn has_properties_as_documented() {
     ];
     let playing = [
         ("speaker-prefix", "gchararray", ""),
+        ("speaker-colors", "gchararray", "white,yellow,cyan,#00ff00"),
         ("latency", "guint", "500"),
         ("lateness", "guint", "0"),
         ("session-id", "gchararray", ""),
@@ -326,39 +336,13 @@ fn segments_come_out_in_order_and_none_is_lost() {
     assert!(buffers.len() > 3);
 }
 
-/// Asserts that gaps begin where what was before ends, that nothing goes back, and returns the
-/// time that all reaches to.
-#[track_caller]
-fn assert_continuous(entries: &[Entry]) -> u64 {
-    let (mut position, mut last_pts) = (0, 0);
-    for entry in entries {
-        match entry {
-            Entry::Buffer { pts, duration, .. } => {
-                assert!(*pts >= last_pts, "{entry:?} after {last_pts}");
-                assert!(*pts <= position, "{entry:?} leaves a hole after {position}");
-                assert!(*duration > 0, "{entry:?}");
-                last_pts = *pts;
-                position = position.max(pts + duration);
-            }
-            Entry::Gap { pts, duration } => {
-                assert_eq!(*pts, position, "{entry:?}");
-                assert!(*duration > 0, "{entry:?}");
-                position += duration;
-                last_pts = *pts;
-            }
-            _ => (),
-        }
-    }
-    position
-}
-
 #[test]
 fn buffers_and_gaps_cover_all_time() {
     let samples = &audio("meeting.wav")[..40 * 16_000];
     for unit in ["word", "segment"] {
         let mut rig = Rig::new(&[("text-unit", unit), ("diarization-preset", "lockstep")]);
         rig.push_all(samples, 4096);
-        let end = assert_continuous(&rig.finish());
+        let end = assert_continuous(&rig.finish(), 0);
         let audio_end = samples.len() as u64 * SAMPLE_NS;
         assert!((audio_end..audio_end + 80_000_000).contains(&end), "{end} of {audio_end}");
     }

@@ -9,9 +9,11 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::messages::Conversation;
+use super::conversation::Conversation;
 use super::queue::Queue;
+use super::sample_format::SampleFormat;
 use super::settings::{self, Settings};
+use super::src_pads::{self, SpeakerPads};
 use super::worker;
 use crate::engine::sync::lock;
 use crate::engine::{Error, Model, ModelOptions, SAMPLE_RATE_HZ};
@@ -31,46 +33,6 @@ struct Input {
     segment: gst::FormattedSegment<gst::ClockTime>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum SampleFormat {
-    S16,
-    F32,
-}
-
-impl SampleFormat {
-    fn of(caps: &gst::CapsRef) -> Option<Self> {
-        let info = gst_audio::AudioInfo::from_caps(caps).ok()?;
-        let layout_fits = info.rate() == SAMPLE_RATE_HZ && info.channels() == 1;
-        match info.format() {
-            gst_audio::AUDIO_FORMAT_S16 if layout_fits => Some(Self::S16),
-            gst_audio::AUDIO_FORMAT_F32 if layout_fits => Some(Self::F32),
-            _ => None,
-        }
-    }
-
-    const fn bytes(self) -> usize {
-        match self {
-            Self::S16 => size_of::<i16>(),
-            Self::F32 => size_of::<f32>(),
-        }
-    }
-
-    /// Full scale is 1; exact for both formats.
-    fn samples(self, data: &[u8]) -> Vec<f32> {
-        match self {
-            Self::S16 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&bytes| f32::from(i16::from_ne_bytes(bytes)) / 32768.0)
-                .collect(),
-            Self::F32 => {
-                data.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect()
-            }
-        }
-    }
-}
-
 /// Between READY and PAUSED.
 struct Running {
     queue: Arc<Queue>,
@@ -88,6 +50,8 @@ struct KeptModel {
 pub struct MultitalkerAsr {
     pub sinkpad: gst::Pad,
     pub srcpad: gst::Pad,
+    pub unsynced_srcpad: gst::Pad,
+    pub speaker_pads: SpeakerPads,
     pub conversation: Mutex<Conversation>,
     settings: Mutex<Settings>,
     input: Mutex<Input>,
@@ -109,6 +73,12 @@ impl MultitalkerAsr {
     pub fn keep_model(&self, options: ModelOptions, model: &Arc<Model>) {
         let kept = KeptModel { options, model: model.clone(), used: false };
         *lock(&self.kept_model) = Some(kept);
+    }
+
+    /// How many speakers there are, once the model is loaded.
+    fn known_speakers(&self) -> Option<usize> {
+        let options = self.settings().model_options()?;
+        self.model(&options).map(|model| model.speakers())
     }
 
     pub fn mark_model_used(&self) {
@@ -196,17 +166,28 @@ impl MultitalkerAsr {
         Ok(gst::FlowSuccess::Ok)
     }
 
+    /// Pushes from all source pads; true if any is linked to somebody who takes it.
+    fn push_event(&self, event: &gst::Event) -> bool {
+        let speakers = self.speaker_pads.list().into_iter().map(|known| known.pad);
+        let pads = [self.srcpad.clone(), self.unsynced_srcpad.clone()].into_iter().chain(speakers);
+        let mut taken = false;
+        for pad in pads {
+            taken |= pad.push_event(event.clone());
+        }
+        taken
+    }
+
     fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         gst::log!(CAT, obj = pad, "Handling {event:?}");
         let Some(queue) = self.queue() else { return false };
         match event.view() {
             gst::EventView::FlushStart(_) => {
                 queue.flush_start();
-                return self.srcpad.push_event(event);
+                return self.push_event(&event);
             }
             gst::EventView::FlushStop(_) => {
                 lock(&self.input).segment = gst::FormattedSegment::new();
-                return queue.flush_stop(|| self.srcpad.push_event(event));
+                return queue.flush_stop(|| self.push_event(&event));
             }
             gst::EventView::Caps(caps) => {
                 let format = SampleFormat::of(caps.caps());
@@ -318,6 +299,12 @@ impl MultitalkerAsr {
     }
 }
 
+fn src_pad(template: &gst::PadTemplate) -> gst::PadBuilder<gst::Pad> {
+    gst::Pad::builder_from_template(template).query_function(|pad, parent, query| {
+        MultitalkerAsr::catch_panic_pad_function(parent, || false, |imp| imp.src_query(pad, query))
+    })
+}
+
 fn is_raw_audio(caps: &gst::CapsRef) -> bool {
     caps.iter().all(|structure| structure.name() == "audio/x-raw")
 }
@@ -345,15 +332,11 @@ impl ObjectSubclass for MultitalkerAsr {
                 Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(pad, query))
             })
             .build();
-        let srcpad = gst::Pad::builder_from_template(&template("src"))
-            .query_function(|pad, parent, query| {
-                Self::catch_panic_pad_function(parent, || false, |imp| imp.src_query(pad, query))
-            })
-            .flags(gst::PadFlags::FIXED_CAPS)
-            .build();
         Self {
             sinkpad,
-            srcpad,
+            srcpad: src_pad(&template("src")).build(),
+            unsynced_srcpad: src_pad(&template("unsynced_src")).build(),
+            speaker_pads: SpeakerPads::default(),
             conversation: Mutex::default(),
             settings: Mutex::default(),
             input: Mutex::default(),
@@ -388,7 +371,7 @@ impl ObjectImpl for MultitalkerAsr {
     fn constructed(&self) {
         self.parent_constructed();
         let element = self.obj();
-        for pad in [&self.sinkpad, &self.srcpad] {
+        for pad in [&self.sinkpad, &self.srcpad, &self.unsynced_srcpad] {
             element.add_pad(pad).expect("a new element has no pad of that name");
         }
     }
@@ -434,19 +417,58 @@ impl ElementImpl for MultitalkerAsr {
                 .rate(SAMPLE_RATE_HZ as i32)
                 .channels(1)
                 .build();
-            let src_caps = gst::Caps::builder("text/x-raw").field("format", "utf8").build();
-            [
-                ("sink", gst::PadDirection::Sink, sink_caps),
-                ("src", gst::PadDirection::Src, src_caps),
-            ]
-            .into_iter()
-            .map(|(name, direction, caps)| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps)
-                    .expect("name and presence go together")
-            })
-            .collect()
+            let sink = gst::PadTemplate::new(
+                "sink",
+                gst::PadDirection::Sink,
+                gst::PadPresence::Always,
+                &sink_caps,
+            );
+            let mut templates = vec![sink.expect("name and presence go together")];
+            templates.extend(src_pads::templates());
+            templates
         });
         TEMPLATES.as_ref()
+    }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        let queue = self.queue();
+        let make = |speaker| {
+            let pad = src_pad(template).name(src_pads::speaker_name(speaker)).build();
+            if queue.is_some() {
+                // It has no parent yet that could refuse.
+                let _ = pad.set_active(true);
+            }
+            pad
+        };
+        match self.speaker_pads.request(name, self.known_speakers(), make) {
+            Ok(pad) => {
+                let element = self.obj();
+                element.add_pad(&pad).expect("no other pads have such names");
+                if let Some(queue) = queue {
+                    queue.push_pads();
+                }
+                Some(pad)
+            }
+            Err(reason) => {
+                gst::warning!(CAT, imp = self, "{reason}");
+                None
+            }
+        }
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        self.speaker_pads.remove(pad);
+        // Releases the worker if it is pushing.
+        let _ = pad.set_active(false);
+        let _ = self.obj().remove_pad(pad);
+        if let Some(queue) = self.queue() {
+            queue.push_pads();
+        }
     }
 
     fn change_state(

@@ -8,10 +8,17 @@
 //!
 //! ## What comes out
 //!
-//! - `src`: `text/x-raw, format=utf8`. One buffer for each word (`text-unit=word`) or for each
-//!   segment of one speaker (`text-unit=segment`), PTS and duration being those of the speech.
-//!   Speakers alternate in one sequence whose PTS never go back. Between the buffers, and in
-//!   silence as decoding advances, GAP events. Words come without spaces around them.
+//! - `src`: one buffer for each word (`text-unit=word`) or for each segment of one speaker
+//!   (`text-unit=segment`), PTS and duration being those of the speech. Speakers alternate in one
+//!   sequence whose PTS never go back. Between the buffers, and in silence as decoding advances,
+//!   GAP events. Words come without spaces around them.
+//! - `speaker_%u`, on request: the same of one speaker, counted from 0, with GAP events also while
+//!   others speak. These pads may come and go at any time; one that comes later begins where the
+//!   others are. They are served by one thread: put a queue behind each. A pad that is not linked,
+//!   also `src`, stops nothing as long as another is.
+//! - `unsynced_src`: JSON for what does not fit the timeline, which is segments in progress, once
+//!   per chunk and speaker that has something new, and the finished segments that replace them;
+//!   the PTS are those up to which the audio was decoded.
 //! - Events around the buffers, in this order: `rstranscribe/final-transcript` (downstream, no
 //!   fields) when a segment of the current speaker ends; `rstranscribe/speaker-change`
 //!   (downstream; `speaker`: string) when the next buffer is another speaker's;
@@ -28,6 +35,18 @@
 //!     as a JSON array of SegLST rows {session_id, speaker, words, start_time, end_time}, times in
 //!     seconds. The action signal `get-transcripts` returns the same string at any time.
 //!   - progress messages with code `loading`.
+//!
+//! Caps of `src` and `speaker_%u` are negotiated, in this order of preference:
+//!
+//! - `text/x-raw, format=utf8`
+//! - `text/x-raw, format=pango-markup`: escaped, in the colour of the speaker (`speaker-colors`)
+//! - `application/x-json`: an object for each buffer, as on `unsynced_src`:
+//!   `kind` ("word", "segment" or "partial"), `session_id` (string), `speaker` (number from 0),
+//!   `text` (string, without `speaker-prefix`), `start`, `end` (seconds of stream time),
+//!   `confidence` (0 to 1), `words` (array of {`word`, `start`, `end`, `confidence`}).
+//!
+//! Each of these buffers carries a `MultitalkerItemMeta`, a `GstCustomMeta` whose structure has
+//! `speaker` (uint, from 0), `confidence` (double) and `words` as in the messages.
 //!
 //! A speaker is a number counted from 0 in order of appearance. It is `speaker-id` in messages and
 //! its decimal digits where a field is a string. `{n}` in `speaker-prefix` counts from 1.
@@ -94,12 +113,17 @@ use gst::prelude::*;
 
 use crate::engine;
 
+mod conversation;
 mod imp;
-mod messages;
+mod outlets;
 mod output;
 mod queue;
+mod sample_format;
 mod session;
 mod settings;
+mod speech;
+mod src_pads;
+mod text;
 mod timeline;
 mod worker;
 
@@ -221,6 +245,7 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         engine::LogLevel::Warning => gst::warning!(imp::CAT, "{text}"),
         engine::LogLevel::Debug => gst::debug!(imp::CAT, "{text}"),
     });
+    gst::meta::CustomMeta::register_simple(speech::META);
     gst::Element::register(
         Some(plugin),
         "multitalkerasr",

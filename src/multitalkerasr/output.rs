@@ -5,25 +5,24 @@
 use std::collections::BTreeMap;
 
 use super::TextUnit;
-use super::messages::{self, Conversation};
 use super::settings::Settings;
+use super::speech::{Kind, Speech};
+use super::text::Text;
 use super::timeline::Timeline;
-use crate::engine::{Output, Progress, Segment};
+use crate::engine::{Output, Progress, Segment, Word};
 
 /// What is still said of a word that began before the one last told.
 const MIN_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(80);
 
-/// One thing to push or post.
+/// One thing to push.
 #[derive(Debug)]
 pub enum Push {
     /// From the source pad.
-    Buffer(gst::Buffer),
+    Text(Text),
     /// From the source pad.
     Downstream(gst::Event),
     /// From the sink pad.
     Upstream(gst::Event),
-    /// As an element message.
-    Message(gst::Structure),
 }
 
 /// What times and texts depend on.
@@ -42,15 +41,16 @@ pub struct Context<'a> {
 /// Text that waits until no earlier one can come.
 #[derive(Debug)]
 struct Utterance {
-    text: String,
-    end_sample: u64,
+    words: Vec<Word>,
     ends_segment: bool,
 }
 
-/// Sequence of what goes out of the source pad.
+/// Sequence of what goes out of a source pad.
 #[derive(Debug)]
 pub struct Sequencer {
     unit: TextUnit,
+    /// Whose text this is; everybody's without.
+    speaker: Option<usize>,
     /// By start sample, speaker and order of arrival.
     waiting: BTreeMap<(u64, usize, u64), Utterance>,
     arrivals: u64,
@@ -63,48 +63,49 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    pub fn new(unit: TextUnit) -> Self {
+    /// Begins at `position`, or where the audio begins.
+    pub fn new(unit: TextUnit, speaker: Option<usize>, position: Option<gst::ClockTime>) -> Self {
         Self {
             unit,
+            speaker,
             waiting: BTreeMap::new(),
             arrivals: 0,
             current_speaker: None,
-            last_pts: None,
-            position: None,
+            last_pts: position,
+            position,
         }
+    }
+
+    /// Whose text this is; everybody's without.
+    pub fn speaker(&self) -> Option<usize> {
+        self.speaker
+    }
+
+    /// Time up to which buffers and gaps reach.
+    pub fn position(&self) -> Option<gst::ClockTime> {
+        self.position
     }
 
     /// Forgets all, as after a flush or before another segment.
     pub fn clear(&mut self) {
-        *self = Self::new(self.unit);
+        *self = Self::new(self.unit, self.speaker, None);
     }
 
     /// Takes what the engine told and gives what can go out.
     pub fn accept(
         &mut self,
-        outputs: Vec<Output>,
+        outputs: &[Output],
         progress: Progress,
-        conversation: &mut Conversation,
         context: Context,
     ) -> Vec<Push> {
         let mut pushes = Vec::new();
         for output in outputs {
             match output {
-                Output::Word { speaker, word } => {
-                    if self.unit == TextUnit::Word {
-                        self.wait(speaker, word.text, word.start_sample, word.end_sample, false);
-                    }
+                Output::Word { speaker, word } if self.unit == TextUnit::Word => {
+                    self.wait(*speaker, vec![word.clone()], false);
                 }
-                Output::Segment(segment) => {
-                    conversation.add(&segment, context);
-                    pushes.push(Push::Message(messages::transcript(&segment, context)));
-                    self.end_segment(&segment, &mut pushes);
-                }
-                Output::Partial(partial) => {
-                    if context.settings.post_partials {
-                        pushes.push(Push::Message(messages::partial(&partial, context)));
-                    }
-                }
+                Output::Segment(segment) => self.end_segment(segment, &mut pushes),
+                Output::Word { .. } | Output::Partial(_) => (),
             }
         }
         let limit = match self.unit {
@@ -138,21 +139,22 @@ impl Sequencer {
         }
     }
 
-    fn wait(&mut self, speaker: usize, text: String, start: u64, end: u64, ends_segment: bool) {
-        let utterance = Utterance { text, end_sample: end, ends_segment };
-        self.waiting.insert((start, speaker, self.arrivals), utterance);
+    fn wait(&mut self, speaker: usize, words: Vec<Word>, ends_segment: bool) {
+        if self.speaker.is_some_and(|own| own != speaker) {
+            return;
+        }
+        let Some(start) = words.first().map(|word| word.start_sample) else { return };
+        self.waiting.insert((start, speaker, self.arrivals), Utterance { words, ends_segment });
         self.arrivals += 1;
     }
 
     fn end_segment(&mut self, segment: &Segment, pushes: &mut Vec<Push>) {
-        let (start, end) = (segment.start_sample(), segment.end_sample());
         match self.unit {
-            TextUnit::Segment => self.wait(segment.speaker, segment.text(), start, end, true),
+            TextUnit::Segment => self.wait(segment.speaker, segment.words.clone(), true),
             TextUnit::Word => {
-                let last_start = segment.words.last().map_or(start, |word| word.start_sample);
-                let last_words =
-                    (last_start, segment.speaker, 0)..=(last_start, segment.speaker, u64::MAX);
-                match self.waiting.range_mut(last_words).next_back() {
+                let Some(last_word) = segment.words.last() else { return };
+                let key = |arrival| (last_word.start_sample, segment.speaker, arrival);
+                match self.waiting.range_mut(key(0)..=key(u64::MAX)).next_back() {
                     Some((_, utterance)) => utterance.ends_segment = true,
                     None if self.current_speaker == Some(segment.speaker) => {
                         pushes.push(final_transcript());
@@ -183,11 +185,13 @@ impl Sequencer {
     ) {
         let start = context.timeline.pts(start_sample);
         let pts = self.last_pts.map_or(start, |last| start.max(last));
-        let mut end = context.timeline.pts(utterance.end_sample);
+        let end_sample = utterance.words.last().map_or(start_sample, |word| word.end_sample);
+        let mut end = context.timeline.pts(end_sample);
         if end <= pts {
             end = pts.saturating_add(MIN_DURATION);
         }
         let duration = end.saturating_sub(pts);
+        let speech = Speech::new(speaker, &utterance.words, context);
 
         self.advance(context.timeline.pts(0), pts, pushes);
         let is_change = self.current_speaker != Some(speaker);
@@ -198,27 +202,28 @@ impl Sequencer {
                     .build(),
             )));
         }
-        if let Some(running_time) = context.out_segment.to_running_time(pts) {
+        // Upstream hears of it from everybody's pad.
+        if self.speaker.is_none()
+            && let Some(running_time) = context.out_segment.to_running_time(pts)
+        {
             pushes.push(Push::Upstream(gst::event::CustomUpstream::new(
                 gst::Structure::builder("rstranscribe/new-item")
                     .field("speaker", speaker.to_string())
-                    .field("content", &utterance.text)
+                    .field("content", speech.text())
                     .field("running-time", running_time)
                     .field("duration", duration)
                     .build(),
             )));
         }
-        let text = if is_change || self.unit == TextUnit::Segment {
-            prefix(&context.settings.speaker_prefix, speaker) + &utterance.text
-        } else {
-            utterance.text
+        let (kind, has_prefix) = match self.unit {
+            TextUnit::Word => (Kind::Word, is_change),
+            TextUnit::Segment => (Kind::Segment, true),
         };
-        let mut buffer = gst::Buffer::from_mut_slice(text.into_bytes());
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(pts);
-            buffer.set_duration(duration);
-        }
-        pushes.push(Push::Buffer(buffer));
+        let prefix = match has_prefix {
+            true => prefix(&context.settings.speaker_prefix, speaker),
+            false => String::new(),
+        };
+        pushes.push(Push::Text(Text { kind, speech, prefix, pts, duration }));
         if utterance.ends_segment {
             pushes.push(final_transcript());
         }
@@ -249,7 +254,6 @@ mod tests {
 
     struct Bench {
         sequencer: Sequencer,
-        conversation: Conversation,
         timeline: Timeline,
         settings: Settings,
     }
@@ -261,8 +265,7 @@ mod tests {
             timeline.start(gst::ClockTime::ZERO);
             timeline.advance(10_000 * MS as usize);
             Self {
-                sequencer: Sequencer::new(unit),
-                conversation: Conversation::default(),
+                sequencer: Sequencer::new(unit, None, None),
                 timeline,
                 settings: Settings::default(),
             }
@@ -279,7 +282,7 @@ mod tests {
             };
             let until = until_ms * MS;
             let progress = Progress { decoded: until, words: until, segments: until };
-            let pushes = self.sequencer.accept(outputs, progress, &mut self.conversation, context);
+            let pushes = self.sequencer.accept(&outputs, progress, context);
             pushes.iter().map(describe).collect()
         }
 
@@ -297,11 +300,8 @@ mod tests {
 
     fn describe(push: &Push) -> String {
         match push {
-            Push::Buffer(buffer) => {
-                let text = buffer.map_readable().expect("readable");
-                let text = std::str::from_utf8(&text).expect("UTF-8");
-                let ms = |time: Option<gst::ClockTime>| time.expect("a time").mseconds();
-                format!("{text}@{}+{}", ms(buffer.pts()), ms(buffer.duration()))
+            Push::Text(Text { prefix, speech, pts, duration, .. }) => {
+                format!("{prefix}{}@{}+{}", speech.text(), pts.mseconds(), duration.mseconds())
             }
             Push::Downstream(event) => match event.view() {
                 gst::EventView::Gap(gap) => {
@@ -318,7 +318,6 @@ mod tests {
                 }
             },
             Push::Upstream(_) => "item".to_owned(),
-            Push::Message(_) => "message".to_owned(),
         }
     }
 
@@ -369,13 +368,13 @@ mod tests {
         ];
         assert_eq!(
             bench.accept(outputs, 160),
-            ["message", "speaker 0", "item", "a@0+80", "final", "speaker 1", "item", "b@80+80"]
+            ["speaker 0", "item", "a@0+80", "final", "speaker 1", "item", "b@80+80"]
         );
         // The end of a segment whose last word is out: told if its speaker is the current one.
-        assert_eq!(bench.accept(vec![segment(1, word("b", 80, 160))], 160), ["message", "final"]);
+        assert_eq!(bench.accept(vec![segment(1, word("b", 80, 160))], 160), ["final"]);
         assert_eq!(bench.drain()[..3], ["speaker 0", "item", "c@160+80"]);
         let late = vec![segment(1, word("b", 80, 160))];
-        assert_eq!(bench.accept(late, 160), ["message"], "its speaker is not");
+        assert!(bench.accept(late, 160).is_empty(), "its speaker is not");
     }
 
     #[test]
@@ -393,5 +392,28 @@ mod tests {
         let outputs = vec![said(2, "a", 0, 80), said(2, "b", 80, 160)];
         let told = bench.accept(outputs, 160);
         assert_eq!(told, ["speaker 2", "item", "3/3: a@0+80", "item", "b@80+80"]);
+    }
+
+    #[test]
+    fn pad_of_one_speaker_has_its_words_alone() {
+        let mut bench = Bench::new(TextUnit::Word);
+        bench.sequencer = Sequencer::new(TextUnit::Word, Some(1), None);
+        let segment = Output::Segment(Segment { speaker: 0, words: vec![word("a", 0, 80)] });
+        let outputs = vec![said(0, "a", 0, 80), said(1, "b", 80, 160), segment];
+        assert_eq!(bench.accept(outputs, 240), ["gap@0+80", "speaker 1", "b@80+80", "gap@160+80"]);
+        let segment = Output::Segment(Segment { speaker: 1, words: vec![word("b", 80, 160)] });
+        assert_eq!(bench.accept(vec![segment], 240), ["final"]);
+        assert_eq!(bench.accept(vec![said(0, "c", 240, 320)], 320), ["gap@240+80"]);
+    }
+
+    #[test]
+    fn pad_that_comes_later_begins_where_the_others_are() {
+        let mut bench = Bench::new(TextUnit::Segment);
+        let position = gst::ClockTime::from_mseconds(200);
+        bench.sequencer = Sequencer::new(TextUnit::Segment, Some(0), Some(position));
+        let words = vec![word("a", 160, 240), word("b", 240, 320)];
+        let outputs = vec![Output::Segment(Segment { speaker: 0, words })];
+        let told = bench.accept(outputs, 400);
+        assert_eq!(told, ["speaker 0", "a b@200+120", "final", "gap@320+80"]);
     }
 }

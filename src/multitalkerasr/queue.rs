@@ -15,8 +15,13 @@ const MAX_QUEUED_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
 /// What the worker is given.
 #[derive(Debug)]
 pub enum Item {
-    Audio { pts: gst::ClockTime, samples: Vec<f32> },
+    Audio {
+        pts: gst::ClockTime,
+        samples: Vec<f32>,
+    },
     Event(gst::Event),
+    /// Source pads came or went.
+    Pads,
 }
 
 #[derive(Debug)]
@@ -98,6 +103,12 @@ impl Queue {
         state.items.push_back(Item::Event(event));
         self.changed.notify_all();
         true
+    }
+
+    /// Has the worker see to its pads.
+    pub fn push_pads(&self) {
+        lock(&self.state).items.push_back(Item::Pads);
+        self.changed.notify_all();
     }
 
     /// Drops what is queued, interrupts the inference and lets nothing in.
@@ -184,7 +195,7 @@ impl Queue {
             state.flow = Err(error);
         }
         state.failed |= for_good;
-        state.items.retain(|item| matches!(item, Item::Event(_)));
+        state.items.retain(|item| !matches!(item, Item::Audio { .. }));
         state.queued_samples = 0;
         self.changed.notify_all();
     }

@@ -10,9 +10,11 @@ use gst::subclass::prelude::*;
 
 use super::MultitalkerAsr;
 use super::imp::CAT;
-use super::output::{Context, Push, Sequencer};
+use super::outlets::Outlets;
+use super::output::Context;
 use super::queue::Queue;
 use super::settings::Settings;
+use super::speech::Speech;
 use super::timeline::{Placement, Timeline, samples_in};
 use crate::engine::sync::lock;
 use crate::engine::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
@@ -30,7 +32,7 @@ pub struct Session<'a> {
     model: Option<Arc<Model>>,
     stream: Option<Stream>,
     timeline: Timeline,
-    sequencer: Sequencer,
+    pub outlets: Outlets<'a>,
     in_segment: gst::FormattedSegment<gst::ClockTime>,
     out_segment: gst::FormattedSegment<gst::ClockTime>,
 }
@@ -46,7 +48,7 @@ impl<'a> Session<'a> {
         Self {
             element,
             queue,
-            sequencer: Sequencer::new(settings.text_unit),
+            outlets: Outlets::new(element, queue, settings.text_unit),
             settings,
             model,
             stream: None,
@@ -134,42 +136,29 @@ impl<'a> Session<'a> {
     fn send(&mut self, outputs: Vec<Output>) -> bool {
         let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
         gst::log!(CAT, obj = self.element, "{} outputs, {progress:?}", outputs.len());
-        let imp = self.element.imp();
-        let settings = imp.settings();
-        let pushes = {
-            let context = Context {
-                timeline: &self.timeline,
-                in_segment: &self.in_segment,
-                out_segment: &self.out_segment,
-                settings: &settings,
-            };
-            self.sequencer.accept(outputs, progress, &mut lock(&imp.conversation), context)
+        let settings = self.element.imp().settings();
+        let context = Context {
+            timeline: &self.timeline,
+            in_segment: &self.in_segment,
+            out_segment: &self.out_segment,
+            settings: &settings,
         };
-        self.push(pushes)
-    }
-
-    /// Pushes and posts; false if downstream takes no more. What goes to the bus goes there also
-    /// then.
-    fn push(&self, pushes: Vec<Push>) -> bool {
-        let imp = self.element.imp();
-        let mut flow = Ok(gst::FlowSuccess::Ok);
-        for push in pushes {
+        for output in &outputs {
             if self.queue.is_interrupted() {
                 return false;
             }
-            match push {
-                Push::Message(structure) => post(self.element, structure),
-                Push::Buffer(buffer) if flow.is_ok() => flow = imp.srcpad.push(buffer),
-                Push::Downstream(event) if flow.is_ok() => {
-                    imp.srcpad.push_event(event);
-                }
-                Push::Upstream(event) if flow.is_ok() => {
-                    imp.sinkpad.push_event(event);
-                }
-                _ => (),
-            }
+            tell_bus(self.element, output, context);
         }
-        if let Err(error) = flow {
+        self.outlets.sync();
+        let flow = self.outlets.tell(&outputs, progress, context);
+        self.check(flow)
+    }
+
+    /// Refuses audio if downstream takes no more; false then.
+    fn check(&self, flow: Result<(), gst::FlowError>) -> bool {
+        if let Err(error) = flow
+            && !self.queue.is_interrupted()
+        {
             gst::debug!(CAT, obj = self.element, "Downstream returned {error:?}");
             self.queue.refuse_audio(error, false);
         }
@@ -198,8 +187,8 @@ impl<'a> Session<'a> {
             out_segment: &self.out_segment,
             settings: &settings,
         };
-        let pushes = self.sequencer.drain(context);
-        self.push(pushes);
+        let flow = self.outlets.drain(context);
+        self.check(flow);
         self.timeline.clear();
     }
 
@@ -215,7 +204,7 @@ impl<'a> Session<'a> {
         gst::debug!(CAT, obj = self.element, "Starting afresh after a flush");
         self.reset_stream();
         self.timeline.clear();
-        self.sequencer.clear();
+        self.outlets.flush();
         self.in_segment = gst::FormattedSegment::new();
         self.out_segment = gst::FormattedSegment::new();
         lock(&self.element.imp().conversation).clear();
@@ -229,17 +218,15 @@ impl<'a> Session<'a> {
         moved.set_position(in_segment.position());
         if moved != *in_segment {
             self.drain();
-            self.sequencer.clear();
+            self.outlets.clear();
         }
         let mut out_segment = in_segment.clone();
         let base = out_segment.base().unwrap_or_default();
         out_segment.set_base(base.saturating_add(self.element.imp().settings().lateness()));
         self.in_segment = in_segment.clone();
         self.out_segment = out_segment;
-        self.element
-            .imp()
-            .srcpad
-            .push_event(gst::event::Segment::builder(&self.out_segment).seqnum(seqnum).build());
+        let event = gst::event::Segment::builder(&self.out_segment).seqnum(seqnum).build();
+        self.outlets.segment(event);
     }
 
     /// There is no audio before `end`.
@@ -254,9 +241,15 @@ impl<'a> Session<'a> {
             }
         }
         if self.timeline.is_empty() {
-            let mut pushes = Vec::new();
-            self.sequencer.advance(start, end, &mut pushes);
-            self.push(pushes);
+            let settings = self.element.imp().settings();
+            let context = Context {
+                timeline: &self.timeline,
+                in_segment: &self.in_segment,
+                out_segment: &self.out_segment,
+                settings: &settings,
+            };
+            let flow = self.outlets.advance(start, end, context);
+            self.check(flow);
         }
     }
 }
@@ -265,6 +258,22 @@ impl<'a> Session<'a> {
 pub fn fail(element: &MultitalkerAsr, queue: &Queue, error: &Error) {
     element.imp().post_engine_error(error);
     queue.refuse_audio(gst::FlowError::Error, true);
+}
+
+/// Notes and posts finished segments, and those in progress on request.
+fn tell_bus(element: &MultitalkerAsr, output: &Output, context: Context) {
+    match output {
+        Output::Segment(segment) => {
+            lock(&element.imp().conversation).add(segment, context);
+            let speech = Speech::new(segment.speaker, &segment.words, context);
+            post(element, speech.message("multitalkerasr/transcript"));
+        }
+        Output::Partial(partial) if context.settings.post_partials => {
+            let speech = Speech::new(partial.speaker, &partial.words, context);
+            post(element, speech.message("multitalkerasr/partial"));
+        }
+        Output::Partial(_) | Output::Word { .. } => (),
+    }
 }
 
 /// Posts an element message.

@@ -27,6 +27,8 @@ pub struct Settings {
     pub segment_pause_ms: u32,
     pub max_segment_duration_ms: u32,
     pub speaker_prefix: String,
+    /// Separated by commas.
+    pub speaker_colors: String,
     pub execution_provider: ExecutionProvider,
     pub device: u32,
     pub intra_op_threads: u32,
@@ -55,6 +57,8 @@ impl Default for Settings {
             segment_pause_ms: engine.segment_pause_ms,
             max_segment_duration_ms: engine.max_segment_ms,
             speaker_prefix: String::new(),
+            // Pango's green differs between its versions.
+            speaker_colors: "white,yellow,cyan,#00ff00".to_owned(),
             execution_provider: ExecutionProvider::default(),
             device: 0,
             intra_op_threads: 0,
@@ -148,6 +152,15 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .default_value(Some(default.speaker_prefix.as_str()))
             .mutable_playing()
             .build(),
+        glib::ParamSpecString::builder("speaker-colors")
+            .nick("Speaker colors")
+            .blurb(
+                "Colors of the speakers in pango-markup, separated by commas, as Pango knows them; \
+                 they begin again when there are more speakers",
+            )
+            .default_value(Some(default.speaker_colors.as_str()))
+            .mutable_playing()
+            .build(),
         glib::ParamSpecEnum::builder_with_default("execution-provider", default.execution_provider)
             .nick("Execution provider")
             .blurb("Where ONNX Runtime computes; only auto falls back to the CPU")
@@ -232,6 +245,7 @@ impl Settings {
             "segment-pause" => self.segment_pause_ms = checked(value),
             "max-segment-duration" => self.max_segment_duration_ms = checked(value),
             "speaker-prefix" => self.speaker_prefix = text(value),
+            "speaker-colors" => self.speaker_colors = text(value),
             "execution-provider" => self.execution_provider = checked(value),
             "device" => self.device = checked(value),
             "intra-op-threads" => self.intra_op_threads = checked(value),
@@ -261,6 +275,7 @@ impl Settings {
             "segment-pause" => self.segment_pause_ms.to_value(),
             "max-segment-duration" => self.max_segment_duration_ms.to_value(),
             "speaker-prefix" => self.speaker_prefix.to_value(),
+            "speaker-colors" => self.speaker_colors.to_value(),
             "execution-provider" => self.execution_provider.to_value(),
             "device" => self.device.to_value(),
             "intra-op-threads" => self.intra_op_threads.to_value(),

@@ -49,6 +49,7 @@ fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings) {
         match item {
             Item::Audio { pts, samples } => worker.session.audio(pts, &samples),
             Item::Event(event) => worker.event(event),
+            Item::Pads => worker.session.outlets.sync(),
         }
     }
 }
@@ -71,6 +72,20 @@ fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<
         Ok(model) => {
             element.imp().keep_model(options, &model);
             progress(element, gst::ProgressType::Complete, &format!("Loaded the model of {place}"));
+            let speakers = model.speakers();
+            for pad in element.imp().speaker_pads.list() {
+                if pad.speaker >= speakers {
+                    gst::element_warning!(
+                        element,
+                        gst::LibraryError::Settings,
+                        (
+                            "{} will have no text: expected a pad below speaker_{speakers} for \
+                             the {speakers} speakers of the model",
+                            pad.pad.name()
+                        )
+                    );
+                }
+            }
             Some(model)
         }
         Err(Error::Cancelled) => {
@@ -102,15 +117,10 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn event(&mut self, event: gst::Event) {
         gst::log!(CAT, obj = self.element, "Handling {event:?}");
-        let srcpad = &self.element.imp().srcpad;
+        let outlets = &mut self.session.outlets;
+        outlets.sync();
         match event.view() {
-            gst::EventView::StreamStart(stream_start) => {
-                let id = srcpad.create_stream_id(self.element, Some("text"));
-                let builder = gst::event::StreamStart::builder(&id)
-                    .seqnum(event.seqnum())
-                    .flags(stream_start.stream_flags() | gst::StreamFlags::SPARSE);
-                srcpad.push_event(builder.group_id_if_some(stream_start.group_id()).build());
-            }
+            gst::EventView::StreamStart(_) => outlets.stream_start(event),
             gst::EventView::Caps(caps) => {
                 let in_caps = caps.caps_owned();
                 match self.in_caps.replace(in_caps.clone()) {
@@ -118,10 +128,7 @@ impl Worker<'_> {
                     Some(_) => self.session.drain(),
                     None => (),
                 }
-                let out_caps = srcpad.pad_template_caps();
-                srcpad.push_event(
-                    gst::event::Caps::builder(&out_caps).seqnum(event.seqnum()).build(),
-                );
+                self.session.outlets.caps();
             }
             gst::EventView::Segment(segment) => self.session.segment(segment, event.seqnum()),
             gst::EventView::Gap(gap) => {
@@ -130,20 +137,18 @@ impl Worker<'_> {
             }
             gst::EventView::SegmentDone(_) => {
                 self.session.drain();
-                srcpad.push_event(event);
+                self.session.outlets.forward(&event);
             }
             gst::EventView::Eos(_) => {
                 self.session.drain();
                 if !self.queue.is_interrupted() {
                     self.post_conversation();
                 }
-                srcpad.push_event(event);
+                self.session.outlets.eos(event);
             }
             // What is said of one stream is said of the audio, not of the text.
             gst::EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => (),
-            _ => {
-                srcpad.push_event(event);
-            }
+            _ => outlets.forward(&event),
         }
     }
 

@@ -133,27 +133,87 @@ fn entry(data: &gst::PadProbeData) -> Option<Entry> {
 /// Records what leaves the element, also upstream.
 pub fn record(element: &gst::Element) -> mpsc::Receiver<Entry> {
     let (sender, receiver) = mpsc::channel();
-    let probes = [
-        (
-            "src",
-            gst::PadProbeType::BUFFER
-                | gst::PadProbeType::EVENT_DOWNSTREAM
-                | gst::PadProbeType::EVENT_FLUSH,
-        ),
-        ("sink", gst::PadProbeType::EVENT_UPSTREAM),
-    ];
-    for (pad, mask) in probes {
-        let sender = sender.clone();
-        let pad = element.static_pad(pad).expect("an always pad");
-        pad.add_probe(mask, move |_, info| {
-            if let Some(entry) = info.data.as_ref().and_then(entry) {
-                // A test that has seen enough is gone.
-                let _ = sender.send(entry);
-            }
-            gst::PadProbeReturn::Ok
-        });
-    }
+    record_pad(&element.static_pad("src").expect("an always pad"), DOWNSTREAM, &sender);
+    let sinkpad = element.static_pad("sink").expect("an always pad");
+    record_pad(&sinkpad, gst::PadProbeType::EVENT_UPSTREAM, &sender);
     receiver
+}
+
+const DOWNSTREAM: gst::PadProbeType = gst::PadProbeType::BUFFER
+    .union(gst::PadProbeType::EVENT_DOWNSTREAM)
+    .union(gst::PadProbeType::EVENT_FLUSH);
+
+fn record_pad(pad: &gst::Pad, mask: gst::PadProbeType, sender: &mpsc::Sender<Entry>) {
+    let sender = sender.clone();
+    pad.add_probe(mask, move |_, info| {
+        if let Some(entry) = info.data.as_ref().and_then(entry) {
+            // A test that has seen enough is gone.
+            let _ = sender.send(entry);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// A sink on one of the element's source pads.
+pub struct Sink {
+    /// The element's.
+    pub pad: gst::Pad,
+    /// The test's.
+    pub peer: gst::Pad,
+    /// What reached it.
+    pub entries: mpsc::Receiver<Entry>,
+}
+
+impl Sink {
+    /// On a pad of a speaker, which is requested.
+    pub fn of_speaker(element: &gst::Element, name: &str) -> Self {
+        let pad = element.request_pad_simple(name).expect("a pad");
+        Self::on(pad, "ANY", Ok(gst::FlowSuccess::Ok))
+    }
+
+    /// With caps that it takes and the result of each buffer.
+    pub fn on(pad: gst::Pad, caps: &str, flow: Result<gst::FlowSuccess, gst::FlowError>) -> Self {
+        let template = gst::PadTemplate::new(
+            "sink",
+            gst::PadDirection::Sink,
+            gst::PadPresence::Always,
+            &caps.parse().expect("caps"),
+        );
+        let template = template.expect("name and presence go together");
+        let peer = gst::Pad::builder_from_template(&template)
+            .chain_function(move |_, _, _| flow)
+            .event_function(|_, _, _| true)
+            .build();
+        let (sender, entries) = mpsc::channel();
+        record_pad(&peer, DOWNSTREAM, &sender);
+        peer.set_active(true).expect("activates");
+        pad.link(&peer).expect("links");
+        Self { pad, peer, entries }
+    }
+
+    /// What comes up to an entry, and this.
+    #[track_caller]
+    pub fn until(&self, is_last: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
+        until(&self.entries, is_last)
+    }
+
+    /// What comes up to EOS, and this.
+    #[track_caller]
+    pub fn until_eos(&self) -> Vec<Entry> {
+        self.until(|entry| *entry == Entry::Eos)
+    }
+}
+
+#[track_caller]
+fn until(entries: &mpsc::Receiver<Entry>, mut is_last: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
+    let mut found = Vec::new();
+    loop {
+        let entry = entries.recv_timeout(TIMEOUT).expect("more to come out");
+        found.push(entry.clone());
+        if is_last(&entry) {
+            return found;
+        }
+    }
 }
 
 /// An element between a source and a sink that are the test.
@@ -223,15 +283,8 @@ impl Rig {
 
     /// What comes out up to an entry, and this.
     #[track_caller]
-    pub fn until(&self, mut is_last: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        loop {
-            let entry = self.entries.recv_timeout(TIMEOUT).expect("more to come out");
-            entries.push(entry.clone());
-            if is_last(&entry) {
-                return entries;
-            }
-        }
+    pub fn until(&self, is_last: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
+        until(&self.entries, is_last)
     }
 
     /// Structures of the element messages with a name; takes all messages until now, among which
@@ -396,4 +449,30 @@ pub fn file_pipeline(file: &Path, properties: &str) -> gst::Pipeline {
     );
     let pipeline = gst::parse::launch(&description).expect("a pipeline");
     pipeline.downcast().expect("a pipeline")
+}
+
+/// Asserts that all is told from a time on, that gaps begin where what was before ends, that nothing goes back, and
+/// returns the time that all reaches to.
+#[track_caller]
+pub fn assert_continuous(entries: &[Entry], start: u64) -> u64 {
+    let (mut position, mut last_pts) = (start, start);
+    for entry in entries {
+        match entry {
+            Entry::Buffer { pts, duration, .. } => {
+                assert!(*pts >= last_pts, "{entry:?} after {last_pts}");
+                assert!(*pts <= position, "{entry:?} leaves a hole after {position}");
+                assert!(*duration > 0, "{entry:?}");
+                last_pts = *pts;
+                position = position.max(pts + duration);
+            }
+            Entry::Gap { pts, duration } => {
+                assert_eq!(*pts, position, "{entry:?}");
+                assert!(*duration > 0, "{entry:?}");
+                position += duration;
+                last_pts = *pts;
+            }
+            _ => (),
+        }
+    }
+    position
 }

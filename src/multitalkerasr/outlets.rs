@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The worker's side of the source pads: sticky events, negotiation, and who is told what.
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::UniqueFlowCombiner;
+
+use super::imp::CAT;
+use super::output::{Context, Push, Sequencer};
+use super::queue::Queue;
+use super::speech::{Kind, Speech};
+use super::src_pads::SpeakerPad;
+use super::text::{Text, TextFormat};
+use super::{MultitalkerAsr, TextUnit};
+use crate::engine::{Output, Progress};
+
+/// A source pad of timed text.
+struct Outlet {
+    pad: gst::Pad,
+    sequencer: Sequencer,
+    /// `None` before the negotiation, and when it failed.
+    format: Option<TextFormat>,
+}
+
+/// All source pads.
+pub struct Outlets<'a> {
+    element: &'a MultitalkerAsr,
+    queue: &'a Queue,
+    unit: TextUnit,
+    /// The pad of all speakers first, which is always there.
+    outlets: Vec<Outlet>,
+    flows: UniqueFlowCombiner,
+    /// What a pad that comes later has missed, in this order.
+    stream_start: Option<gst::Event>,
+    has_caps: bool,
+    segment: Option<gst::Event>,
+    eos: Option<gst::Event>,
+}
+
+impl<'a> Outlets<'a> {
+    pub fn new(element: &'a MultitalkerAsr, queue: &'a Queue, unit: TextUnit) -> Self {
+        let pad = element.imp().srcpad.clone();
+        let mut flows = UniqueFlowCombiner::new();
+        flows.add_pad(&pad);
+        let sequencer = Sequencer::new(unit, None, None);
+        Self {
+            element,
+            queue,
+            unit,
+            outlets: vec![Outlet { pad, sequencer, format: None }],
+            flows,
+            stream_start: None,
+            has_caps: false,
+            segment: None,
+            eos: None,
+        }
+    }
+
+    /// Takes note of pads that came and went.
+    pub fn sync(&mut self) {
+        let pads = self.element.imp().speaker_pads.list();
+        self.outlets.retain(|outlet| {
+            let stays = outlet.sequencer.speaker().is_none()
+                || pads.iter().any(|known| known.pad == outlet.pad);
+            if !stays {
+                self.flows.remove_pad(&outlet.pad);
+            }
+            stays
+        });
+        for SpeakerPad { speaker, pad } in pads {
+            if self.outlets.iter().all(|outlet| outlet.pad != pad) {
+                self.add(speaker, pad);
+            }
+        }
+    }
+
+    fn add(&mut self, speaker: usize, pad: gst::Pad) {
+        let position = self.outlets.first().and_then(|outlet| outlet.sequencer.position());
+        let sequencer = Sequencer::new(self.unit, Some(speaker), position);
+        self.flows.add_pad(&pad);
+        let mut outlet = Outlet { pad, sequencer, format: None };
+        if let Some(event) = &self.stream_start {
+            outlet.pad.push_event(stream_start(self.element, &outlet.pad, event));
+        }
+        if self.has_caps {
+            outlet.negotiate(self.element);
+        }
+        if let Some(event) = &self.segment {
+            outlet.pad.push_event(event.clone());
+            outlet.tag();
+        }
+        if let Some(event) = &self.eos {
+            outlet.pad.push_event(event.clone());
+        }
+        self.outlets.push(outlet);
+    }
+
+    /// Begins the streams of all pads as that of the audio begins.
+    pub fn stream_start(&mut self, event: gst::Event) {
+        self.eos = None;
+        for pad in self.pads() {
+            pad.push_event(stream_start(self.element, &pad, &event));
+        }
+        self.stream_start = Some(event);
+    }
+
+    /// Tells all pads their caps.
+    pub fn caps(&mut self) {
+        self.has_caps = true;
+        for outlet in &mut self.outlets {
+            outlet.negotiate(self.element);
+        }
+        self.unsynced().push_event(gst::event::Caps::new(&TextFormat::Json.caps()));
+    }
+
+    pub fn segment(&mut self, event: gst::Event) {
+        for pad in self.pads() {
+            pad.push_event(event.clone());
+        }
+        self.outlets.iter().for_each(Outlet::tag);
+        self.segment = Some(event);
+    }
+
+    pub fn eos(&mut self, event: gst::Event) {
+        self.forward(&event);
+        self.eos = Some(event);
+    }
+
+    /// Pushes any other event from all pads.
+    pub fn forward(&self, event: &gst::Event) {
+        for pad in self.pads() {
+            pad.push_event(event.clone());
+        }
+    }
+
+    /// Tells what the engine told; an error if downstream takes no more.
+    pub fn tell(
+        &mut self,
+        outputs: &[Output],
+        progress: Progress,
+        context: Context,
+    ) -> Result<(), gst::FlowError> {
+        self.tell_unsynced(outputs, progress, context);
+        self.push_all(context, |sequencer| sequencer.accept(outputs, progress, context))
+    }
+
+    /// Tells all that waits, at the end of a stretch of audio.
+    pub fn drain(&mut self, context: Context) -> Result<(), gst::FlowError> {
+        self.push_all(context, |sequencer| sequencer.drain(context))
+    }
+
+    /// Moves time on, also where there was no audio.
+    pub fn advance(
+        &mut self,
+        from: gst::ClockTime,
+        to: gst::ClockTime,
+        context: Context,
+    ) -> Result<(), gst::FlowError> {
+        self.push_all(context, |sequencer| {
+            let mut pushes = Vec::new();
+            sequencer.advance(from, to, &mut pushes);
+            pushes
+        })
+    }
+
+    /// Forgets what is not told yet, before another segment.
+    pub fn clear(&mut self) {
+        self.outlets.iter_mut().for_each(|outlet| outlet.sequencer.clear());
+    }
+
+    /// Begins anew after a flush.
+    pub fn flush(&mut self) {
+        self.clear();
+        self.flows.reset();
+        self.segment = None;
+        self.eos = None;
+    }
+
+    fn push_all(
+        &mut self,
+        context: Context,
+        mut pushes: impl FnMut(&mut Sequencer) -> Vec<Push>,
+    ) -> Result<(), gst::FlowError> {
+        let mut flow = Ok(gst::FlowSuccess::Ok);
+        for outlet in &mut self.outlets {
+            for push in pushes(&mut outlet.sequencer) {
+                if self.queue.is_interrupted() {
+                    return Err(gst::FlowError::Flushing);
+                }
+                match push {
+                    Push::Text(text) if flow.is_ok() => {
+                        let pushed = outlet.push(self.element, &text, context);
+                        if pushed.is_ok() || is_there(self.element, &outlet.pad) {
+                            flow = self.flows.update_pad_flow(&outlet.pad, pushed);
+                        }
+                    }
+                    Push::Downstream(event) if flow.is_ok() => {
+                        outlet.pad.push_event(event);
+                    }
+                    Push::Upstream(event) if flow.is_ok() => {
+                        self.element.imp().sinkpad.push_event(event);
+                    }
+                    _ => (),
+                }
+            }
+        }
+        flow.map(|_| ())
+    }
+
+    /// Segments in progress and their ends, as soon as they are known.
+    fn tell_unsynced(&self, outputs: &[Output], progress: Progress, context: Context) {
+        let pad = self.unsynced();
+        if !pad.is_linked() {
+            return;
+        }
+        for output in outputs {
+            let (kind, speaker, words) = match output {
+                Output::Partial(partial) => (Kind::Partial, partial.speaker, &partial.words),
+                Output::Segment(segment) => (Kind::Segment, segment.speaker, &segment.words),
+                Output::Word { .. } => continue,
+            };
+            let text = Text {
+                kind,
+                speech: Speech::new(speaker, words, context),
+                prefix: String::new(),
+                pts: context.timeline.pts(progress.decoded),
+                duration: gst::ClockTime::ZERO,
+            };
+            // What is not for this pad's timeline is not for the flow either.
+            let _ = pad.push(text.to_buffer(TextFormat::Json, ""));
+        }
+    }
+
+    fn unsynced(&self) -> &gst::Pad {
+        &self.element.imp().unsynced_srcpad
+    }
+
+    fn pads(&self) -> Vec<gst::Pad> {
+        let timed = self.outlets.iter().map(|outlet| outlet.pad.clone());
+        timed.chain([self.unsynced().clone()]).collect()
+    }
+}
+
+/// False for a pad that was released in the meantime.
+fn is_there(element: &MultitalkerAsr, pad: &gst::Pad) -> bool {
+    let imp = element.imp();
+    *pad == imp.srcpad || imp.speaker_pads.contains(pad)
+}
+
+impl Outlet {
+    /// Agrees on caps with downstream.
+    fn negotiate(&mut self, element: &MultitalkerAsr) {
+        self.pad.check_reconfigure();
+        let taken = self.pad.peer_query_caps(Some(&TextFormat::all_caps()));
+        let format = TextFormat::BY_PREFERENCE
+            .into_iter()
+            .find(|format| taken.can_intersect(&format.caps()));
+        match format {
+            Some(new) if self.format != format => {
+                gst::debug!(CAT, obj = self.pad, "Negotiated {new:?}");
+                self.pad.push_event(gst::event::Caps::new(&new.caps()));
+            }
+            Some(_) => (),
+            None => gst::element_error!(
+                element,
+                gst::CoreError::Negotiation,
+                (
+                    "Downstream of {}: expected to take one of {}, found {taken}",
+                    self.pad.name(),
+                    TextFormat::all_caps()
+                )
+            ),
+        }
+        self.format = format;
+    }
+
+    /// Says whose text this is.
+    fn tag(&self) {
+        if let Some(speaker) = self.sequencer.speaker() {
+            let mut tags = gst::TagList::new();
+            if let Some(tags) = tags.get_mut() {
+                let title = format!("Speaker {}", speaker + 1);
+                tags.add::<gst::tags::Title>(&title.as_str(), gst::TagMergeMode::Replace);
+            }
+            self.pad.push_event(gst::event::Tag::new(tags));
+        }
+    }
+
+    fn push(
+        &mut self,
+        element: &MultitalkerAsr,
+        text: &Text,
+        context: Context,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if self.pad.check_reconfigure() {
+            self.negotiate(element);
+        }
+        let format = self.format.ok_or(gst::FlowError::NotNegotiated)?;
+        self.pad.push(text.to_buffer(format, &context.settings.speaker_colors))
+    }
+}
+
+fn stream_start(element: &MultitalkerAsr, pad: &gst::Pad, audio: &gst::Event) -> gst::Event {
+    let gst::EventView::StreamStart(audio_start) = audio.view() else { return audio.clone() };
+    // The name of the first is older than the others.
+    let name = match pad.name() {
+        name if name == "src" => "text".to_owned(),
+        name => name.to_string(),
+    };
+    let id = pad.create_stream_id(element, Some(&name));
+    gst::event::StreamStart::builder(&id)
+        .seqnum(audio.seqnum())
+        .flags(audio_start.stream_flags() | gst::StreamFlags::SPARSE)
+        .group_id_if_some(audio_start.group_id())
+        .build()
+}
