@@ -10,6 +10,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::conversation::Conversation;
+use super::delay::{self, MaxDelay};
 use super::queue::Queue;
 use super::sample_format::SampleFormat;
 use super::settings::{self, Settings};
@@ -53,6 +54,7 @@ pub struct MultitalkerAsr {
     pub unsynced_srcpad: gst::Pad,
     pub speaker_pads: SpeakerPads,
     pub conversation: Mutex<Conversation>,
+    pub max_delay: MaxDelay,
     settings: Mutex<Settings>,
     input: Mutex<Input>,
     running: Mutex<Option<Running>>,
@@ -88,7 +90,7 @@ impl MultitalkerAsr {
     }
 
     /// Latency of what is upstream; of a live source without delay if there is nothing.
-    fn upstream_latency(&self) -> Option<(bool, gst::ClockTime, Option<gst::ClockTime>)> {
+    pub fn upstream_latency(&self) -> Option<(bool, gst::ClockTime, Option<gst::ClockTime>)> {
         if self.sinkpad.peer().is_none() {
             return Some((true, gst::ClockTime::ZERO, None));
         }
@@ -253,11 +255,12 @@ impl MultitalkerAsr {
         match query.view_mut() {
             gst::QueryViewMut::Latency(query) => {
                 let Some((live, min, max)) = self.upstream_latency() else { return false };
-                if live {
-                    let min = min.saturating_add(lock(&self.settings).live_latency());
+                let settings = self.settings();
+                if live && !settings.is_desynchronized() {
+                    let min = min.saturating_add(settings.live_latency());
                     query.set(true, min, gst::ClockTime::NONE);
                 } else {
-                    query.set(false, min, max);
+                    query.set(live, min, max);
                 }
                 gst::debug!(CAT, obj = pad, "Latency: {query:?}");
                 true
@@ -275,8 +278,10 @@ impl MultitalkerAsr {
                 ("language-code: expected English, found {}", settings.language_code)
             );
         }
+        self.check_latency();
         *lock(&self.input) = Input::default();
         lock(&self.conversation).clear();
+        self.max_delay.clear();
         let queue = Arc::new(Queue::new());
         let thread =
             worker::spawn(self.obj().clone(), queue.clone(), settings).map_err(|error| {
@@ -289,6 +294,19 @@ impl MultitalkerAsr {
             })?;
         *lock(&self.running) = Some(Running { queue, thread });
         Ok(())
+    }
+
+    /// Warns of a latency that no computer would do with.
+    fn check_latency(&self) {
+        let settings = self.settings();
+        let (wanted, granted) = (settings.latency_ms, settings.compute_ms());
+        if wanted < granted {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Settings,
+                ("latency: expected at least {granted} ms to compute in, found {wanted} ms")
+            );
+        }
     }
 
     /// Waits for the worker, which was told to stop.
@@ -338,6 +356,7 @@ impl ObjectSubclass for MultitalkerAsr {
             unsynced_srcpad: src_pad(&template("unsynced_src")).build(),
             speaker_pads: SpeakerPads::default(),
             conversation: Mutex::default(),
+            max_delay: MaxDelay::default(),
             settings: Mutex::default(),
             input: Mutex::default(),
             running: Mutex::default(),
@@ -348,7 +367,11 @@ impl ObjectSubclass for MultitalkerAsr {
 
 impl ObjectImpl for MultitalkerAsr {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(settings::properties);
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = settings::properties();
+            properties.push(delay::property());
+            properties
+        });
         PROPERTIES.as_ref()
     }
 
@@ -383,6 +406,9 @@ impl ObjectImpl for MultitalkerAsr {
             settings.set(pspec.name(), value);
             settings.live_latency() != latency
         };
+        if pspec.name() == "latency" && self.queue().is_some() {
+            self.check_latency();
+        }
         if latency_changed {
             let element = self.obj();
             // Without a bus there is nobody to tell.
@@ -391,7 +417,10 @@ impl ObjectImpl for MultitalkerAsr {
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        lock(&self.settings).get(pspec.name())
+        match pspec.name() {
+            "max-observed-delay" => self.max_delay.ms().to_value(),
+            name => lock(&self.settings).get(name),
+        }
     }
 }
 

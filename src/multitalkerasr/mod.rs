@@ -64,12 +64,16 @@
 //! + 1000 ms                                  a word of up to 600 ms and the 400 ms after which it
 //!                                            cannot grow; with text-unit=segment instead
 //!                                            max-segment-duration + segment-pause
-//! + latency                                  time to compute
+//! + latency                                  time to compute, at least 100 ms
 //! ```
 //!
 //! With the defaults (`lockstep` for live sources) that is 1120 + 3 + 1000 + 500 = 2623 ms, and
 //! with `chunk-latency=160ms` it is 160 + 3 + 1000 + 500 = 1663 ms. 3 ms is the look-ahead of the
-//! spectral window. Without a live source upstream's latency is passed on unchanged. An element
+//! spectral window. Text that leaves later than its running time and all this is a warning, with
+//! details `multitalkerasr/excessive-delay` {`new-observed-max-delay`, `promised-delay`: ClockTime};
+//! `max-observed-delay` is the worst so far. `latency=4294967295` promises nothing: the latency of
+//! upstream is passed on, and text has the time at which it comes out instead of that of the speech,
+//! so that nobody waits for it. Without a live source upstream's latency is passed on unchanged. An element
 //! that is not linked answers as if its source were live.
 //!
 //! ## The model
@@ -114,6 +118,7 @@ use gst::prelude::*;
 use crate::engine;
 
 mod conversation;
+mod delay;
 mod imp;
 mod outlets;
 mod output;

@@ -6,6 +6,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::UniqueFlowCombiner;
 
+use super::delay;
 use super::imp::CAT;
 use super::output::{Context, Push, Sequencer};
 use super::queue::Queue;
@@ -84,11 +85,7 @@ impl<'a> Outlets<'a> {
             outlet.pad.push_event(stream_start(self.element, &outlet.pad, event));
         }
         if self.has_caps {
-            outlet.negotiate(self.element);
-        }
-        if let Some(event) = &self.segment {
-            outlet.pad.push_event(event.clone());
-            outlet.tag();
+            outlet.prepare(self.element, self.segment.as_ref());
         }
         if let Some(event) = &self.eos {
             outlet.pad.push_event(event.clone());
@@ -108,21 +105,20 @@ impl<'a> Outlets<'a> {
     /// Tells all pads their caps.
     pub fn caps(&mut self) {
         self.has_caps = true;
-        for outlet in &mut self.outlets {
-            outlet.negotiate(self.element);
-        }
+        self.prepare();
         self.unsynced().push_event(gst::event::Caps::new(&TextFormat::Json.caps()));
     }
 
     pub fn segment(&mut self, event: gst::Event) {
-        for pad in self.pads() {
-            pad.push_event(event.clone());
+        for outlet in self.outlets.iter().filter(|outlet| outlet.format.is_some()) {
+            outlet.begin(&event);
         }
-        self.outlets.iter().for_each(Outlet::tag);
+        self.unsynced().push_event(event.clone());
         self.segment = Some(event);
     }
 
     pub fn eos(&mut self, event: gst::Event) {
+        self.prepare();
         self.forward(&event);
         self.eos = Some(event);
     }
@@ -177,12 +173,21 @@ impl<'a> Outlets<'a> {
         self.eos = None;
     }
 
+    fn prepare(&mut self) {
+        if self.has_caps {
+            for outlet in &mut self.outlets {
+                outlet.prepare(self.element, self.segment.as_ref());
+            }
+        }
+    }
+
     fn push_all(
         &mut self,
         context: Context,
         mut pushes: impl FnMut(&mut Sequencer) -> Vec<Push>,
     ) -> Result<(), gst::FlowError> {
         let mut flow = Ok(gst::FlowSuccess::Ok);
+        self.prepare();
         for outlet in &mut self.outlets {
             for push in pushes(&mut outlet.sequencer) {
                 if self.queue.is_interrupted() {
@@ -190,7 +195,10 @@ impl<'a> Outlets<'a> {
                 }
                 match push {
                     Push::Text(text) if flow.is_ok() => {
-                        let pushed = outlet.push(self.element, &text, context);
+                        if outlet.sequencer.speaker().is_none() {
+                            delay::observe(self.element, text.pts, context);
+                        }
+                        let pushed = outlet.push(&text, context);
                         if pushed.is_ok() || is_there(self.element, &outlet.pad) {
                             flow = self.flows.update_pad_flow(&outlet.pad, pushed);
                         }
@@ -249,9 +257,22 @@ fn is_there(element: &MultitalkerAsr, pad: &gst::Pad) -> bool {
 }
 
 impl Outlet {
-    /// Agrees on caps with downstream.
+    /// Agrees on caps with downstream, once there is one and whenever it asks for it, and tells it
+    /// the segment that it has missed.
+    fn prepare(&mut self, element: &MultitalkerAsr, segment: Option<&gst::Event>) {
+        let is_new = self.format.is_none();
+        if (self.pad.check_reconfigure() || is_new) && self.pad.is_linked() {
+            self.negotiate(element);
+            if is_new
+                && self.format.is_some()
+                && let Some(segment) = segment
+            {
+                self.begin(segment);
+            }
+        }
+    }
+
     fn negotiate(&mut self, element: &MultitalkerAsr) {
-        self.pad.check_reconfigure();
         let taken = self.pad.peer_query_caps(Some(&TextFormat::all_caps()));
         let format = TextFormat::BY_PREFERENCE
             .into_iter()
@@ -275,8 +296,9 @@ impl Outlet {
         self.format = format;
     }
 
-    /// Says whose text this is.
-    fn tag(&self) {
+    /// Begins a segment, and says whose text it has.
+    fn begin(&self, segment: &gst::Event) {
+        self.pad.push_event(segment.clone());
         if let Some(speaker) = self.sequencer.speaker() {
             let mut tags = gst::TagList::new();
             if let Some(tags) = tags.get_mut() {
@@ -287,17 +309,12 @@ impl Outlet {
         }
     }
 
-    fn push(
-        &mut self,
-        element: &MultitalkerAsr,
-        text: &Text,
-        context: Context,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        if self.pad.check_reconfigure() {
-            self.negotiate(element);
+    fn push(&self, text: &Text, context: Context) -> Result<gst::FlowSuccess, gst::FlowError> {
+        match self.format {
+            Some(format) => self.pad.push(text.to_buffer(format, &context.settings.speaker_colors)),
+            None if self.pad.is_linked() => Err(gst::FlowError::NotNegotiated),
+            None => Err(gst::FlowError::NotLinked),
         }
-        let format = self.format.ok_or(gst::FlowError::NotNegotiated)?;
-        self.pad.push(text.to_buffer(format, &context.settings.speaker_colors))
     }
 }
 

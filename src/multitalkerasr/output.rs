@@ -36,6 +36,16 @@ pub struct Context<'a> {
     pub out_segment: &'a gst::FormattedSegment<gst::ClockTime>,
     /// Those of now.
     pub settings: &'a Settings,
+    /// Whether the source is live.
+    pub live: bool,
+    /// Where text is desynchronised, the PTS of now, before which nothing goes out any more.
+    pub now: Option<gst::ClockTime>,
+}
+
+impl Context<'_> {
+    fn not_before_now(&self, pts: gst::ClockTime) -> gst::ClockTime {
+        self.now.map_or(pts, |now| pts.max(now))
+    }
 }
 
 /// Text that waits until no earlier one can come.
@@ -113,7 +123,8 @@ impl Sequencer {
             TextUnit::Segment => progress.segments,
         };
         self.release(limit, context, &mut pushes);
-        self.advance(context.timeline.pts(0), context.timeline.pts(limit), &mut pushes);
+        let limit = context.not_before_now(context.timeline.pts(limit));
+        self.advance(context.timeline.pts(0), limit, &mut pushes);
         pushes
     }
 
@@ -183,14 +194,16 @@ impl Sequencer {
         context: Context,
         pushes: &mut Vec<Push>,
     ) {
-        let start = context.timeline.pts(start_sample);
+        let start = context.not_before_now(context.timeline.pts(start_sample));
         let pts = self.last_pts.map_or(start, |last| start.max(last));
         let end_sample = utterance.words.last().map_or(start_sample, |word| word.end_sample);
-        let mut end = context.timeline.pts(end_sample);
-        if end <= pts {
-            end = pts.saturating_add(MIN_DURATION);
-        }
-        let duration = end.saturating_sub(pts);
+        let spoken_end = context.timeline.pts(end_sample);
+        let duration = match context.now {
+            Some(_) => spoken_end.saturating_sub(context.timeline.pts(start_sample)),
+            None => spoken_end.saturating_sub(pts),
+        };
+        let duration = if duration.is_zero() { MIN_DURATION } else { duration };
+        let end = pts.saturating_add(duration);
         let speech = Speech::new(speaker, &utterance.words, context);
 
         self.advance(context.timeline.pts(0), pts, pushes);
@@ -256,6 +269,7 @@ mod tests {
         sequencer: Sequencer,
         timeline: Timeline,
         settings: Settings,
+        now: Option<gst::ClockTime>,
     }
 
     impl Bench {
@@ -268,6 +282,7 @@ mod tests {
                 sequencer: Sequencer::new(unit, None, None),
                 timeline,
                 settings: Settings::default(),
+                now: None,
             }
         }
 
@@ -279,6 +294,8 @@ mod tests {
                 in_segment: &segment,
                 out_segment: &segment,
                 settings: &self.settings,
+                live: false,
+                now: self.now,
             };
             let until = until_ms * MS;
             let progress = Progress { decoded: until, words: until, segments: until };
@@ -293,6 +310,8 @@ mod tests {
                 in_segment: &segment,
                 out_segment: &segment,
                 settings: &self.settings,
+                live: false,
+                now: self.now,
             };
             self.sequencer.drain(context).iter().map(describe).collect()
         }
@@ -415,5 +434,18 @@ mod tests {
         let outputs = vec![Output::Segment(Segment { speaker: 0, words })];
         let told = bench.accept(outputs, 400);
         assert_eq!(told, ["speaker 0", "a b@200+120", "final", "gap@320+80"]);
+    }
+
+    #[test]
+    fn desynchronised_text_has_the_time_of_now() {
+        let mut bench = Bench::new(TextUnit::Word);
+        bench.now = Some(gst::ClockTime::from_mseconds(3000));
+        let outputs = vec![said(0, "a", 0, 80), said(0, "b", 160, 400)];
+        assert_eq!(
+            bench.accept(outputs, 500),
+            ["gap@0+3000", "speaker 0", "item", "a@3000+80", "item", "b@3000+240"]
+        );
+        bench.now = Some(gst::ClockTime::from_mseconds(4000));
+        assert_eq!(bench.accept(vec![], 500), ["gap@3240+760"]);
     }
 }

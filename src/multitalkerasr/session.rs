@@ -9,6 +9,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::MultitalkerAsr;
+use super::delay;
 use super::imp::CAT;
 use super::outlets::Outlets;
 use super::output::Context;
@@ -28,6 +29,8 @@ pub struct Session<'a> {
     queue: &'a Queue,
     /// As they were when the element started.
     settings: Settings,
+    /// Whether the source is, once there is a stream.
+    live: bool,
     /// `None` when it failed.
     model: Option<Arc<Model>>,
     stream: Option<Stream>,
@@ -50,6 +53,7 @@ impl<'a> Session<'a> {
             queue,
             outlets: Outlets::new(element, queue, settings.text_unit),
             settings,
+            live: false,
             model,
             stream: None,
             timeline: Timeline::default(),
@@ -101,6 +105,7 @@ impl<'a> Session<'a> {
         if self.stream.is_none() {
             let model = self.model.clone()?;
             let live = self.element.imp().is_upstream_live();
+            self.live = live;
             let options = self.settings.stream_options(live);
             gst::debug!(CAT, obj = self.element, "Live: {live}, {options:?}");
             self.element.imp().mark_model_used();
@@ -142,6 +147,8 @@ impl<'a> Session<'a> {
             in_segment: &self.in_segment,
             out_segment: &self.out_segment,
             settings: &settings,
+            live: self.live,
+            now: self.now(&settings),
         };
         for output in &outputs {
             if self.queue.is_interrupted() {
@@ -152,6 +159,20 @@ impl<'a> Session<'a> {
         self.outlets.sync();
         let flow = self.outlets.tell(&outputs, progress, context);
         self.check(flow)
+    }
+
+    /// The PTS of now for desynchronised text of a live source: what leaves upstream now, else
+    /// the audio that was taken last.
+    fn now(&self, settings: &Settings) -> Option<gst::ClockTime> {
+        if !self.live || !settings.is_desynchronized() {
+            return None;
+        }
+        let by_clock = || {
+            let (_, upstream, _) = self.element.imp().upstream_latency()?;
+            let running_time = delay::running_time(self.element)?.saturating_sub(upstream);
+            self.in_segment.position_from_running_time(running_time)
+        };
+        by_clock().or(Some(self.timeline.end()))
     }
 
     /// Refuses audio if downstream takes no more; false then.
@@ -186,6 +207,8 @@ impl<'a> Session<'a> {
             in_segment: &self.in_segment,
             out_segment: &self.out_segment,
             settings: &settings,
+            live: self.live,
+            now: self.now(&settings),
         };
         let flow = self.outlets.drain(context);
         self.check(flow);
@@ -247,6 +270,8 @@ impl<'a> Session<'a> {
                 in_segment: &self.in_segment,
                 out_segment: &self.out_segment,
                 settings: &settings,
+                live: self.live,
+                now: self.now(&settings),
             };
             let flow = self.outlets.advance(start, end, context);
             self.check(flow);

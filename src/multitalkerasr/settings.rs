@@ -11,6 +11,12 @@ use super::{
 };
 use crate::engine;
 
+/// Least time to compute that is promised.
+const MIN_LATENCY_MS: u32 = 100;
+
+/// Value of `latency` for which no time is promised.
+const DESYNCHRONIZED: u32 = u32::MAX;
+
 /// The values of the properties.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -195,7 +201,8 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .nick("Latency")
             .blurb(
                 "Milliseconds to compute in, added with a live source to what the models and the \
-                 end of a word or segment delay",
+                 end of a word or segment delay; at least 100; 4294967295: nothing is added, and \
+                 text has the time at which it comes out",
             )
             .default_value(default.latency_ms)
             .mutable_playing()
@@ -281,7 +288,7 @@ impl Settings {
             "intra-op-threads" => self.intra_op_threads.to_value(),
             "optimization-level" => self.optimization_level.to_value(),
             "onnxruntime-library" => self.onnxruntime_library.to_value(),
-            "latency" => self.latency_ms.to_value(),
+            "latency" => self.compute_ms().to_value(),
             "lateness" => self.lateness_ms.to_value(),
             "language-code" => self.language_code.to_value(),
             "session-id" => self.session_id.to_value(),
@@ -343,6 +350,9 @@ impl Settings {
 
     /// What the element adds to the latency of a live source.
     pub fn live_latency(&self) -> gst::ClockTime {
+        if self.is_desynchronized() {
+            return gst::ClockTime::ZERO;
+        }
         let chunk_latency = self.engine_chunk_latency();
         // Without a diariser the recogniser waits for its own chunk alone, as in lockstep.
         let preset = match self.diarization_model {
@@ -354,10 +364,20 @@ impl Settings {
             TextUnit::Word => engine::WORD_LATENCY_MS,
             TextUnit::Segment => self.max_segment_duration_ms.saturating_add(self.segment_pause_ms),
         };
-        [algorithm_ms, unit_ms, self.latency_ms]
+        [algorithm_ms, unit_ms, self.compute_ms()]
             .into_iter()
             .map(|ms| gst::ClockTime::from_mseconds(u64::from(ms)))
             .sum()
+    }
+
+    /// The time to compute that is promised, which is not always what was set.
+    pub fn compute_ms(&self) -> u32 {
+        self.latency_ms.max(MIN_LATENCY_MS)
+    }
+
+    /// Whether text has the time at which it comes out instead of that of the speech.
+    pub fn is_desynchronized(&self) -> bool {
+        self.latency_ms == DESYNCHRONIZED
     }
 
     /// Delay of the text's running time.
@@ -411,6 +431,15 @@ mod tests {
         assert_eq!(settings.live_latency().mseconds(), 1663);
         settings.text_unit = TextUnit::Segment;
         assert_eq!(settings.live_latency().mseconds(), 160 + 3 + 10_000 + 800 + 500);
+    }
+
+    #[test]
+    fn desynchronized_text_adds_no_latency() {
+        let mut settings = Settings::default();
+        settings.set("latency", &u32::MAX.to_value());
+        assert_eq!(settings.live_latency(), gst::ClockTime::ZERO);
+        settings.set("latency", &0_u32.to_value());
+        assert_eq!(settings.live_latency().mseconds(), 2123 + u64::from(MIN_LATENCY_MS));
     }
 
     #[test]
