@@ -107,6 +107,8 @@ fn has_properties_as_documented() {
     let playing = [
         ("speaker-prefix", "gchararray", ""),
         ("speaker-colors", "gchararray", "white,yellow,cyan,#00ff00"),
+        ("on-discontinuity", "GstMultitalkerAsrOnDiscontinuity", "reset"),
+        ("overload-policy", "GstMultitalkerAsrOverloadPolicy", "degrade"),
         ("latency", "guint", "500"),
         ("lateness", "guint", "0"),
         ("session-id", "gchararray", ""),
@@ -160,6 +162,8 @@ fn keeps_what_is_set() {
             &["auto", "cpu", "cuda", "tensorrt", "openvino", "coreml", "directml", "rocm"],
         ),
         ("optimization-level", &["disable-all", "enable-basic", "enable-extended", "enable-all"]),
+        ("on-discontinuity", &["reset", "keep"]),
+        ("overload-policy", &["degrade", "drop"]),
         ("max-speakers", &["2"]),
         ("activity-threshold", &["0.25"]),
         ("segment-pause", &["400"]),
@@ -253,7 +257,7 @@ fn live_sources_get_lockstep() {
     let samples = &audio("news.wav");
     let mut rig = Rig::new(&[]);
     rig.harness.set_live(true);
-    rig.push_all(samples, 1600);
+    rig.push(0, samples);
     rig.finish();
     assert_said(&rig, &engine_said(samples, defaults(true), 0));
 }

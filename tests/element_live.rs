@@ -8,7 +8,13 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
+use std::path::Path;
+use std::sync::mpsc;
+
 use gst::prelude::*;
+use gstmultitalkerasr::engine::{
+    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream, StreamOptions,
+};
 use rig::*;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -57,7 +63,7 @@ fn latency_of(pad: &gst::Pad) -> (bool, gst::ClockTime, Option<gst::ClockTime>) 
 #[test]
 fn text_that_comes_too_late_is_a_warning_that_says_by_how_much() {
     let mut rig = live(&[], gst::ClockTime::from_seconds(60));
-    rig.push_all(&audio("jfk.wav"), 1600);
+    rig.push(0, &audio("jfk.wav"));
     let entries = rig.finish();
     let first_ms = pts(&entries)[0] / 1_000_000;
     let delay_ms = 60_000 - first_ms;
@@ -80,7 +86,7 @@ fn text_that_comes_too_late_is_a_warning_that_says_by_how_much() {
 fn text_that_comes_in_time_is_none() {
     // The first text is promised for its running time and the latency.
     let mut rig = live(&[], gst::ClockTime::from_mseconds(LATENCY_MS));
-    rig.push_all(&audio("jfk.wav"), 1600);
+    rig.push(0, &audio("jfk.wav"));
     let entries = rig.finish();
     let delay_ms = LATENCY_MS - pts(&entries)[0] / 1_000_000;
     assert_eq!(u64::from(rig.element.property::<u32>("max-observed-delay")), delay_ms);
@@ -89,7 +95,7 @@ fn text_that_comes_in_time_is_none() {
     // Lateness is part of the running time.
     let mut rig = live(&[("lateness", "1000")], gst::ClockTime::from_mseconds(LATENCY_MS + 1000));
     rig.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
-    rig.push_all(&audio("jfk.wav"), 1600);
+    rig.push(0, &audio("jfk.wav"));
     rig.finish();
     assert!(warnings(&rig.bus.iter().collect::<Vec<_>>()).is_empty());
     rig.element.set_state(gst::State::Ready).expect("stops");
@@ -101,7 +107,7 @@ fn text_that_comes_in_time_is_none() {
 fn files_promise_nothing() {
     let mut rig = live(&[("diarization-preset", "lockstep")], gst::ClockTime::from_seconds(60));
     rig.harness.set_live(false);
-    rig.push_all(&audio("jfk.wav"), 1600);
+    rig.push(0, &audio("jfk.wav"));
     rig.finish();
     assert!(warnings(&rig.bus.iter().collect::<Vec<_>>()).is_empty());
     assert_eq!(rig.element.property::<u32>("max-observed-delay"), 0);
@@ -142,7 +148,7 @@ fn desynchronised_text_has_the_time_at_which_it_comes_out() {
     let mut rig = live(&properties, gst::ClockTime::from_seconds(60));
     rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));
     assert_eq!(latency_of(&rig.srcpad()).1, gst::ClockTime::from_mseconds(70), "upstream's");
-    rig.push_all(&audio("jfk.wav"), 1600);
+    rig.push(0, &audio("jfk.wav"));
     let entries = rig.finish();
     let now = 60 * SECOND_NS - 70_000_000;
     let found = pts(&entries);
@@ -153,7 +159,7 @@ fn desynchronised_text_has_the_time_at_which_it_comes_out() {
     // Without a clock, the end of the audio that was taken.
     let mut rig = Rig::new(&properties);
     rig.harness.set_live(true);
-    rig.push_all(&audio("jfk.wav"), 1600);
+    rig.push(0, &audio("jfk.wav"));
     let entries = rig.finish();
     assert!(pts(&entries).len() > 3);
     assert_continuous(&entries, 0);
@@ -183,4 +189,237 @@ fn text_of_a_live_source_is_in_time() {
     assert!(pts(&entries.try_iter().collect::<Vec<_>>()).len() > 10);
     assert!(0 < delay && delay <= latency.mseconds(), "{delay} ms of {latency}");
     assert!(warnings(&messages).is_empty(), "{:?}", warnings(&messages));
+}
+
+/// Stops what leaves `src` at the first word, and returns what lets it go on.
+fn stop_at_first_word(rig: &Rig) -> (mpsc::Receiver<()>, impl FnOnce() + use<>) {
+    let (sender, stopped) = mpsc::channel();
+    let pad = rig.srcpad();
+    let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
+    let id = pad.add_probe(mask, move |_, _| {
+        // A test that has seen enough is gone.
+        let _ = sender.send(());
+        gst::PadProbeReturn::Ok
+    });
+    let id = id.expect("not called yet");
+    (stopped, move || pad.remove_probe(id))
+}
+
+/// Start and end in stream time of the audio that was dropped, of which there must be one warning.
+#[track_caller]
+fn dropped(messages: &[gst::Message]) -> (u64, u64) {
+    let dropped: Vec<_> = warnings(messages)
+        .iter()
+        .filter_map(|warning| {
+            let details = warning.details()?;
+            let time = |field| details.get::<gst::ClockTime>(field).ok().map(|t| t.nseconds());
+            (details.name() == "multitalkerasr/dropped")
+                .then(|| (time("start-time").expect("a time"), time("end-time").expect("a time")))
+        })
+        .collect();
+    let [dropped] = dropped[..] else { panic!("{messages:#?}") };
+    dropped
+}
+
+fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
+    messages
+        .iter()
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Qos(qos) => {
+                assert!(qos.live());
+                let (processed, dropped) = qos.stats();
+                let samples = |value: gst::GenericFormattedValue| value.value() as u64;
+                let duration = qos.duration().map(|duration| duration.nseconds());
+                Some((duration, samples(processed), samples(dropped)))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn transcripts(messages: Vec<gst::Message>) -> Vec<Said> {
+    structures(messages.into_iter(), "multitalkerasr/transcript").iter().map(said).collect()
+}
+
+/// What the engine makes of the audio before and after a hole, with the speakers known again.
+fn engine_said_around(samples: &[f32], hole: (u64, u64)) -> Vec<Said> {
+    let model = ModelOptions {
+        model_dir: models().into(),
+        diarization_model: Some(sortformer().into()),
+        ..Default::default()
+    };
+    let model = Model::load(&model, &Canceller::new()).expect("a model");
+    let diarization = DiarizationPreset::Lockstep.operating_point(ChunkLatency::Ms1120);
+    let options = StreamOptions { diarization, ..Default::default() };
+    let mut stream = Stream::new(model, options).expect("valid options");
+    let mut all = Vec::new();
+    let index = |ns: u64| (ns / SAMPLE_NS) as usize;
+    for (audio, base_ns) in [(&samples[..index(hole.0)], 0), (&samples[index(hole.1)..], hole.1)] {
+        let mut outputs = stream.push(audio).expect("inference");
+        outputs.extend(stream.finish().expect("inference"));
+        all.extend(outputs.iter().filter_map(|output| match output {
+            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            _ => None,
+        }));
+        stream.resume();
+    }
+    all
+}
+
+#[test]
+fn live_audio_never_waits_and_what_is_dropped_is_told() {
+    let mut rig = Rig::new(&[("overload-policy", "drop")]);
+    rig.harness.set_live(true);
+    let (stopped, go_on) = stop_at_first_word(&rig);
+    let samples = &audio("meeting.wav")[..60 * 16_000];
+    // One buffer goes to the worker at once.
+    let (before, after) = samples.split_at(10 * 16_000);
+    rig.push(0, before);
+    stopped.recv_timeout(TIMEOUT).expect("a word");
+    // Nothing is recognised any more, and all of it is taken.
+    for (index, piece) in after.chunks(1600).enumerate() {
+        rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
+    }
+    go_on();
+    let entries = rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let (start, end) = dropped(&messages);
+    // The queue holds the chunk and 2 s; at least half of it is left.
+    let audio_end = 60 * SECOND_NS;
+    let left = audio_end - end;
+    assert!((1_500_000_000..=3_120_000_000).contains(&left), "{left} ns were left");
+    assert!(start < 12 * SECOND_NS, "{start}");
+
+    let [(Some(duration), processed, samples_dropped)] = qos(&messages)[..] else {
+        panic!("{messages:#?}")
+    };
+    assert_eq!(duration, end - start);
+    assert_eq!((processed * SAMPLE_NS, samples_dropped * SAMPLE_NS), (start, end - start));
+
+    // Nothing before or after is lost, and the gap is told.
+    let expected = engine_said_around(samples, (start, end));
+    assert_eq!(transcripts(messages), expected);
+    let covers = |entry: &Entry| matches!(entry, Entry::Gap { pts, duration } if *pts <= start + 80_000_000 && pts + duration >= end);
+    assert!(entries.iter().any(covers), "{start} to {end}: {entries:?}");
+    assert_continuous(&entries, 0);
+}
+
+#[test]
+fn overload_is_relieved_before_audio_is_dropped() {
+    let mut rig = Rig::new(&[]);
+    rig.harness.set_live(true);
+    let (stopped, go_on) = stop_at_first_word(&rig);
+    let samples = &audio("meeting.wav")[..15 * 16_000];
+    // More than a quarter of the queue waits, and less than all.
+    let (before, after) = samples.split_at(13 * 16_000);
+    rig.push(0, before);
+    stopped.recv_timeout(TIMEOUT).expect("a word");
+    for (index, piece) in after.chunks(1600).enumerate() {
+        rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
+    }
+    go_on();
+    rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let qos = qos(&messages);
+    assert!(!qos.is_empty());
+    assert!(
+        qos.iter().all(|(duration, _, dropped)| duration.is_none() && *dropped == 0),
+        "{qos:?}"
+    );
+    assert!(transcripts(messages).last().is_some_and(|said| said.end > 13 * SECOND_NS));
+}
+
+#[test]
+fn live_audio_does_not_wait_for_the_model() {
+    init_with_runtime();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "multitalker_config.json";
+    for entry in std::fs::read_dir(models()).expect("the models") {
+        let file = entry.expect("a file");
+        if file.file_name() != config {
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
+        }
+    }
+    // A pipe, so that loading goes on when the test says so.
+    let pipe = folder.path().join(config);
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let element = element(&[
+        ("model-dir", &folder.path().display().to_string()),
+        ("overload-policy", "drop"),
+    ]);
+    let mut rig = Rig::of(element, Some(F32_CAPS));
+    rig.harness.set_live(true);
+    let samples = &audio("meeting.wav")[..30 * 16_000];
+    rig.push_all(samples, 1600);
+    std::fs::write(&pipe, std::fs::read(Path::new(&models()).join(config)).expect("the file"))
+        .expect("written");
+    let entries = rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let (start, end) = dropped(&messages);
+    assert_eq!(start, 0);
+    assert!(end > 26 * SECOND_NS, "{end}");
+    assert_eq!(transcripts(messages), engine_said_around(samples, (start, end)));
+    assert_continuous(&entries, 0);
+}
+
+#[test]
+fn files_wait() {
+    // A live source would lose audio here.
+    let mut rig = Rig::new(&[("overload-policy", "drop"), ("diarization-preset", "lockstep")]);
+    let (stopped, go_on) = stop_at_first_word(&rig);
+    let source = rig.sinkpad().peer().expect("linked");
+    let samples = audio("meeting.wav")[..30 * 16_000].to_vec();
+    let all = samples.clone();
+    let (sender, last) = mpsc::channel();
+    let pushing = std::thread::spawn(move || {
+        for (index, piece) in samples.chunks(1600).enumerate() {
+            let pts = (index * 1600) as u64 * SAMPLE_NS;
+            source.push(f32_buffer(Some(pts), piece)).expect("taken");
+            let _ = sender.send(pts);
+        }
+    });
+    stopped.recv_timeout(TIMEOUT).expect("a word");
+    go_on();
+    pushing.join().expect("no panic");
+    rig.finish();
+    assert_eq!(last.try_iter().count(), 300);
+    let messages: Vec<_> = rig.bus.iter().collect();
+    assert!(warnings(&messages).is_empty() && qos(&messages).is_empty());
+    let diarization = DiarizationPreset::Lockstep.operating_point(ChunkLatency::Ms1120);
+    let options = StreamOptions { diarization, ..Default::default() };
+    assert_eq!(transcripts(messages), engine_said(&all, options, 0));
+}
+
+#[test]
+fn speakers_are_known_again_after_a_hole_if_wanted() {
+    init_with_runtime();
+    let samples = conversation();
+    // Two people have spoken; the second is the first to go on.
+    let (before, after) = samples.split_at(30 * 16_000);
+    for (value, expected) in [("keep", 1), ("reset", 0)] {
+        let properties = [("on-discontinuity", value), ("diarization-preset", "lockstep")];
+        let mut rig = Rig::of(demo_element(&properties), Some(F32_CAPS));
+        rig.push(0, before);
+        rig.push(40 * SECOND_NS, after);
+        let entries = rig.finish();
+        let messages: Vec<_> = rig.bus.iter().collect();
+        let said = transcripts(messages);
+        let first = said.iter().find(|said| said.start >= 40 * SECOND_NS).expect("words");
+        assert!(first.text.ends_with("boston tonight"), "{first:?}");
+        assert_eq!(first.speaker, expected, "{value}");
+        assert!(said.iter().all(|said| said.end <= 30 * SECOND_NS || said.start >= 40 * SECOND_NS));
+        assert_continuous(&entries, 0);
+
+        // A flush begins another conversation.
+        rig.push_event(gst::event::FlushStart::new());
+        rig.push_event(gst::event::FlushStop::new(true));
+        rig.push_event(gst::event::StreamStart::new("again"));
+        rig.push_event(gst::event::Caps::new(&F32_CAPS.parse::<gst::Caps>().expect("caps")));
+        rig.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        rig.push(0, after);
+        rig.finish();
+        let said = transcripts(rig.bus.iter().collect());
+        assert_eq!(said[0].speaker, 0, "{value}");
+    }
 }

@@ -407,3 +407,52 @@ fn diarizer_of_version_3_has_eight_speakers() {
     assert!(ran > 4, "{ran} speakers ran");
     assert!(segments(&outputs).iter().any(|segment| segment.speaker > 3));
 }
+
+/// The trained models, which know people again.
+fn demo_stream() -> Stream {
+    let folder = common::data().join("demo-models");
+    let options = ModelOptions {
+        diarization_model: Some(folder.join("sortformer.onnx")),
+        model_dir: folder,
+        ..Default::default()
+    };
+    let model = Model::load(&options, &Canceller::new()).expect("the demo models load");
+    Stream::new(model, StreamOptions::default()).expect("options that fit")
+}
+
+#[test]
+fn speakers_are_known_again_after_a_hole() {
+    let audio = read_wav(&common::data().join("demo/conversation.wav"));
+    // Two people have spoken; the second is the first to go on.
+    let (before, after) = audio.split_at(30 * 16_000);
+    let mut stream = demo_stream();
+    let mut speakers = |go_on: fn(&mut Stream)| -> Vec<usize> {
+        outputs(&mut stream, [before]);
+        go_on(&mut stream);
+        assert_eq!(stream.progress(), Progress::default());
+        let outputs = outputs(&mut stream, [after]);
+        let segments = segments(&outputs);
+        assert!(segments[0].text().ends_with("boston tonight"), "{}", segments[0].text());
+        assert!(segments[0].start_sample() < 2 * 16_000, "time begins anew");
+        stream.reset();
+        segments.iter().map(|segment| segment.speaker).collect()
+    };
+    assert_eq!(speakers(Stream::resume)[..2], [1, 0]);
+    assert_eq!(speakers(Stream::reset)[..2], [0, 1]);
+}
+
+#[test]
+fn saving_work_changes_little_of_what_is_understood() {
+    let audio = read_wav(&common::data().join("demo/conversation.wav"));
+    let mut stream = demo_stream();
+    let mut texts = || -> Vec<_> {
+        let outputs = outputs(&mut stream, [&audio[..]]);
+        let texts = segments(&outputs).iter().map(|s| (s.speaker, s.text())).collect();
+        stream.reset();
+        stream.set_economical(true);
+        texts
+    };
+    let (all, economical) = (texts(), texts());
+    let same = all.iter().filter(|text| economical.contains(text)).count();
+    assert!(same * 4 >= all.len() * 3, "{same} of {} segments are the same", all.len());
+}

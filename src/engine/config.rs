@@ -189,6 +189,13 @@ impl DiarizationPreset {
 }
 
 impl OperatingPoint {
+    /// With a shorter FIFO, the shortest of the presets, and so less to compute for each chunk.
+    pub(super) fn economical(self) -> Self {
+        let fifo_frames = self.fifo_frames.min(40);
+        let update_period_frames = self.update_period_frames.min(fifo_frames.max(1));
+        Self { fifo_frames, update_period_frames, ..self }
+    }
+
     /// The longest time in milliseconds from a sample of audio to the moment when all that its
     /// recogniser chunk needs has arrived; inference is not counted.
     pub fn latency_ms(&self, chunk: ChunkLatency) -> u32 {

@@ -65,7 +65,20 @@ impl<N: DiarizationNetwork> Diarizer<N> {
     /// Forgets all speakers and begins again at frame 0.
     pub fn reset(&mut self) {
         self.cache.reset();
+        self.rewind();
+    }
+
+    /// Begins again at frame 0, and knows the speakers.
+    pub fn rewind(&mut self) {
         self.next_mel_frame = 0;
+    }
+
+    /// Has the network hear less of the recent past, or all of it again.
+    pub fn set_economical(&mut self, economical: bool) {
+        self.cache.set_operating_point(match economical {
+            true => self.point.economical(),
+            false => self.point,
+        });
     }
 
     /// The first mel frame that is still needed.
@@ -190,5 +203,41 @@ mod tests {
         for row in rows.chunks_exact(8) {
             assert_eq!(row, [0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         }
+    }
+
+    #[test]
+    fn rewinding_keeps_the_speakers() {
+        let fake = Fake { calls: RefCell::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        diarizer.rewind();
+        diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        diarizer.reset();
+        diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (40, 0, 3), (40, 0, 0)]);
+    }
+
+    #[test]
+    fn economical_diarizer_hears_less_of_the_past() {
+        let fake = Fake { calls: RefCell::default() };
+        let point = OperatingPoint { fifo_frames: 100, speaker_cache_frames: 48, ..POINT };
+        let mut diarizer = Diarizer::new(&fake, point, None).expect("valid");
+        let features = mel(2400);
+        let step = |diarizer: &mut Diarizer<&Fake>| {
+            diarizer.step(&features, false).expect("runs").expect("complete");
+            let calls = fake.calls.borrow();
+            let (_, cache, fifo) = *calls.last().expect("a call");
+            (cache, fifo)
+        };
+        (0..30).for_each(|_| _ = step(&mut diarizer));
+        assert_eq!(step(&mut diarizer), (0, 90));
+        diarizer.set_economical(true);
+        step(&mut diarizer);
+        assert_eq!(step(&mut diarizer), (48, 40), "the rest went to the cache");
+        step(&mut diarizer);
+        diarizer.set_economical(false);
+        step(&mut diarizer);
+        let (_, fifo) = step(&mut diarizer);
+        assert!(fifo > 40, "it grows again: {fifo}");
     }
 }

@@ -113,6 +113,11 @@ impl SpeakerCache {
         }
     }
 
+    /// Changes the lengths of the FIFO from the next update on.
+    pub fn set_operating_point(&mut self, point: OperatingPoint) {
+        self.point = point;
+    }
+
     /// Embeddings of the cache.
     pub fn cache(&self) -> &[f32] {
         &self.cache

@@ -159,10 +159,20 @@ impl Stream {
 
     /// Begins anew, as if just made, and allows work where it was cancelled.
     pub fn reset(&mut self) {
+        if let Some(diarizer) = &mut self.diarizer {
+            diarizer.reset();
+        }
+        self.resume();
+    }
+
+    /// Begins anew after a hole in the audio: as [`Self::reset`], but the diariser knows the
+    /// speakers, so that they keep their indices. [`Self::finish`] before, or what was said before
+    /// the hole and not yet told is lost.
+    pub fn resume(&mut self) {
         self.extractor.reset();
         self.features.reset();
         if let Some(diarizer) = &mut self.diarizer {
-            diarizer.reset();
+            diarizer.rewind();
         }
         self.probabilities.reset();
         self.speakers.iter_mut().for_each(|speaker| *speaker = None);
@@ -172,6 +182,15 @@ impl Stream {
         self.ended = false;
         self.trace = self.trace.is_some().then(|| self.empty_trace());
         self.canceller.rearm();
+    }
+
+    /// Saves work, or no longer, where audio comes faster than it is recognised: the diariser then
+    /// hears its speaker cache and the last 3.2 s again with each chunk, instead of up to 15 s.
+    /// Operating points with a FIFO as short as this do not change.
+    pub fn set_economical(&mut self, economical: bool) {
+        if let Some(diarizer) = &mut self.diarizer {
+            diarizer.set_economical(economical);
+        }
     }
 
     /// How far this has come.

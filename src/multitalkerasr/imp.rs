@@ -11,7 +11,7 @@ use gst::subclass::prelude::*;
 
 use super::conversation::Conversation;
 use super::delay::{self, MaxDelay};
-use super::queue::Queue;
+use super::queue::{Queue, WhenFull};
 use super::sample_format::SampleFormat;
 use super::settings::{self, Settings};
 use super::src_pads::{self, SpeakerPads};
@@ -32,6 +32,8 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 struct Input {
     format: Option<SampleFormat>,
     segment: gst::FormattedSegment<gst::ClockTime>,
+    /// Known from the first buffer on.
+    when_full: Option<WhenFull>,
 }
 
 /// Between READY and PAUSED.
@@ -164,8 +166,21 @@ impl MultitalkerAsr {
             gst::FlowError::Error
         })?;
         gst::trace!(CAT, imp = self, "{} bytes of audio at {pts}", data.len());
-        queue.push_audio(pts, format.samples(&data))?;
+        queue.push_audio(pts, format.samples(&data), self.when_full())?;
         Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// A live source must not wait; any other waits.
+    fn when_full(&self) -> WhenFull {
+        if let Some(known) = lock(&self.input).when_full {
+            return known;
+        }
+        let when_full = match self.is_upstream_live() {
+            true => WhenFull::DropOldest { max_samples: self.settings().max_queued_samples() },
+            false => WhenFull::Wait,
+        };
+        lock(&self.input).when_full = Some(when_full);
+        when_full
     }
 
     /// Pushes from all source pads; true if any is linked to somebody who takes it.

@@ -52,7 +52,20 @@
 //! its decimal digits where a field is a string. `{n}` in `speaker-prefix` counts from 1.
 //!
 //! A hole of 200 ms or more in the audio, a change of caps, and a segment event with other times
-//! end all segments; speakers are then counted anew. A flush also drops the conversation so far.
+//! end all segments. Speakers are then counted anew, or known again with `on-discontinuity=keep`.
+//! A flush also drops the conversation so far, and they are counted anew.
+//!
+//! ## Overload
+//!
+//! When audio comes faster than it is recognised, a source that is not live waits. A live one never
+//! does, also not while the model is loaded: the queue holds what is decoded at once (the longer of
+//! the chunks of recogniser and diariser) and 2 s, and then drops its older half. Around it segments
+//! end and speakers are known again; the time is told as a GAP event, as a warning with details
+//! `multitalkerasr/dropped` {`start-time`, `end-time` (stream time), `running-time`: ClockTime} and
+//! as a QOS message, which counts samples. Before that, from a quarter of the queue on,
+//! `overload-policy=degrade` has the diariser hear only the last 3.2 s and its speaker cache with
+//! each chunk instead of up to 15 s, which a QOS message without a duration tells; it helps
+//! `lockstep` and `1s`.
 //!
 //! ## Latency
 //!
@@ -122,6 +135,7 @@ mod delay;
 mod imp;
 mod outlets;
 mod output;
+mod overload;
 mod queue;
 mod sample_format;
 mod session;
@@ -197,6 +211,28 @@ pub enum TextUnit {
     Word,
     #[enum_value(name = "One segment of one speaker", nick = "segment")]
     Segment,
+}
+
+/// What becomes of the speakers where the audio is interrupted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrOnDiscontinuity")]
+pub enum OnDiscontinuity {
+    #[default]
+    #[enum_value(name = "They are counted anew", nick = "reset")]
+    Reset,
+    #[enum_value(name = "They are known again", nick = "keep")]
+    Keep,
+}
+
+/// What happens when live audio comes faster than it is recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrOverloadPolicy")]
+pub enum OverloadPolicy {
+    #[default]
+    #[enum_value(name = "The diarizer saves work; audio is dropped last of all", nick = "degrade")]
+    Degrade,
+    #[enum_value(name = "Audio is dropped", nick = "drop")]
+    Drop,
 }
 
 /// Where ONNX Runtime computes.

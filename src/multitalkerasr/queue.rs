@@ -6,11 +6,21 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::timeline::duration_of;
 use crate::engine::sync::lock;
 use crate::engine::{Canceller, SAMPLE_RATE_HZ};
 
-/// The chain function waits when so much audio is queued: 2 s.
-const MAX_QUEUED_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
+/// So much audio may be queued: 2 s.
+pub const MAX_QUEUED_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
+
+/// What happens to audio when too much is queued.
+#[derive(Clone, Copy, Debug)]
+pub enum WhenFull {
+    /// It waits for room.
+    Wait,
+    /// The oldest makes room in a queue of this capacity.
+    DropOldest { max_samples: usize },
+}
 
 /// What the worker is given.
 #[derive(Debug)]
@@ -20,6 +30,11 @@ pub enum Item {
         samples: Vec<f32>,
     },
     Event(gst::Event),
+    /// Audio that was dropped.
+    Missing {
+        from: gst::ClockTime,
+        to: gst::ClockTime,
+    },
     /// Source pads came or went.
     Pads,
 }
@@ -40,6 +55,24 @@ struct QueueState {
     flow: Result<(), gst::FlowError>,
     /// Nothing will be recognised any more: `flow` stays an error.
     failed: bool,
+}
+
+impl QueueState {
+    /// Drops audio from the front, as one piece, until at most `max_samples` are left.
+    fn drop_oldest(&mut self, max_samples: usize) {
+        let is_audio = |item: &Item| matches!(item, Item::Audio { .. });
+        while self.queued_samples > max_samples
+            && let Some(index) = self.items.iter().position(is_audio)
+            && let Some(Item::Audio { pts, samples }) = self.items.remove(index)
+        {
+            self.queued_samples -= samples.len();
+            let end = pts.saturating_add(duration_of(samples.len()));
+            match index.checked_sub(1).and_then(|before| self.items.get_mut(before)) {
+                Some(Item::Missing { to, .. }) => *to = end,
+                _ => self.items.insert(index, Item::Missing { from: pts, to: end }),
+            }
+        }
+    }
 }
 
 /// Between the streaming thread, the application's threads and the worker.
@@ -75,18 +108,30 @@ impl Queue {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues audio as soon as there is room.
-    pub fn push_audio(&self, pts: gst::ClockTime, samples: Vec<f32>) -> Result<(), gst::FlowError> {
+    /// Queues audio as soon as there is room, or makes room.
+    pub fn push_audio(
+        &self,
+        pts: gst::ClockTime,
+        samples: Vec<f32>,
+        when_full: WhenFull,
+    ) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         loop {
             if state.flushing || state.stopping {
                 return Err(gst::FlowError::Flushing);
             }
             state.flow?;
-            if state.queued_samples < MAX_QUEUED_SAMPLES {
-                break;
+            match when_full {
+                WhenFull::DropOldest { max_samples } => {
+                    if state.queued_samples + samples.len() > max_samples {
+                        // By half, so that there are few holes.
+                        state.drop_oldest(max_samples / 2);
+                    }
+                    break;
+                }
+                WhenFull::Wait if state.queued_samples < MAX_QUEUED_SAMPLES => break,
+                WhenFull::Wait => state = self.wait(state),
             }
-            state = self.wait(state);
         }
         state.queued_samples += samples.len();
         state.items.push_back(Item::Audio { pts, samples });
@@ -174,6 +219,11 @@ impl Queue {
         }
     }
 
+    /// Samples that wait for the worker.
+    pub fn queued_samples(&self) -> usize {
+        lock(&self.state).queued_samples
+    }
+
     /// Whether what is in hand is of no use any more.
     pub fn is_interrupted(&self) -> bool {
         let state = lock(&self.state);
@@ -195,7 +245,7 @@ impl Queue {
             state.flow = Err(error);
         }
         state.failed |= for_good;
-        state.items.retain(|item| !matches!(item, Item::Audio { .. }));
+        state.items.retain(|item| !matches!(item, Item::Audio { .. } | Item::Missing { .. }));
         state.queued_samples = 0;
         self.changed.notify_all();
     }
@@ -224,9 +274,9 @@ mod tests {
     #[test]
     fn order_is_kept() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10]).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WhenFull::Wait).expect("taken");
         assert!(queue.push_event(event()));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10]).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WhenFull::Wait).expect("taken");
         let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take())).collect();
         assert_eq!(taken, [Some(true), Some(false), Some(true)]);
     }
@@ -234,9 +284,12 @@ mod tests {
     #[test]
     fn audio_waits_for_room() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES]).expect("taken");
+        queue
+            .push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES], WhenFull::Wait)
+            .expect("taken");
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0]));
+            let second =
+                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WhenFull::Wait));
             // Both come out, however the threads meet.
             assert_eq!(is_audio(queue.take()), Some(true));
             assert_eq!(is_audio(queue.take()), Some(true));
@@ -247,17 +300,20 @@ mod tests {
     #[test]
     fn flush_drops_all_and_releases_those_who_wait() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES]).expect("taken");
+        queue
+            .push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES], WhenFull::Wait)
+            .expect("taken");
         assert!(queue.push_event(event()));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0]));
+            let waiting =
+                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WhenFull::Wait));
             queue.flush_start();
             assert_eq!(waiting.join().expect("no panic"), Err(gst::FlowError::Flushing));
         });
         assert!(queue.inference.is_cancelled() && !queue.loading.is_cancelled());
         assert!(!queue.push_event(event()));
         assert!(queue.flush_stop(|| true));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0]).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WhenFull::Wait).expect("taken");
         let (item, flushed) = queue.take().expect("an item");
         assert!(matches!(item, Item::Audio { samples, .. } if samples.len() == 1) && flushed);
     }
@@ -265,7 +321,7 @@ mod tests {
     #[test]
     fn errors_of_downstream_end_with_a_flush_and_failures_do_not() {
         let queue = Queue::new();
-        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0]);
+        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WhenFull::Wait);
         let flush = || {
             queue.flush_start();
             queue.flush_stop(|| true);
@@ -298,5 +354,39 @@ mod tests {
             assert!(worker.join().expect("no panic"));
         });
         assert!(queue.loading.is_cancelled() && queue.inference.is_cancelled());
+    }
+
+    #[test]
+    fn live_audio_drops_the_oldest_and_says_which() {
+        const SECOND: usize = SAMPLE_RATE_HZ as usize;
+        let queue = Queue::new();
+        let push = |second: u64| {
+            let pts = gst::ClockTime::from_seconds(second);
+            let when_full = WhenFull::DropOldest { max_samples: 4 * SECOND };
+            queue.push_audio(pts, vec![0.0; SECOND], when_full).expect("taken");
+        };
+        assert!(queue.push_event(event()), "stays");
+        (0..11).for_each(push);
+        assert!(queue.push_event(event()));
+        let mut taken = Vec::new();
+        for _ in 0..6 {
+            taken.push(match queue.take().expect("an item").0 {
+                Item::Audio { pts, .. } => format!("audio {}", pts.seconds()),
+                Item::Missing { from, to } => {
+                    format!("missing {}-{}", from.seconds(), to.seconds())
+                }
+                Item::Event(_) => "event".to_owned(),
+                Item::Pads => "pads".to_owned(),
+            });
+        }
+        // Four are left of the first six, two of each four from then on, and so forth.
+        assert_eq!(taken[..2], ["event", "missing 0-8"]);
+        assert_eq!(taken[2..], ["audio 8", "audio 9", "audio 10", "event"]);
+        assert_eq!(queue.queued_samples(), 0);
+
+        // One buffer that is longer than the queue is taken whole.
+        let when_full = WhenFull::DropOldest { max_samples: SECOND };
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 3 * SECOND], when_full).expect("taken");
+        assert_eq!(queue.queued_samples(), 3 * SECOND);
     }
 }

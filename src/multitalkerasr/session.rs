@@ -8,15 +8,16 @@ use std::sync::Arc;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::MultitalkerAsr;
 use super::delay;
 use super::imp::CAT;
 use super::outlets::Outlets;
 use super::output::Context;
+use super::overload::Overload;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::speech::Speech;
 use super::timeline::{Placement, Timeline, samples_in};
+use super::{MultitalkerAsr, OnDiscontinuity};
 use crate::engine::sync::lock;
 use crate::engine::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
 
@@ -35,6 +36,9 @@ pub struct Session<'a> {
     model: Option<Arc<Model>>,
     stream: Option<Stream>,
     timeline: Timeline,
+    /// Samples that were recognised.
+    processed: u64,
+    overload: Overload,
     pub outlets: Outlets<'a>,
     in_segment: gst::FormattedSegment<gst::ClockTime>,
     out_segment: gst::FormattedSegment<gst::ClockTime>,
@@ -57,6 +61,8 @@ impl<'a> Session<'a> {
             model,
             stream: None,
             timeline: Timeline::default(),
+            processed: 0,
+            overload: Overload::default(),
             in_segment: gst::FormattedSegment::new(),
             out_segment: gst::FormattedSegment::new(),
         }
@@ -82,7 +88,7 @@ impl<'a> Session<'a> {
                     "Discontinuity: expected {}, found {pts}",
                     self.timeline.end()
                 );
-                self.drain();
+                self.interrupt();
                 self.timeline.start(pts);
                 self.recognise(samples);
             }
@@ -91,12 +97,55 @@ impl<'a> Session<'a> {
 
     fn recognise(&mut self, samples: &[f32]) {
         for piece in samples.chunks(PIECE_SAMPLES) {
+            self.relieve();
             let Some(stream) = self.stream() else { return };
             let outputs = stream.push(piece);
             self.timeline.advance(piece.len());
+            self.processed += piece.len() as u64;
             if !self.tell(outputs) {
                 return;
             }
+        }
+    }
+
+    /// Saves work where audio waits, if that is wanted.
+    fn relieve(&mut self) {
+        let settings = self.element.imp().settings();
+        let Some(stream) = self.stream.as_mut().filter(|_| self.live) else { return };
+        let was_saving = self.overload.is_saving_now();
+        let max_queued = self.settings.max_queued_samples();
+        let queued = self.queue.queued_samples();
+        let is_saving = self.overload.is_saving(settings.overload_policy, queued, max_queued);
+        if is_saving != was_saving {
+            gst::info!(CAT, obj = self.element, "Saving work: {is_saving}, {queued} samples wait");
+            stream.set_economical(is_saving);
+        }
+        if is_saving && !was_saving {
+            self.overload.post_qos(self.element, None, self.processed, self.context(&settings));
+        }
+    }
+
+    /// Takes note of audio that was dropped before it came here.
+    pub fn missing(&mut self, from: gst::ClockTime, to: gst::ClockTime) {
+        if self.model.is_none() {
+            return;
+        }
+        self.drain(true);
+        let settings = self.element.imp().settings();
+        let mut overload = std::mem::take(&mut self.overload);
+        overload.drop(self.element, from, to, self.processed, self.context(&settings));
+        self.overload = overload;
+        self.gap(from, to);
+    }
+
+    fn context<'b>(&'b self, settings: &'b Settings) -> Context<'b> {
+        Context {
+            timeline: &self.timeline,
+            in_segment: &self.in_segment,
+            out_segment: &self.out_segment,
+            settings,
+            live: self.live,
+            now: self.now(settings),
         }
     }
 
@@ -186,8 +235,14 @@ impl<'a> Session<'a> {
         flow.is_ok()
     }
 
+    /// Ends a stretch of audio, after which speakers are counted anew unless they are kept.
+    pub fn interrupt(&mut self) {
+        let settings = self.element.imp().settings();
+        self.drain(settings.on_discontinuity == OnDiscontinuity::Keep);
+    }
+
     /// Decodes what is left, sends all out and begins a new stretch of audio.
-    pub fn drain(&mut self) {
+    fn drain(&mut self, keep_speakers: bool) {
         if self.timeline.is_empty() {
             return;
         }
@@ -197,7 +252,7 @@ impl<'a> Session<'a> {
             self.tell(outputs);
         }
         self.finish_stretch();
-        self.reset_stream();
+        self.reset_stream(keep_speakers);
     }
 
     fn finish_stretch(&mut self) {
@@ -215,9 +270,12 @@ impl<'a> Session<'a> {
         self.timeline.clear();
     }
 
-    fn reset_stream(&mut self) {
+    fn reset_stream(&mut self, keep_speakers: bool) {
         if let Some(stream) = self.stream.as_mut() {
-            stream.reset();
+            match keep_speakers {
+                true => stream.resume(),
+                false => stream.reset(),
+            }
             self.queue.renew_cancellation();
         }
     }
@@ -225,7 +283,7 @@ impl<'a> Session<'a> {
     /// Begins anew after a flush.
     pub fn forget(&mut self) {
         gst::debug!(CAT, obj = self.element, "Starting afresh after a flush");
-        self.reset_stream();
+        self.reset_stream(false);
         self.timeline.clear();
         self.outlets.flush();
         self.in_segment = gst::FormattedSegment::new();
@@ -240,7 +298,7 @@ impl<'a> Session<'a> {
         let mut moved = self.in_segment.clone();
         moved.set_position(in_segment.position());
         if moved != *in_segment {
-            self.drain();
+            self.interrupt();
             self.outlets.clear();
         }
         let mut out_segment = in_segment.clone();
@@ -260,7 +318,7 @@ impl<'a> Session<'a> {
                     let silence = samples_in(end - self.timeline.end());
                     self.recognise(&vec![0.0; silence]);
                 }
-                Placement::Discontinuity => self.drain(),
+                Placement::Discontinuity => self.interrupt(),
             }
         }
         if self.timeline.is_empty() {

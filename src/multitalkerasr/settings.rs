@@ -5,9 +5,10 @@
 use gst::glib;
 use gst::prelude::*;
 
+use super::queue::MAX_QUEUED_SAMPLES;
 use super::{
-    ChunkLatency, DiarizationPreset, ExecutionProvider, OptimizationLevel, Precision, TargetMode,
-    TextUnit,
+    ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
+    OverloadPolicy, Precision, TargetMode, TextUnit,
 };
 use crate::engine;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub intra_op_threads: u32,
     pub optimization_level: OptimizationLevel,
     pub onnxruntime_library: Option<String>,
+    pub on_discontinuity: OnDiscontinuity,
+    pub overload_policy: OverloadPolicy,
     pub latency_ms: u32,
     pub lateness_ms: u32,
     pub language_code: String,
@@ -70,6 +73,8 @@ impl Default for Settings {
             intra_op_threads: 0,
             optimization_level: OptimizationLevel::default(),
             onnxruntime_library: None,
+            on_discontinuity: OnDiscontinuity::default(),
+            overload_policy: OverloadPolicy::default(),
             latency_ms: 500,
             lateness_ms: 0,
             language_code: "en".to_owned(),
@@ -197,6 +202,16 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             )
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("on-discontinuity", default.on_discontinuity)
+            .nick("On discontinuity")
+            .blurb("What becomes of the speakers after a hole in the audio")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("overload-policy", default.overload_policy)
+            .nick("Overload policy")
+            .blurb("What happens when live audio comes faster than it is recognised")
+            .mutable_playing()
+            .build(),
         glib::ParamSpecUInt::builder("latency")
             .nick("Latency")
             .blurb(
@@ -258,6 +273,8 @@ impl Settings {
             "intra-op-threads" => self.intra_op_threads = checked(value),
             "optimization-level" => self.optimization_level = checked(value),
             "onnxruntime-library" => self.onnxruntime_library = path(value),
+            "on-discontinuity" => self.on_discontinuity = checked(value),
+            "overload-policy" => self.overload_policy = checked(value),
             "latency" => self.latency_ms = checked(value),
             "lateness" => self.lateness_ms = checked(value),
             "language-code" => self.language_code = text(value),
@@ -288,6 +305,8 @@ impl Settings {
             "intra-op-threads" => self.intra_op_threads.to_value(),
             "optimization-level" => self.optimization_level.to_value(),
             "onnxruntime-library" => self.onnxruntime_library.to_value(),
+            "on-discontinuity" => self.on_discontinuity.to_value(),
+            "overload-policy" => self.overload_policy.to_value(),
             "latency" => self.compute_ms().to_value(),
             "lateness" => self.lateness_ms.to_value(),
             "language-code" => self.language_code.to_value(),
@@ -378,6 +397,17 @@ impl Settings {
     /// Whether text has the time at which it comes out instead of that of the speech.
     pub fn is_desynchronized(&self) -> bool {
         self.latency_ms == DESYNCHRONIZED
+    }
+
+    /// How much live audio may wait for the worker: what is decoded at once and 2 s.
+    pub fn max_queued_samples(&self) -> usize {
+        let chunk = self.engine_chunk_latency();
+        let decoded_at_once = match self.diarization_model {
+            Some(_) => self.engine_preset(true).operating_point(chunk).chunk_frames,
+            None => 0,
+        };
+        let frames = decoded_at_once.max(chunk.encoded_frames());
+        frames * engine::ENCODED_FRAME_SAMPLES as usize + MAX_QUEUED_SAMPLES
     }
 
     /// Delay of the text's running time.

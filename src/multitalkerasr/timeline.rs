@@ -70,10 +70,7 @@ impl Timeline {
 
     /// PTS of a sample.
     pub fn pts(&self, sample: u64) -> gst::ClockTime {
-        let ns = u128::from(sample) * u128::from(SECOND_NS) / u128::from(SAMPLE_RATE_HZ);
-        // Half the range keeps clear of the value that stands for no time.
-        let ns = u64::try_from(ns).unwrap_or(u64::MAX / 2).min(u64::MAX / 2);
-        self.base.unwrap_or_default().saturating_add(gst::ClockTime::from_nseconds(ns))
+        self.base.unwrap_or_default().saturating_add(duration(sample))
     }
 
     /// PTS of the sample to come.
@@ -82,7 +79,19 @@ impl Timeline {
     }
 }
 
-/// Samples in a time shorter than [`DISCONTINUITY`], rounded to the nearest.
+/// How long so many samples are.
+pub fn duration_of(samples: usize) -> gst::ClockTime {
+    duration(samples as u64)
+}
+
+fn duration(samples: u64) -> gst::ClockTime {
+    let ns = u128::from(samples) * u128::from(SECOND_NS) / u128::from(SAMPLE_RATE_HZ);
+    // Half the range keeps clear of the value that stands for no time.
+    let ns = u64::try_from(ns).unwrap_or(u64::MAX / 2).min(u64::MAX / 2);
+    gst::ClockTime::from_nseconds(ns)
+}
+
+/// Samples in a time, rounded to the nearest.
 pub fn samples_in(time: gst::ClockTime) -> usize {
     let rate = u64::from(SAMPLE_RATE_HZ);
     ((time.nseconds() * rate + SECOND_NS / 2) / SECOND_NS) as usize

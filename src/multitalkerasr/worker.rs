@@ -49,6 +49,7 @@ fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings) {
         match item {
             Item::Audio { pts, samples } => worker.session.audio(pts, &samples),
             Item::Event(event) => worker.event(event),
+            Item::Missing { from, to } => worker.session.missing(from, to),
             Item::Pads => worker.session.outlets.sync(),
         }
     }
@@ -125,7 +126,7 @@ impl Worker<'_> {
                 let in_caps = caps.caps_owned();
                 match self.in_caps.replace(in_caps.clone()) {
                     Some(previous) if previous == in_caps => return,
-                    Some(_) => self.session.drain(),
+                    Some(_) => self.session.interrupt(),
                     None => (),
                 }
                 self.session.outlets.caps();
@@ -136,11 +137,11 @@ impl Worker<'_> {
                 self.session.gap(start, start.saturating_add(duration.unwrap_or_default()));
             }
             gst::EventView::SegmentDone(_) => {
-                self.session.drain();
+                self.session.interrupt();
                 self.session.outlets.forward(&event);
             }
             gst::EventView::Eos(_) => {
-                self.session.drain();
+                self.session.interrupt();
                 if !self.queue.is_interrupted() {
                     self.post_conversation();
                 }

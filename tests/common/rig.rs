@@ -54,6 +54,23 @@ pub fn audio(name: &str) -> Vec<f32> {
     read_wav(&data().join("audio").join(name))
 }
 
+/// An element with the trained models and other properties.
+pub fn demo_element(properties: &[(&str, &str)]) -> gst::Element {
+    let folder = data().join("demo-models");
+    let element = gst::ElementFactory::make("multitalkerasr").build().expect("registered");
+    element.set_property("model-dir", folder.display().to_string());
+    element.set_property("diarization-model", folder.join("sortformer.onnx").display().to_string());
+    for (name, value) in properties {
+        element.set_property_from_str(name, value);
+    }
+    element
+}
+
+/// The conversation that the trained models understand.
+pub fn conversation() -> Vec<f32> {
+    read_wav(&data().join("demo/conversation.wav"))
+}
+
 /// An element with the tiny models and other properties.
 pub fn element(properties: &[(&str, &str)]) -> gst::Element {
     let element = gst::ElementFactory::make("multitalkerasr").build().expect("registered");

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What is done and said when live audio comes faster than it is recognised.
+
+use gst::prelude::*;
+
+use super::output::Context;
+use super::{MultitalkerAsr, OverloadPolicy};
+
+/// Whether the worker saves work, and what it could not do.
+#[derive(Debug, Default)]
+pub struct Overload {
+    saving: bool,
+    /// Samples.
+    dropped: u64,
+}
+
+impl Overload {
+    /// Whether to save work with so many samples queued of so many that may be. The two limits are
+    /// apart, so that it does not change with every buffer.
+    pub fn is_saving(&mut self, policy: OverloadPolicy, queued: usize, max_queued: usize) -> bool {
+        let limit = if self.saving { max_queued / 8 } else { max_queued / 4 };
+        self.saving = policy == OverloadPolicy::Degrade && queued > limit;
+        self.saving
+    }
+
+    /// As last decided.
+    pub fn is_saving_now(&self) -> bool {
+        self.saving
+    }
+
+    /// Says which audio was dropped.
+    pub fn drop(
+        &mut self,
+        element: &MultitalkerAsr,
+        from: gst::ClockTime,
+        to: gst::ClockTime,
+        processed: u64,
+        context: Context,
+    ) {
+        let duration = to.saturating_sub(from);
+        self.dropped += super::timeline::samples_in(duration) as u64;
+        self.post_qos(element, Some((from, duration)), processed, context);
+        let stream_time = |pts| context.in_segment.to_stream_time(pts);
+        gst::element_warning!(
+            element,
+            gst::CoreError::TooLazy,
+            ("Audio comes faster than it is recognised: {from} to {to} is missing"),
+            details: gst::Structure::builder("multitalkerasr/dropped")
+                .field("start-time", stream_time(from))
+                .field("end-time", stream_time(to))
+                .field("running-time", context.in_segment.to_running_time(from))
+                .build()
+        );
+    }
+
+    /// Tells the application how it goes, with the time that was dropped or that of now.
+    pub fn post_qos(
+        &self,
+        element: &MultitalkerAsr,
+        dropped: Option<(gst::ClockTime, gst::ClockTime)>,
+        processed: u64,
+        context: Context,
+    ) {
+        let pts = dropped.map_or(context.timeline.end(), |(from, _)| from);
+        let samples = gst::format::Default::from_u64;
+        let message = gst::message::Qos::builder(true)
+            .running_time(context.in_segment.to_running_time(pts))
+            .stream_time(context.in_segment.to_stream_time(pts))
+            .timestamp(pts)
+            .duration(dropped.map(|(_, duration)| duration))
+            .stats(samples(processed), samples(self.dropped))
+            .src(element)
+            .build();
+        // Without a bus there is nobody to tell.
+        let _ = element.post_message(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saving_begins_late_and_ends_later() {
+        let mut overload = Overload::default();
+        let mut is_saving = |queued| overload.is_saving(OverloadPolicy::Degrade, queued, 800);
+        assert_eq!([0, 150, 200, 201].map(&mut is_saving), [false, false, false, true]);
+        assert_eq!([150, 101, 100, 150].map(&mut is_saving), [true, true, false, false]);
+        assert!(!overload.is_saving(OverloadPolicy::Drop, 800, 800));
+    }
+}
