@@ -18,7 +18,8 @@ export PATH := $(CURDIR)/.rust/cargo/bin:$(HOME)/.cargo/bin:$(PATH)
 demo: build
 	@tools/demo.sh
 
-test: setup
+test:
+	@tools/setup.sh tests
 	$(MAKE) --no-print-directory run-tests
 
 build: setup

@@ -7,20 +7,14 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// The folder into which cargo builds the plugin.
-fn built() -> PathBuf {
-    let test = std::env::current_exe().expect("a path");
-    test.parent().and_then(Path::parent).expect("in a folder of cargo's").to_owned()
-}
 
 /// A folder with the plugin alone. Tests do not copy it out of the folder of dependencies.
 fn plugin_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let name = "libgstmultitalkerasr.so";
-    std::os::unix::fs::symlink(built().join("deps").join(name), folder.path().join(name))
+    std::os::unix::fs::symlink(common::built().join("deps").join(name), folder.path().join(name))
         .expect("a link");
     folder
 }
@@ -56,7 +50,7 @@ fn by_gst_launch(audio: &Path) -> Vec<String> {
 
 fn by_the_example(audio: &Path) -> Vec<String> {
     let models = common::data().join("tiny-models");
-    let output = Command::new(built().join("examples/transcribe_wav"))
+    let output = Command::new(common::built().join("examples/transcribe_wav"))
         .arg("--model-dir")
         .arg(&models)
         .arg("--diarization-model")
@@ -81,7 +75,7 @@ fn gst_launch_and_the_example_agree() {
 
 #[test]
 fn the_example_says_what_is_wrong() {
-    let example = || Command::new(built().join("examples/transcribe_wav"));
+    let example = || Command::new(common::built().join("examples/transcribe_wav"));
     let audio = common::data().join("audio/jfk.wav");
     let output = example().args(["--model-dir", "/nowhere"]).arg(&audio).output().expect("runs");
     assert!(!output.status.success());

@@ -3,14 +3,26 @@
 #
 # Installs what building, testing and running need, and says what it does: Debian packages (as
 # root, or with sudo), Rust where there is none or it is too old, and ONNX Runtime from its Python
-# wheel into .onnxruntime. What is there already is left alone.
+# wheel into .onnxruntime. What is there already is left alone. `tools/setup.sh tests` also installs
+# the other elements, programs and Python packages that the tests run the plugin with, and builds
+# the caption plugins of tests/peers, which takes some minutes once.
 set -eu
 cd "$(dirname "$0")/.."
+case ${1:-} in
+  "") for_tests= ;;
+  tests) for_tests=yes ;;
+  *) echo "usage: tools/setup.sh [tests]" >&2; exit 2 ;;
+esac
 
 onnxruntime_version=1.32.0
 packages="g++ cmake pkg-config python3 python3-venv
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
+# Examples, and elements to the left and right of ours.
+[ -z "$for_tests" ] || packages="$packages
+  gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+  python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0 gstreamer1.0-rtsp
+  libpango1.0-dev libcairo2-dev"
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
@@ -62,5 +74,23 @@ if [ ! -e .onnxruntime/libonnxruntime.so ] || [ "$(cat .onnxruntime/VERSION)" !=
   cp .onnxruntime/wheel/onnxruntime/LICENSE .onnxruntime/wheel/onnxruntime/ThirdPartyNotices.txt .onnxruntime/
   rm -rf .onnxruntime/wheel .onnxruntime/*.whl
   echo "$onnxruntime_version" > .onnxruntime/VERSION
+fi
+
+if [ -n "$for_tests" ]; then
+  if ! .venv/bin/python -m pip freeze 2>/dev/null | sort | cmp -s - tests/requirements.txt; then
+    say "installing what reads media files into .venv"
+    venv
+    .venv/bin/python -m pip install -q -r tests/requirements.txt
+  fi
+  peers=target/peers/release
+  if [ -d .rust ]; then
+    export CARGO_HOME="$PWD/.rust/cargo" RUSTUP_HOME="$PWD/.rust/rustup"
+  fi
+  if [ ! -e $peers/libgstrsclosedcaption.so ] || [ tests/peers/Cargo.lock -nt $peers/libgstrsclosedcaption.so ]; then
+    say "building transcriberbin and its companions into target/peers: some minutes"
+    cargo build --quiet --release --locked --manifest-path tests/peers/Cargo.toml --target-dir target/peers \
+      -p gst-plugin-closedcaption -p gst-plugin-textwrap
+    touch $peers/libgstrsclosedcaption.so
+  fi
 fi
 say "all is there"

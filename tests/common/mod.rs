@@ -14,6 +14,12 @@ pub fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data")
 }
 
+/// The folder into which cargo builds the plugin and the examples.
+pub fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    test.parent().and_then(Path::parent).expect("in a folder of cargo's").to_owned()
+}
+
 /// The samples of a 16 kHz mono file of 16-bit integers, from -1 to 1.
 pub fn read_wav(path: &Path) -> Vec<f32> {
     let mut reader =

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MPL-2.0
+#
+# Read by the example scripts: their arguments in $input and $output, the models in $MODEL_DIR and
+# $DIARIZATION_MODEL (without them the small ones of the repository), and the plugin that
+# `make build` built where none is installed.
+
+fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
+
+if [ $# -ne 2 ]; then
+  sed -n '/^# Usage:/,/^$/s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+input=$1 output=$2
+[ -f "$input" ] || fail "no file $input"
+[ "$input" != "$output" ] || fail "$output is the input"
+
+repository=$(cd "$(dirname "$0")/.." && pwd)
+if [ -z "${MODEL_DIR:-}" ]; then
+  MODEL_DIR=$repository/tests/data/demo-models
+  : "${DIARIZATION_MODEL=$MODEL_DIR/sortformer.onnx}"
+fi
+: "${DIARIZATION_MODEL:=}"
+: "${ORT_DYLIB_PATH:=$repository/.onnxruntime/libonnxruntime.so}"
+export ORT_DYLIB_PATH
+
+is_there() { gst-inspect-1.0 multitalkerasr >/dev/null 2>&1; }
+if ! is_there; then
+  export GST_PLUGIN_PATH="$repository/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
+  is_there || fail "no element multitalkerasr: run \`make build\`, or set GST_PLUGIN_PATH"
+fi
+
+has_video() { gst-discoverer-1.0 "$input" | grep -q '^ *video'; }

@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MPL-2.0
+"""Prints what is said, each speaker in a colour, while it is being said.
+
+SOURCE is a file or a URI such as rtsp://camera/stream; without it the microphone is heard. On a
+terminal the line that is still being said is shown and renewed. The models are those of MODEL_DIR
+and DIARIZATION_MODEL, or without them the small ones of the repository.
+"""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ.setdefault("ORT_DYLIB_PATH", str(REPOSITORY / ".onnxruntime/libonnxruntime.so"))
+
+try:
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    from gi.repository import GLib, Gst
+except (ImportError, ValueError) as error:
+    sys.exit(f"live_transcript.py: {error}: install python3-gi and gir1.2-gstreamer-1.0")
+
+# White, yellow, cyan and green, as broadcasters do.
+COLOURS = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"]
+RESET, CLEAR_LINE = "\x1b[0m", "\r\x1b[K"
+
+
+def pipeline_of(source: str | None) -> Gst.Pipeline:
+    if not Gst.ElementFactory.find("multitalkerasr"):
+        Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
+    if not Gst.ElementFactory.find("multitalkerasr"):
+        sys.exit("live_transcript.py: no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
+    pipeline = Gst.parse_launch(
+        f"{'uridecodebin name=source' if source else 'autoaudiosrc'} ! audioconvert ! audioresample ! queue ! "
+        "multitalkerasr name=asr post-partials=true ! fakesink sync=false"
+    )
+    if source:
+        uri = source if Gst.uri_is_valid(source) else Gst.filename_to_uri(source)
+        pipeline.get_by_name("source").set_property("uri", uri)
+    asr = pipeline.get_by_name("asr")
+    demo = REPOSITORY / "tests/data/demo-models"
+    model_dir = os.environ.get("MODEL_DIR")
+    asr.set_property("model-dir", model_dir or str(demo))
+    diarization_model = os.environ.get("DIARIZATION_MODEL", "" if model_dir else str(demo / "sortformer.onnx"))
+    asr.set_property("diarization-model", diarization_model)
+    return pipeline
+
+
+def line(said: Gst.Structure) -> str:
+    speaker = said.get_uint("speaker-id").value
+    seconds = said.get_clock_time("start-time").value / Gst.SECOND
+    colour = COLOURS[speaker % len(COLOURS)]
+    return f"{colour}{seconds:7.2f} s  Speaker {speaker + 1}: {said.get_string('text')}{RESET}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", metavar="SOURCE", nargs="?")
+    arguments = parser.parse_args()
+    Gst.init(None)
+    pipeline = pipeline_of(arguments.source)
+    loop = GLib.MainLoop()
+    is_terminal = sys.stdout.isatty()
+    failures = []
+
+    def on_message(_bus, message):
+        if message.type == Gst.MessageType.EOS:
+            loop.quit()
+        elif message.type == Gst.MessageType.ERROR:
+            error, _ = message.parse_error()
+            failures.append(f"live_transcript.py: {message.src.get_name()}: {error.message}")
+            loop.quit()
+        elif message.type == Gst.MessageType.ELEMENT:
+            said = message.get_structure()
+            if said.get_name() == "multitalkerasr/transcript":
+                print(f"{CLEAR_LINE if is_terminal else ''}{line(said)}", flush=True)
+            elif said.get_name() == "multitalkerasr/partial" and is_terminal:
+                print(f"{CLEAR_LINE}{line(said)[:os.get_terminal_size().columns]}{RESET}", end="", flush=True)
+
+    bus = pipeline.get_bus()
+    bus.add_signal_watch()
+    bus.connect("message", on_message)
+    pipeline.set_state(Gst.State.PLAYING)
+    try:
+        loop.run()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        pipeline.set_state(Gst.State.NULL)
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return len(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

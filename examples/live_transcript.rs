@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Prints what is said, each speaker in a colour, while it is being said.
+
+use std::error::Error;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use gst::prelude::*;
+
+/// Prints what is said, each speaker in a colour, while it is being said. On a terminal the line
+/// that is still being said is shown and renewed.
+#[derive(Parser)]
+struct Arguments {
+    /// A file, or a URI such as rtsp://camera/stream; without it the microphone is heard.
+    source: Option<String>,
+    /// Folder with the encoder, the decoder and the tokenizer.
+    #[arg(long)]
+    model_dir: PathBuf,
+    /// The Sortformer file; without it there is one speaker.
+    #[arg(long)]
+    diarization_model: Option<PathBuf>,
+}
+
+/// White, yellow, cyan and green, as broadcasters do.
+const COLOURS: [&str; 4] = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"];
+const RESET: &str = "\x1b[0m";
+const CLEAR_LINE: &str = "\r\x1b[K";
+
+fn pipeline(arguments: &Arguments) -> Result<gst::Element, Box<dyn Error>> {
+    let source = match &arguments.source {
+        Some(_) => "uridecodebin name=source",
+        None => "autoaudiosrc",
+    };
+    let pipeline = gst::parse::launch(&format!(
+        "{source} ! audioconvert ! audioresample ! queue ! \
+         multitalkerasr name=asr post-partials=true ! fakesink sync=false"
+    ))?;
+    let named = |name| pipeline.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name(name));
+    if let (Some(element), Some(source)) = (named("source"), &arguments.source) {
+        let uri = match gst::glib::uri_parse_scheme(source.as_str()) {
+            Some(_) => source.into(),
+            None => gst::glib::filename_to_uri(std::path::absolute(source)?, None)?,
+        };
+        element.set_property("uri", uri);
+    }
+    if let Some(asr) = named("asr") {
+        asr.set_property("model-dir", arguments.model_dir.to_string_lossy().as_ref());
+        if let Some(model) = &arguments.diarization_model {
+            asr.set_property("diarization-model", model.to_string_lossy().as_ref());
+        }
+    }
+    Ok(pipeline)
+}
+
+/// A line of a `multitalkerasr/transcript` or `multitalkerasr/partial` message.
+fn line(said: &gst::StructureRef) -> Result<String, Box<dyn Error>> {
+    let speaker = said.get::<u32>("speaker-id")?;
+    let start = said.get::<gst::ClockTime>("start-time")?.mseconds() as f64 / 1000.0;
+    let text = said.get::<&str>("text")?;
+    let colour = COLOURS[speaker as usize % COLOURS.len()];
+    Ok(format!("{colour}{start:7.2} s  Speaker {}: {text}{RESET}", speaker + 1))
+}
+
+fn show(said: &gst::StructureRef) -> Result<(), Box<dyn Error>> {
+    let mut stdout = std::io::stdout().lock();
+    let clear = if stdout.is_terminal() { CLEAR_LINE } else { "" };
+    match said.name().as_str() {
+        "multitalkerasr/transcript" => writeln!(stdout, "{clear}{}", line(said)?)?,
+        "multitalkerasr/partial" if stdout.is_terminal() => {
+            write!(stdout, "{clear}{}", line(said)?)?;
+            stdout.flush()?;
+        }
+        _ => (),
+    }
+    Ok(())
+}
+
+/// Plays the pipeline to its end.
+fn play(pipeline: &gst::Element) -> Result<(), Box<dyn Error>> {
+    let bus = pipeline.bus().ok_or("a pipeline without a bus")?;
+    // A failure is told by a message.
+    let _ = pipeline.set_state(gst::State::Playing);
+    for message in bus.iter_timed(gst::ClockTime::NONE) {
+        match message.view() {
+            gst::MessageView::Eos(_) => break,
+            gst::MessageView::Error(error) => return Err(error.error().into()),
+            gst::MessageView::Element(element) => {
+                if let Some(said) = element.structure() {
+                    show(said)?;
+                }
+            }
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let arguments = Arguments::parse();
+    gst::init()?;
+    gstmultitalkerasr::plugin_register_static()?;
+    let pipeline = pipeline(&arguments)?;
+    let result = play(&pipeline);
+    pipeline.set_state(gst::State::Null)?;
+    result
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("live_transcript: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

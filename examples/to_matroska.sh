@@ -1,0 +1,22 @@
+#!/bin/sh
+# SPDX-License-Identifier: MPL-2.0
+#
+# Usage: examples/to_matroska.sh MEDIA OUTPUT.mkv
+#
+# Adds a subtitle track for each of up to four speakers. Audio and video are copied as they are.
+# The file is read twice, so audio and video wait in the file, and not in a queue, for their text. The
+# text of a speaker waits for that of the others, which is why its queue has no limit.
+set -eu
+. "$(dirname "$0")/environment.sh"
+
+queue='queue max-size-time=0 max-size-bytes=0 max-size-buffers=0'
+# shellcheck disable=SC2086 # lists of words
+gst-launch-1.0 -q \
+  urisourcebin uri="file://$(realpath "$input")" parse-streams=true : \
+    matroskamux name=mux ! filesink location="$output" \
+  filesrc location="$input" ! decodebin ! audioconvert ! audioresample ! \
+    multitalkerasr name=asr model-dir="$MODEL_DIR" diarization-model="$DIARIZATION_MODEL" text-unit=segment \
+  asr.speaker_0 ! $queue ! mux. \
+  asr.speaker_1 ! $queue ! mux. \
+  asr.speaker_2 ! $queue ! mux. \
+  asr.speaker_3 ! $queue ! mux.

@@ -1,0 +1,125 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MPL-2.0
+"""Writes down who said what in any media file that GStreamer decodes.
+
+Each OUTPUT is written in the format that its name ends with: .vtt (WebVTT, each cue in the voice
+of its speaker), .srt, .json (SegLST) or .rttm. The models are those of MODEL_DIR and
+DIARIZATION_MODEL, or without them the small ones of the repository.
+"""
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ.setdefault("ORT_DYLIB_PATH", str(REPOSITORY / ".onnxruntime/libonnxruntime.so"))
+
+try:
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    from gi.repository import Gst
+except (ImportError, ValueError) as error:
+    sys.exit(f"transcribe.py: {error}: install python3-gi and gir1.2-gstreamer-1.0")
+
+
+def pipeline_of(media: Path) -> Gst.Pipeline:
+    if not Gst.ElementFactory.find("multitalkerasr"):
+        Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
+    if not Gst.ElementFactory.find("multitalkerasr"):
+        sys.exit("transcribe.py: no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
+    pipeline = Gst.parse_launch(
+        "filesrc name=file ! decodebin ! audioconvert ! audioresample ! multitalkerasr name=asr ! fakesink"
+    )
+    pipeline.get_by_name("file").set_property("location", str(media))
+    asr = pipeline.get_by_name("asr")
+    demo = REPOSITORY / "tests/data/demo-models"
+    model_dir = os.environ.get("MODEL_DIR")
+    asr.set_property("model-dir", model_dir or str(demo))
+    diarization_model = os.environ.get("DIARIZATION_MODEL", "" if model_dir else str(demo / "sortformer.onnx"))
+    asr.set_property("diarization-model", diarization_model)
+    asr.set_property("session-id", media.stem)
+    return pipeline
+
+
+def transcribe(media: Path) -> list[dict]:
+    """The rows of SegLST, by start time."""
+    pipeline = pipeline_of(media)
+    rows = []
+    bus = pipeline.get_bus()
+    pipeline.set_state(Gst.State.PLAYING)
+    try:
+        while True:
+            message = bus.timed_pop_filtered(
+                Gst.CLOCK_TIME_NONE, Gst.MessageType.ELEMENT | Gst.MessageType.ERROR | Gst.MessageType.EOS
+            )
+            if message.type == Gst.MessageType.EOS:
+                return rows
+            if message.type == Gst.MessageType.ERROR:
+                error, _ = message.parse_error()
+                sys.exit(f"transcribe.py: {message.src.get_name()}: {error.message}")
+            if message.get_structure().get_name() == "multitalkerasr/transcripts":
+                rows = json.loads(message.get_structure().get_string("seglst"))
+    finally:
+        pipeline.set_state(Gst.State.NULL)
+
+
+def clock(seconds: float, separator: str) -> str:
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{separator}{milliseconds % 1000:03}"
+
+
+def speaker(row: dict) -> str:
+    return f"Speaker {int(row['speaker']) + 1}"
+
+
+def webvtt(rows: list[dict]) -> str:
+    cues = ["WEBVTT\n"]
+    for row in rows:
+        words = row["words"].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        times = f"{clock(row['start_time'], '.')} --> {clock(row['end_time'], '.')}"
+        cues.append(f"{times}\n<v {speaker(row)}>{words}</v>\n")
+    return "\n".join(cues)
+
+
+def srt(rows: list[dict]) -> str:
+    return "\n".join(
+        f"{number}\n{clock(row['start_time'], ',')} --> {clock(row['end_time'], ',')}\n{speaker(row)}: {row['words']}\n"
+        for number, row in enumerate(rows, 1)
+    )
+
+
+def seglst(rows: list[dict]) -> str:
+    return json.dumps(rows, ensure_ascii=False, indent=1) + "\n"
+
+
+def rttm(rows: list[dict]) -> str:
+    return "".join(
+        f"SPEAKER {'_'.join(row['session_id'].split())} 1 {row['start_time']:.3f} "
+        f"{row['end_time'] - row['start_time']:.3f} <NA> <NA> {row['speaker']} <NA> <NA>\n"
+        for row in rows
+    )
+
+
+FORMATS = {".vtt": webvtt, ".srt": srt, ".json": seglst, ".rttm": rttm}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("media", metavar="MEDIA", type=Path)
+    parser.add_argument("outputs", metavar="OUTPUT", type=Path, nargs="+")
+    arguments = parser.parse_args()
+    for output in arguments.outputs:
+        if output.suffix not in FORMATS:
+            parser.error(f"{output}: expected a name that ends with one of {' '.join(FORMATS)}")
+    if not arguments.media.is_file():
+        parser.error(f"{arguments.media}: no such file")
+    Gst.init(None)
+    rows = transcribe(arguments.media)
+    for output in arguments.outputs:
+        output.write_text(FORMATS[output.suffix](rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Each example as a user runs it, on a file longer than the diariser looks ahead. What they write
+//! is read by other software and compared with what the engine alone makes of the audio.
+
+#![cfg(all(feature = "element", target_os = "linux"))]
+
+mod common;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use gstmultitalkerasr::engine::SegLstRow;
+use serde_json::Value;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Row {
+    speaker: String,
+    words: String,
+    start_ms: u64,
+    end_ms: u64,
+}
+
+/// Of SegLST, by speaker and time.
+fn sorted(rows: Vec<Value>) -> Vec<Row> {
+    let ms = |value: &Value| (value.as_f64().expect("seconds") * 1000.0).round() as u64;
+    let text = |value: &Value| value.as_str().expect("a string").to_owned();
+    let mut rows: Vec<_> = rows
+        .iter()
+        .map(|row| Row {
+            speaker: text(&row["speaker"]),
+            words: text(&row["words"]),
+            start_ms: ms(&row["start_time"]),
+            end_ms: ms(&row["end_time"]),
+        })
+        .collect();
+    rows.sort_by(|a, b| (&a.speaker, a.start_ms).cmp(&(&b.speaker, b.start_ms)));
+    rows
+}
+
+fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+    output.stdout
+}
+
+/// A video with the demo's conversation, models that say `&`, `<` and `-->`, and what they say.
+struct Bench {
+    folder: tempfile::TempDir,
+    models: PathBuf,
+    media: PathBuf,
+    expected: Vec<Row>,
+}
+
+impl Bench {
+    fn get() -> &'static Self {
+        static BENCH: OnceLock<Bench> = OnceLock::new();
+        BENCH.get_or_init(Self::make)
+    }
+
+    fn make() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let built = common::built();
+        let plugin = "libgstmultitalkerasr.so";
+        std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
+        std::os::unix::fs::symlink(
+            built.join("deps").join(plugin),
+            folder.path().join("plugins").join(plugin),
+        )
+        .expect("a link");
+
+        let models = folder.path().join("models");
+        std::fs::create_dir(&models).expect("a folder");
+        let demo = common::data().join("demo-models");
+        for entry in std::fs::read_dir(&demo).expect("models") {
+            let entry = entry.expect("a file");
+            std::fs::copy(entry.path(), models.join(entry.file_name())).expect("copied");
+        }
+        let tokenizer = std::fs::read(demo.join("tokenizer.model")).expect("readable");
+        let tokenizer = replace(&tokenizer, "▁london", "▁a&<b>c");
+        let tokenizer = replace(&tokenizer, "▁the", "▁-->");
+        std::fs::write(models.join("tokenizer.model"), tokenizer).expect("written");
+
+        let audio = common::data().join("demo/conversation.wav");
+        // A name that must be quoted.
+        let media = folder.path().join("it's a talk.mkv");
+        run(Command::new("gst-launch-1.0")
+            .args("videotestsrc num-buffers=500 pattern=black !".split(' '))
+            .args(
+                "video/x-raw,width=640,height=360,framerate=10/1 ! vp8enc deadline=1 !".split(' '),
+            )
+            .args("matroskamux name=mux ! filesink".split(' '))
+            .arg(format!("location={}", media.display()))
+            .args(["filesrc", &format!("location={}", audio.display()), "!"])
+            .args("wavparse ! flacenc ! mux.".split(' ')));
+
+        let seglst = folder.path().join("expected.json");
+        run(Command::new(built.join("examples/transcribe_wav"))
+            .arg("--model-dir")
+            .arg(&models)
+            .arg("--diarization-model")
+            .arg(models.join("sortformer.onnx"))
+            .arg("--seglst")
+            .arg(&seglst)
+            .arg(&audio));
+        let rows = std::fs::read(seglst).expect("written");
+        let mut expected = sorted(serde_json::from_slice(&rows).expect("SegLST"));
+        for row in &mut expected {
+            // The program counts from 1.
+            row.speaker = (row.speaker.parse::<u32>().expect("a number") - 1).to_string();
+        }
+        for special in ["a&<b>c", "-->"] {
+            assert!(expected.iter().any(|row| row.words.contains(special)), "{expected:?}");
+        }
+        let end_ms = expected.iter().map(|row| row.end_ms).max();
+        assert!(end_ms > Some(31_400), "longer than the look-ahead");
+        Self { folder, models, media, expected }
+    }
+
+    fn example(&self, name: &str) -> Command {
+        let plugins = self.folder.path().join("plugins");
+        let mut command = Command::new(repository().join("examples").join(name));
+        command
+            .env("GST_REGISTRY", plugins.join(format!("registry-{name}")))
+            .env("GST_PLUGIN_PATH", plugins)
+            .env("MODEL_DIR", &self.models)
+            .env("DIARIZATION_MODEL", self.models.join("sortformer.onnx"));
+        command
+    }
+
+    /// The file that an example writes of the media.
+    fn output(&self, example: &str, name: &str) -> PathBuf {
+        let output = self.folder.path().join(name);
+        run(self.example(example).arg(&self.media).arg(&output));
+        output
+    }
+}
+
+/// The data with another text of the same length for one that occurs in it.
+fn replace(data: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    // The length and the score around it make it a whole piece.
+    let marked = |piece: &str| [&[piece.len() as u8], piece.as_bytes(), &[0x15]].concat();
+    let (from, to) = (marked(from), marked(to));
+    let at = data.windows(from.len()).position(|part| part == from).expect("a piece");
+    let mut data = data.to_vec();
+    data[at..at + to.len()].copy_from_slice(&to);
+    data
+}
+
+fn reader() -> Command {
+    let mut command = Command::new(repository().join(".venv/bin/python"));
+    command.arg(repository().join("tests/read_media.py"));
+    command
+}
+
+fn read(file: &Path) -> Vec<Row> {
+    sorted(serde_json::from_slice(&run(reader().arg(file))).expect("JSON"))
+}
+
+#[test]
+fn text_formats_hold_the_transcript() {
+    let bench = Bench::get();
+    let files = ["talk.vtt", "talk.srt", "talk.json", "talk.rttm"]
+        .map(|name| bench.folder.path().join(name));
+    run(bench.example("transcribe.py").arg(&bench.media).args(&files));
+    let [vtt, srt, seglst, rttm] = files;
+    assert_eq!(read(&vtt), bench.expected);
+    assert_eq!(read(&srt), bench.expected);
+    assert_eq!(read(&seglst), bench.expected);
+    let without_words = |row: &Row| Row { words: String::new(), ..row.clone() };
+    assert_eq!(read(&rttm), bench.expected.iter().map(without_words).collect::<Vec<_>>());
+    let rows: Vec<SegLstRow> =
+        serde_json::from_slice(&std::fs::read(seglst).expect("written")).expect("SegLST");
+    assert_eq!(rows[0].session_id, "it's a talk");
+}
+
+#[test]
+fn matroska_has_a_track_for_each_speaker() {
+    let bench = Bench::get();
+    assert_eq!(read(&bench.output("to_matroska.sh", "talk.mkv")), bench.expected);
+}
+
+#[test]
+fn mp4_has_a_track_for_each_speaker() {
+    let bench = Bench::get();
+    assert_eq!(read(&bench.output("to_mp4.sh", "talk.mp4")), bench.expected);
+}
+
+#[test]
+fn text_is_burnt_in_with_colours() {
+    let bench = Bench::get();
+    let output = bench.output("burn_in.sh", "burnt.mkv");
+    // The middle of each segment, and a silence.
+    let middle = |row: &Row| (row.start_ms + row.end_ms) as f64 / 2000.0;
+    let times: Vec<f64> = bench.expected.iter().map(middle).chain([0.1]).collect();
+    let mut child = reader()
+        .arg("colours")
+        .arg(output)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(&serde_json::to_vec(&times).expect("JSON")).expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().expect("runs");
+    assert!(output.status.success());
+    let pixels: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+    let count = |colours: &Value, name: &str| colours[name].as_u64().expect("a number");
+    for (row, colours) in bench.expected.iter().zip(&pixels) {
+        let colour = if row.speaker == "0" { "white" } else { "yellow" };
+        assert!(count(colours, colour) > 50, "{row:?}: {colours}");
+    }
+    let silence = pixels.last().expect("one");
+    assert_eq!((count(silence, "white"), count(silence, "yellow")), (0, 0));
+}
+
+#[test]
+fn live_transcripts_are_coloured() {
+    let bench = Bench::get();
+    let by_python = run(bench.example("live_transcript.py").arg(&bench.media));
+    let by_rust = run(Command::new(common::built().join("examples/live_transcript"))
+        .arg("--model-dir")
+        .arg(&bench.models)
+        .arg("--diarization-model")
+        .arg(bench.models.join("sortformer.onnx"))
+        .arg(&bench.media));
+    let lines = |output: Vec<u8>| {
+        let output = String::from_utf8(output).expect("UTF-8");
+        let mut lines: Vec<String> = output.lines().map(ToOwned::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let mut expected: Vec<String> = bench
+        .expected
+        .iter()
+        .map(|row| {
+            let (colour, name) = match row.speaker.as_str() {
+                "0" => ("\x1b[97m", "Speaker 1"),
+                _ => ("\x1b[93m", "Speaker 2"),
+            };
+            let start_s = row.start_ms as f64 / 1000.0;
+            format!("{colour}{start_s:7.2} s  {name}: {}\x1b[0m", row.words)
+        })
+        .collect();
+    expected.sort();
+    assert_eq!(lines(by_python), expected);
+    assert_eq!(lines(by_rust), expected);
+}
+
+#[test]
+fn examples_say_what_is_wrong() {
+    let bench = Bench::get();
+    let said = |command: &mut Command| {
+        let output = command.output().expect("runs");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for script in ["to_matroska.sh", "to_mp4.sh", "burn_in.sh"] {
+        let usage = said(&mut bench.example(script));
+        assert!(usage.starts_with(&format!("Usage: examples/{script} ")), "{usage}");
+        let missing = said(bench.example(script).args(["/nowhere.mp4", "/tmp/none"]));
+        assert_eq!(missing, format!("{script}: no file /nowhere.mp4\n"));
+    }
+    let missing = said(bench.example("transcribe.py").args(["/nowhere.mp4", "talk.vtt"]));
+    assert!(missing.contains("/nowhere.mp4: no such file"), "{missing}");
+    let format = said(bench.example("transcribe.py").arg(&bench.media).arg("talk.doc"));
+    assert!(format.contains("talk.doc: expected a name that ends with one of .vtt"), "{format}");
+    let model = said(
+        bench
+            .example("transcribe.py")
+            .arg(&bench.media)
+            .arg("talk.vtt")
+            .env("MODEL_DIR", "/nowhere"),
+    );
+    assert!(model.contains("/nowhere was not found: expected a folder with"), "{model}");
+    let source = said(bench.example("live_transcript.py").arg("/nowhere.mp4"));
+    assert!(source.contains("live_transcript.py: source: Resource not found."), "{source}");
+}
