@@ -1,0 +1,31 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MPL-2.0
+"""Serves a WAV file with a test picture at rtsp://127.0.0.1:PORT/talk until the standard input
+ends. PORT 0 takes a free one; the port is printed when clients can connect."""
+import sys
+
+import gi
+
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+
+MEDIA = """( filesrc location="{}" ! wavparse ! audioconvert ! audioresample ! rtpL16pay name=pay0 pt=96
+videotestsrc pattern=black ! video/x-raw,width=64,height=64,framerate=10/1 ! jpegenc ! rtpjpegpay name=pay1 pt=26 )"""
+
+
+def main():
+    port, file = sys.argv[1:]
+    Gst.init(None)
+    server = GstRtspServer.RTSPServer(address="127.0.0.1", service=port)
+    factory = GstRtspServer.RTSPMediaFactory(launch=MEDIA.format(file), shared=False)
+    server.get_mount_points().add_factory("/talk", factory)
+    loop = GLib.MainLoop()
+    if not server.attach(None):
+        sys.exit(f"rtsp_server.py: port {port} is taken")
+    GLib.io_add_watch(0, GLib.PRIORITY_DEFAULT, GLib.IOCondition.HUP | GLib.IOCondition.IN, lambda *_: loop.quit())
+    print(server.get_bound_port(), flush=True)
+    loop.run()
+
+
+main()
