@@ -62,20 +62,6 @@ fn samples() -> Vec<f32> {
     samples
 }
 
-fn write_wav(path: &Path) {
-    let spec = hound::WavSpec {
-        channels: 1,
-        sample_rate: 16_000,
-        bits_per_sample: 16,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(path, spec).expect("a file");
-    for sample in samples() {
-        writer.write_sample((sample * 32_768.0) as i16).expect("written");
-    }
-    writer.finalize().expect("written");
-}
-
 /// The words that the engine hears, `>>` before those of another speaker.
 fn expected_tokens() -> Vec<String> {
     let models = common::data().join("demo-models");
@@ -122,7 +108,7 @@ impl Captioning {
     fn start(transcriber: &gst::Element) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let audio = folder.path().join("audio.wav");
-        write_wav(&audio);
+        rig::write_wav(&audio, &samples());
         let pipeline = gst::parse::launch(&format!(
             "videotestsrc name=video num-buffers={} pattern=black ! \
              video/x-raw,format=I420,width=64,height=64,framerate=30/1 ! captions.sink_video \

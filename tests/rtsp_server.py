@@ -11,7 +11,7 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 
 MEDIA = """( filesrc location="{}" ! wavparse ! audioconvert ! audioresample ! rtpL16pay name=pay0 pt=96
-videotestsrc pattern=black ! video/x-raw,width=64,height=64,framerate=10/1 ! jpegenc ! rtpjpegpay name=pay1 pt=26 )"""
+videotestsrc pattern=black ! video/x-raw,format=I420,width=64,height=64,framerate=10/1 ! jpegenc ! rtpjpegpay name=pay1 pt=26 )"""
 
 
 def main():

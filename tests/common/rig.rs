@@ -457,6 +457,21 @@ pub fn play(pipeline: &gst::Pipeline) -> Vec<gst::Message> {
     }
 }
 
+/// Writes 16 kHz mono audio as 16-bit integers.
+pub fn write_wav(path: &Path, samples: &[f32]) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).expect("a file");
+    for sample in samples {
+        writer.write_sample((sample * 32_768.0) as i16).expect("written");
+    }
+    writer.finalize().expect("written");
+}
+
 /// A pipeline of a WAV file, with properties of the element named `asr` in gst-launch syntax.
 pub fn file_pipeline(file: &Path, properties: &str) -> gst::Pipeline {
     let description = format!(

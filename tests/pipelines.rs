@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Streams from a real RTSP server, seeks in a file, and GStreamer's tools for finding faults.
+
+#![cfg(all(feature = "element", target_os = "linux"))]
+
+mod common;
+#[path = "common/rig.rs"]
+mod rig;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gst::prelude::*;
+use gstmultitalkerasr::engine::{self, ModelOptions, StreamOptions};
+use rig::Said;
+
+fn conversation() -> PathBuf {
+    common::data().join("demo/conversation.wav")
+}
+
+fn demo_models() -> String {
+    let models = common::data().join("demo-models");
+    let diarizer = models.join("sortformer.onnx");
+    format!("model-dir={} diarization-model={}", models.display(), diarizer.display())
+}
+
+/// What the engine hears in a part of the conversation.
+fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
+    let models = common::data().join("demo-models");
+    let sample = |seconds: f64| (seconds * 16_000.0).round() as usize;
+    let samples = common::read_wav(&conversation());
+    let outputs = rig::engine_outputs_of(
+        &ModelOptions {
+            model_dir: models.clone(),
+            diarization_model: Some(models.join("sortformer.onnx")),
+            ..Default::default()
+        },
+        &samples[sample(from_s)..sample(to_s)],
+        StreamOptions::default(),
+    );
+    let segments = outputs.iter().filter_map(|output| match output {
+        engine::Output::Segment(segment) => {
+            Some(rig::said_by_engine(segment, sample(from_s) as u64 * rig::SAMPLE_NS))
+        }
+        _ => None,
+    });
+    segments.collect()
+}
+
+/// The segments that are told before EOS.
+#[track_caller]
+fn said_to_eos(pipeline: &gst::Pipeline) -> Vec<Said> {
+    let messages = rig::play(pipeline);
+    let last = messages.last().expect("one");
+    assert_eq!(last.type_(), gst::MessageType::Eos, "{last:?}");
+    let told = rig::structures(messages.into_iter(), "multitalkerasr/transcript");
+    told.iter().map(rig::said).collect()
+}
+
+#[test]
+fn seeks_give_the_words_of_the_new_place() {
+    rig::init_with_runtime();
+    let properties = format!("{} diarization-preset=lockstep", demo_models());
+    let pipeline = rig::file_pipeline(&conversation(), &properties);
+    let asr = pipeline.by_name("asr").expect("named");
+    pipeline.set_state(gst::State::Paused).expect("starts");
+    pipeline.state(gst::ClockTime::NONE).0.expect("prerolls");
+    // Forward before anything is told, back after the end, and a part.
+    for (from_s, to_s) in [(27.0, 50.0), (9.9, 50.0), (16.0, 26.5)] {
+        let time = |seconds: f64| gst::ClockTime::from_nseconds((seconds * 1e9) as u64);
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        pipeline
+            .seek(1.0, flags, gst::SeekType::Set, time(from_s), gst::SeekType::Set, time(to_s))
+            .expect("a seekable file");
+        let expected = said_by_engine(from_s, to_s);
+        assert!(expected.len() >= 3, "{expected:?}");
+        assert_eq!(said_to_eos(&pipeline), expected, "from {from_s} s to {to_s} s");
+        let rows: String = asr.emit_by_name("get-transcripts", &[]);
+        let rows: Vec<engine::SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
+        assert_eq!(rows.len(), expected.len(), "the conversation is that of the new place");
+    }
+    pipeline.set_state(gst::State::Null).expect("stops");
+}
+
+/// A server in a process of its own, which serves the first sentences of the conversation.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start(port: u16, wav: &Path) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rtsp_server.py");
+        let mut process = Command::new(script)
+            .arg(port.to_string())
+            .arg(wav)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let port = line.trim().parse().expect("gir1.2-gst-rtsp-server-1.0, and a port");
+        Self { process, port }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// A client that keeps its recogniser while its source comes and goes.
+struct Client {
+    pipeline: gst::Pipeline,
+    bus: gst::Bus,
+    source: gst::Bin,
+    is_last: Arc<AtomicBool>,
+}
+
+impl Client {
+    fn connect(port: u16, properties: &str) -> Self {
+        rig::init_with_runtime();
+        let pipeline = gst::parse::launch(&format!(
+            "queue name=audio ! multitalkerasr {} {properties} ! fakesink sync=false async=false \
+             queue name=video ! fakesink sync=false async=false",
+            demo_models()
+        ));
+        let pipeline = pipeline.expect("a pipeline").downcast::<gst::Pipeline>().expect("one");
+        let is_last = Arc::new(AtomicBool::new(false));
+        for name in ["audio", "video"] {
+            let is_last = is_last.clone();
+            let pad = pipeline.by_name(name).expect("named").static_pad("sink").expect("always");
+            pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+                let is_eos = info.event().is_some_and(|event| event.type_() == gst::EventType::Eos);
+                match is_eos && !is_last.load(Ordering::SeqCst) {
+                    true => gst::PadProbeReturn::Handled,
+                    false => gst::PadProbeReturn::Ok,
+                }
+            });
+        }
+        let bus = pipeline.bus().expect("a pipeline has one");
+        let source = Self::source(port);
+        let this = Self { pipeline, bus, source, is_last };
+        this.attach();
+        this.pipeline.set_state(gst::State::Playing).expect("starts");
+        this
+    }
+
+    fn source(port: u16) -> gst::Bin {
+        let description = format!(
+            "rtspsrc location=rtsp://127.0.0.1:{port}/talk protocols=tcp latency=200 name=rtsp \
+             rtsp. ! application/x-rtp,media=audio ! decodebin ! audioconvert ! \
+             audioresample name=from_audio \
+             rtsp. ! application/x-rtp,media=video ! decodebin ! videoconvert name=from_video"
+        );
+        let source = gst::parse::bin_from_description(&description, false).expect("a source");
+        for name in ["audio", "video"] {
+            let end = source.by_name(&format!("from_{name}")).expect("named");
+            let pad = end.static_pad("src").expect("an always pad");
+            let ghost = gst::GhostPad::builder_with_target(&pad).expect("a target").name(name);
+            source.add_pad(&ghost.build()).expect("a new name");
+        }
+        source
+    }
+
+    fn attach(&self) {
+        self.pipeline.add(&self.source).expect("a new element");
+        for name in ["audio", "video"] {
+            let sink = self.pipeline.by_name(name).expect("named");
+            self.source.link_pads(Some(name), &sink, Some("sink")).expect("fits");
+        }
+    }
+
+    fn reconnect(&mut self, port: u16) {
+        self.source.set_state(gst::State::Null).expect("stops");
+        self.pipeline.remove(&self.source).expect("is there");
+        self.source = Self::source(port);
+        self.attach();
+        self.is_last.store(true, Ordering::SeqCst);
+        self.source.sync_state_with_parent().expect("starts");
+    }
+
+    /// The segments that are told up to a message that is meant. Errors are allowed to the source.
+    #[track_caller]
+    fn said_until(&self, mut is_meant: impl FnMut(&gst::Message) -> bool) -> Vec<Told> {
+        let mut told = Vec::new();
+        loop {
+            let timeout = gst::ClockTime::try_from(rig::TIMEOUT).expect("in range");
+            let message = self.bus.timed_pop(timeout).expect("more messages");
+            if message.type_() == gst::MessageType::Error {
+                let from_source = message.src().is_some_and(|src| src.has_ancestor(&self.source));
+                assert!(from_source, "{message:?}");
+            }
+            if let Some(message) = message.structure()
+                && message.name() == "multitalkerasr/transcript"
+            {
+                told.push(Told {
+                    said: rig::said(&message.to_owned()),
+                    running_time: message.get("running-time").expect("a time"),
+                });
+            }
+            if is_meant(&message) {
+                return told;
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+#[derive(Debug)]
+struct Told {
+    said: Said,
+    running_time: gst::ClockTime,
+}
+
+fn is_transcript(message: &gst::Message) -> bool {
+    message.structure().is_some_and(|message| message.name() == "multitalkerasr/transcript")
+}
+
+/// What is told of a stream that stops and of the one that follows it, in which the speaker who
+/// came second to the first stream begins.
+#[track_caller]
+fn told_around_a_stop(properties: &str) -> [Vec<Told>; 2] {
+    let folder = tempfile::tempdir().expect("a folder");
+    let samples = common::read_wav(&conversation());
+    let wavs = [0.0..9.0, 4.3..10.0].map(|part: std::ops::Range<f64>| {
+        let sample = |seconds: f64| (seconds * 16_000.0) as usize;
+        let wav = folder.path().join(format!("from-{}.wav", part.start));
+        rig::write_wav(&wav, &samples[sample(part.start)..sample(part.end)]);
+        wav
+    });
+
+    let server = Server::start(0, &wavs[0]);
+    let port = server.port;
+    let mut client = Client::connect(port, properties);
+    // A sentence of each.
+    let mut first = client.said_until(is_transcript);
+    first.extend(client.said_until(is_transcript));
+    drop(server);
+    first.extend(client.said_until(|message| message.type_() == gst::MessageType::Warning));
+    let stopped_at = client.pipeline.current_running_time().expect("plays");
+
+    let _server = Server::start(port, &wavs[1]);
+    client.reconnect(port);
+    let mut rest = client.said_until(|message| message.type_() == gst::MessageType::Eos);
+    // What was under way when the stream stopped is told when it goes on.
+    let second = rest.split_off(rest.partition_point(|told| told.running_time < stopped_at));
+    first.extend(rest);
+    assert!(!second.is_empty(), "after {stopped_at}: {first:?}");
+
+    assert_eq!(first[0].said.text, "a storm is moving towards the east of boston");
+    assert_eq!((first[0].said.speaker, first[1].said.speaker), (0, 1), "{first:?}");
+    let berlin =
+        |told: &[Told]| told.iter().filter(|told| told.said.text.contains("berlin")).count();
+    assert_eq!((berlin(&first), berlin(&second)), (1, 1), "once in each: {first:?} {second:?}");
+    assert!(second[0].said.text.contains("berlin"), "{second:?}");
+    [first, second]
+}
+
+#[test]
+fn rtsp_stream_comes_back_with_new_speakers() {
+    let [_, second] = told_around_a_stop("on-discontinuity=reset");
+    assert_eq!(second[0].said.speaker, 0);
+}
+
+#[test]
+fn rtsp_stream_comes_back_with_known_speakers() {
+    let [_, second] = told_around_a_stop("on-discontinuity=keep");
+    assert_eq!(second[0].said.speaker, 1);
+}
+
+/// `gst-launch-1.0` on the conversation, with tools told of by the environment.
+fn launch(tools: &[(&str, &str)], folder: &Path) -> Output {
+    let plugin = "libgstmultitalkerasr.so";
+    let link = folder.join(plugin);
+    std::os::unix::fs::symlink(common::built().join("deps").join(plugin), link).expect("a link");
+    let output = Command::new("gst-launch-1.0")
+        .args(["filesrc", &format!("location={}", conversation().display())])
+        .args("! wavparse ! audioconvert ! audioresample ! multitalkerasr".split(' '))
+        .args(demo_models().split(' '))
+        .args("! tee name=t ! queue ! fakesink t. ! queue ! fakesink".split(' '))
+        .env("GST_PLUGIN_PATH", folder)
+        .env("GST_REGISTRY", folder.join("registry"))
+        .env("G_DEBUG", "fatal-criticals")
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .envs(tools.iter().copied())
+        .output()
+        .expect("gst-launch-1.0 is installed");
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+#[test]
+fn graph_is_dumped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let graphs = folder.path().join("graphs");
+    std::fs::create_dir(&graphs).expect("a folder");
+    launch(&[("GST_DEBUG_DUMP_DOT_DIR", &graphs.display().to_string())], folder.path());
+    let playing = std::fs::read_dir(graphs).expect("a folder").filter_map(|entry| {
+        let path = entry.expect("a file").path();
+        path.to_string_lossy().contains("PAUSED_PLAYING").then_some(path)
+    });
+    let graph = std::fs::read_to_string(playing.last().expect("a graph")).expect("text");
+    for part in ["GstMultitalkerAsr", "model-dir=", "text/x-raw"] {
+        assert!(graph.contains(part), "{part} in {graph}");
+    }
+}
+
+#[test]
+fn debug_log_tells_what_happens() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = launch(&[("GST_DEBUG", "multitalkerasr:5")], folder.path());
+    let log = String::from_utf8_lossy(&output.stderr);
+    let expected =
+        ["Loading the model of", "Loaded the model of", "Live: false", "Draining at 0:00:50.0"];
+    for part in expected {
+        assert!(log.lines().any(|line| line.contains(part)), "{part} in {log}");
+    }
+    // A line for each of these and not for each buffer.
+    assert!(log.lines().count() < 200, "{} lines", log.lines().count());
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn tracers_find_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tools = [
+        ("GST_TRACERS", "latency(flags=pipeline+element);leaks(check-refs=true)"),
+        ("GST_DEBUG", "GST_TRACER:7"),
+    ];
+    let output = launch(&tools, folder.path());
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(log.contains("element-latency") && log.contains("multitalkerasr0"), "the tracer ran");
+    let alive: Vec<_> =
+        log.lines().filter(|line| line.contains(" object-alive, type-name=(string)G")).collect();
+    assert!(alive.is_empty(), "{alive:?}");
+}
