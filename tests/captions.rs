@@ -34,14 +34,13 @@ fn init() {
     });
 }
 
-/// The demo's recogniser, as `transcriberbin` needs it for a source that is not live.
+/// The demo's recogniser.
 fn transcriber(properties: &[(&str, &str)]) -> gst::Element {
     init();
     let models = common::data().join("demo-models");
     let element = gst::ElementFactory::make("multitalkerasr")
         .property("model-dir", models.display().to_string())
         .property("diarization-model", models.join("sortformer.onnx").display().to_string())
-        .property_from_str("diarization-preset", "lockstep")
         .property("speaker-prefix", ">> ")
         .build()
         .expect("registered");
@@ -379,4 +378,39 @@ fn failure_falls_back_to_passthrough() {
     let captions = captioning.finish();
     let pushed = pushed.lock().expect("no panic");
     assert_captioned(&captions, &before, &pushed[before.len()..]);
+}
+
+/// The bin makes CEA-608 with an element of GStreamer 1.24, so here are its others without it.
+#[test]
+fn cea608_has_a_new_line_at_each_change_of_speaker() {
+    let transcriber = transcriber(&[("diarization-preset", "lockstep")]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (audio, text) = (folder.path().join("audio.wav"), folder.path().join("captions.txt"));
+    rig::write_wav(&audio, &samples());
+    let pipeline = gst::parse::launch(&format!(
+        "filesrc location={} ! wavparse name=audio \
+         textwrap name=text lines=2 ! tttocea608 mode=roll-up2 ! \
+         closedcaption/x-cea-608,framerate=30/1 ! cea608tott ! \
+         application/x-subtitle-vtt ! filesink location={}",
+        audio.display(),
+        text.display()
+    ));
+    let pipeline = pipeline.expect("a pipeline").downcast::<gst::Pipeline>().expect("one");
+    let named = |name| pipeline.by_name(name).expect("named");
+    pipeline.add(&transcriber).expect("a new element");
+    gst::Element::link_many([&named("audio"), &transcriber, &named("text")]).expect("fits");
+    let messages = rig::play(&pipeline);
+    let last = messages.last().expect("one");
+    assert_eq!(last.type_(), gst::MessageType::Eos, "{last:?}");
+    pipeline.set_state(gst::State::Null).expect("stops");
+
+    let text = std::fs::read_to_string(text).expect("UTF-8");
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with("WEBVTT") && !line.contains(" --> "))
+        .collect();
+    assert!(rows.iter().all(|row| row.rfind(">>").is_none_or(|at| at == 0)), "{text}");
+    let expected = expected_tokens();
+    let rest = expected.strip_prefix(&*tokens(&rows.join(" "))).expect("the same words");
+    assert!(rest.join(" ").len() <= ROW, "{rest:?}");
 }
