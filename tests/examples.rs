@@ -124,12 +124,17 @@ impl Bench {
         Self { folder, models, media, expected }
     }
 
-    fn example(&self, name: &str) -> Command {
+    fn with_plugin(&self, mut command: Command, name: &str) -> Command {
         let plugins = self.folder.path().join("plugins");
-        let mut command = Command::new(repository().join("examples").join(name));
+        command.env("GST_REGISTRY", plugins.join(format!("registry-{name}")));
+        command.env("GST_PLUGIN_PATH", plugins);
         command
-            .env("GST_REGISTRY", plugins.join(format!("registry-{name}")))
-            .env("GST_PLUGIN_PATH", plugins)
+    }
+
+    fn example(&self, name: &str) -> Command {
+        let command = Command::new(repository().join("examples").join(name));
+        let mut command = self.with_plugin(command, name);
+        command
             .env("MODEL_DIR", &self.models)
             .env("DIARIZATION_MODEL", self.models.join("sortformer.onnx"));
         command
@@ -221,6 +226,47 @@ fn text_is_burnt_in_with_colours() {
     }
     let silence = pixels.last().expect("one");
     assert_eq!((count(silence, "white"), count(silence, "yellow")), (0, 0));
+}
+
+/// The shell blocks of the README that run on `meeting.mp4` or `meeting.wav`, as they stand there.
+#[test]
+fn pipelines_of_the_readme_work() {
+    let bench = Bench::get();
+    let readme = std::fs::read_to_string(repository().join("README.md")).expect("UTF-8");
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let blocks = blocks.filter(|block| block.contains("meeting.") && !block.contains("cargo run"));
+    let mut count = 0;
+    for block in blocks {
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = |name: &str, to: &Path| {
+            std::os::unix::fs::symlink(to, folder.path().join(name)).expect("a link");
+        };
+        std::fs::create_dir(folder.path().join("models")).expect("a folder");
+        link("models/multitalker", &bench.models);
+        link("models/sortformer.onnx", &bench.models.join("sortformer.onnx"));
+        link("meeting.mp4", &bench.media);
+        link("meeting.wav", &common::data().join("demo/conversation.wav"));
+        link("examples", &repository().join("examples"));
+        link("tools", &repository().join("tools"));
+        let printed = run(bench
+            .with_plugin(Command::new("bash"), "readme")
+            .args(["-e", "-o", "pipefail", "-c", block])
+            .current_dir(&folder));
+        let files = std::fs::read_dir(&folder).expect("a folder").filter_map(|entry| {
+            let entry = entry.expect("a file");
+            entry.file_type().expect("a type").is_file().then(|| entry.path())
+        });
+        let written: Vec<_> =
+            files.map(|path| (std::fs::read(&path).expect("readable"), path)).collect();
+        for (data, path) in &written {
+            assert!(!data.is_empty(), "{} of {block}", path.display());
+        }
+        let says = |data: &[u8]| String::from_utf8_lossy(data).contains("trains from berlin");
+        let text = written.iter().any(|(data, _)| says(data));
+        assert!(text || says(&printed), "{block} wrote {written:?} and {printed:?}");
+        count += 1;
+    }
+    assert!(count >= 4, "{count} blocks");
 }
 
 #[test]
