@@ -21,8 +21,8 @@ packages="g++ cmake pkg-config python3 python3-venv
 # Examples, and elements to the left and right of ours.
 [ -z "$for_tests" ] || packages="$packages
   gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
-  python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0 gstreamer1.0-rtsp
-  libpango1.0-dev libcairo2-dev"
+  python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0
+  libpango1.0-dev libcairo2-dev python3-dev"
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
@@ -77,7 +77,7 @@ if [ ! -e .onnxruntime/libonnxruntime.so ] || [ "$(cat .onnxruntime/VERSION)" !=
 fi
 
 if [ -n "$for_tests" ]; then
-  if ! .venv/bin/python -m pip freeze 2>/dev/null | sort | cmp -s - tests/requirements.txt; then
+  if ! .venv/bin/python -m pip freeze 2>/dev/null | cmp -s - tests/requirements.txt; then
     say "installing what reads media files into .venv"
     venv
     .venv/bin/python -m pip install -q -r tests/requirements.txt
