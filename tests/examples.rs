@@ -200,6 +200,21 @@ fn mp4_has_a_track_for_each_speaker() {
 }
 
 #[test]
+fn audio_alone_gets_tracks_too() {
+    let bench = Bench::get();
+    let audio = common::data().join("demo/conversation.wav");
+    for (example, name) in [("to_matroska.sh", "audio.mkv"), ("to_mp4.sh", "audio.mp4")] {
+        let output = bench.folder.path().join(name);
+        run(bench.example(example).args([&audio, &output]));
+        assert_eq!(read(&output), bench.expected, "{example}");
+    }
+    let output = bench.example("burn_in.sh").arg(&audio).arg("/nowhere.mkv").output().expect("sh");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, format!("burn_in.sh: no video in {}\n", audio.display()));
+}
+
+#[test]
 fn text_is_burnt_in_with_colours() {
     let bench = Bench::get();
     let output = bench.output("burn_in.sh", "burnt.mkv");
