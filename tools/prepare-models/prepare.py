@@ -68,7 +68,7 @@ def find_models(folder: Path, diarisers: list[Path]) -> stream.Models:
                          find(folder, "multitalker_config.json"), diarisers)
 
 
-def calls(graph, config: dict):
+def calls(graph, config: dict, max_chunks: int = 1):
     """Inputs as the plugin gives them: short and long chunks, caches from empty to full; lengths are always full."""
     shape = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input}
     if "spkcache" in shape:
@@ -81,10 +81,11 @@ def calls(graph, config: dict):
     elif "processed_signal" in shape:
         bins, left = shape["processed_signal"][1], shape["cache_last_channel"][2]
         caches, before = stream.empty_caches(shape), config["pre_encode_cache_size"]
-        for chunk, filled in zip(range(1, config["chunk_size"] + 1),
-                                 itertools.cycle([0, 1, left // 2, left - 1, left])):
-            targets = np.zeros(-(-chunk // stream.SUBSAMPLING), np.float32)
-            yield stream.encoder_inputs(np.zeros((bins, before + chunk), np.float32),
+        lengths = [*range(1, config["chunk_size"] + 1), *range(config["chunk_size"], max_chunks * config["chunk_size"], 50)]
+        for frames, filled in zip([*lengths, max_chunks * config["chunk_size"]],
+                                  itertools.cycle([0, 1, left // 2, left - 1, left])):
+            targets = np.zeros((1, -(-frames // stream.SUBSAMPLING)), np.float32)
+            yield stream.encoder_inputs(np.zeros((bins, before + frames), np.float32),
                                         [*caches[:2], stream.length(filled)], targets, targets)
 
 
@@ -93,7 +94,7 @@ def save(model, path: Path):
     onnx.save(model, str(path), save_as_external_data=size > INLINE_LIMIT, location=path.name + ".data")
 
 
-def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: bool) -> Path:
+def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: bool, max_chunks: int) -> Path:
     """Writes the prepared form of one file into the folder `out`."""
     model = onnx.load(str(path))
     if KEY in {p.key for p in model.metadata_props}:
@@ -103,14 +104,18 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
     except dequantise.Unsupported as reason:
         raise Refused(f"{path}: {reason}; the fp32 file is needed") from reason
     rewrite.share_constants(model.graph)
-    inputs = list(calls(model.graph, config))
+    encoder = "processed_signal" in {i.name for i in model.graph.input}
+    inputs = list(calls(model.graph, config, max_chunks if encoder else 1))
     counts = {"8-bit operations to floats": floats,
               "idle masks out": rewrite.without_idle_masks(model, inputs),
               "pointwise convolutions to products": rewrite.pointwise_as_products(model.graph),
               "relative shifts without padding": rewrite.shorter_relative_shift(model, inputs)}
     # The diariser's chunks and caches are free to grow, so its positions are not known here.
-    if "processed_signal" in {i.name for i in model.graph.input}:
+    if encoder:
         counts["position products to tables"] = rewrite.positions_as_tables(model, inputs)
+        if not rewrite.several_chunks_and_speakers(model.graph):
+            raise Refused(f"{path}: the end of the graph has an unknown form")
+        model.metadata_props.add(key=stream.MAX_CHUNKS, value=str(max_chunks))
     done = [f"{count} {what}" for what, count in counts.items() if count]
     done += ["weights to signed int8 per channel" + ", 7 bits" * reduce_range] * (precision == "int8")
     print(f"{path.name}: {'; '.join(done) or 'unchanged'}")
@@ -140,6 +145,9 @@ def contract(path: Path):
 
 def check_contract(old: Path, new: Path):
     (tensors, metadata), (new_tensors, new_metadata) = contract(old), contract(new)
+    if stream.MAX_CHUNKS in dict(new_metadata):  # the axis of the batch is open now
+        for _, _, dims in (*tensors, *new_tensors):
+            dims[0] = 0
     if tensors != new_tensors or not metadata < new_metadata:
         raise Refused(f"{new.name}: inputs, outputs or metadata changed")
 
@@ -194,6 +202,7 @@ def main():
     a.add_argument("--precision", choices=["int8", "fp32"], default="int8")
     a.add_argument("--reduce-range", action="store_true",
                    help="7-bit weights, for processors without VNNI, where sums of 8-bit products may overflow")
+    a.add_argument("--max-chunks", type=int, default=5, help="chunks that the encoder takes at once (default: 5)")
     a.add_argument("--audio", type=Path, help="16 kHz mono WAV to compare on (default: a synthetic signal)")
     o = a.parse_args()
     out = o.out.resolve()
@@ -208,7 +217,7 @@ def main():
             old = find_models(o.models, o.diarization_model)
             audio = stream.read_wav(o.audio) if o.audio else stream.synthetic_audio()
             config = stream.encoder_config(old)
-            prepared = {file: prepare(file, work, config, o.precision, o.reduce_range)
+            prepared = {file: prepare(file, work, config, o.precision, o.reduce_range, o.max_chunks)
                         for file in (old.encoder, old.joint, *old.diarisers)}
             for pair in prepared.items():
                 check_contract(*pair)

@@ -54,6 +54,25 @@ def pointwise_as_products(graph) -> int:
     return len(weights)
 
 
+def several_chunks_and_speakers(graph) -> bool:
+    """Lets the encoder's output be as long as its input, and gives all inputs and outputs a batch axis.
+
+    The graph does the rest as it is: attention is limited by chunk, convolutions are causal, the caches keep their
+    latest frames, and the sizes of the batch are read from the tensors. Features of one row serve all others.
+    """
+    made_by, known = producers(graph), constants(graph)
+    cut, clamp = made_by["encoded"], made_by["encoded_len"]
+    if cut.op_type != "Slice" or clamp.op_type != "Clip" or value(known, cut.input[3]) != [2] \
+            or value(known, cut.input[2]) != [value(known, clamp.input[2])]:
+        return False
+    for node in (cut, clamp):
+        node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
+    for tensor in (*graph.input, *graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "features" if "processed" in tensor.name else "speakers"
+    prune(graph)
+    return True
+
+
 def length_masks(graph) -> dict:
     """Nodes that do nothing when a mask masks nothing: name of the mask, (node, its other input, the neutral value).
 

@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 RATE, HOP, FFT, WINDOW = 16000, 160, 512, 400
 SUBSAMPLING, MAX_SYMBOLS = 8, 10
+MAX_CHUNKS = "max_chunks"  # in the metadata of an encoder that takes so many at once, and any number of speakers
 CACHE_FRAMES, FIFO_FRAMES, UPDATE_FRAMES = 94, 47, 36
 
 
@@ -103,12 +104,12 @@ def diariser_inputs(chunk, cache, fifo) -> dict:
 
 
 def encoder_inputs(features, caches, speaker, background) -> dict:
-    """`features` are [bins, frames]; the targets have one value an encoded frame."""
+    """`features` are [bins, frames]; the targets [speakers, encoded frames]."""
     attention, convolution, filled = caches
     return {"processed_signal": np.ascontiguousarray(features[None]),
             "processed_signal_length": length(features.shape[1]), "cache_last_channel": attention,
             "cache_last_time": convolution, "cache_last_channel_len": filled,
-            "spk_targets": speaker[None], "bg_spk_targets": background[None]}
+            "spk_targets": np.ascontiguousarray(speaker), "bg_spk_targets": np.ascontiguousarray(background)}
 
 
 def empty_caches(shape: dict) -> list:
@@ -138,26 +139,44 @@ def diarise(path: Path, audio: np.ndarray, chunk: int):
     return np.concatenate(rows), np.concatenate(embeddings)
 
 
+def joined(gated: np.ndarray):
+    """Cuts a group of chunks, [chunks, speakers] of who runs, into runs: first chunk, end, speakers."""
+    runs = {}
+    for j in range(gated.shape[1]):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], gated[:, j], [0]])))
+        for first, end in edges.reshape(-1, 2):
+            runs.setdefault((int(first), int(end)), []).append(j)
+    return [(*chunks, speakers) for chunks, speakers in sorted(runs.items())]
+
+
 def encode(path: Path, audio: np.ndarray, config: dict, probabilities) -> dict:
-    """Encoded frames of each speaker, from the chunks on which it runs."""
+    """Encoded frames of each speaker, from the chunks on which it runs. A model that takes several chunks and speakers
+    at once is given as many as there are."""
     s = session(path)
     mel = log_mel(audio, shapes(s)["processed_signal"][1])
     chunk, before = config["chunk_size"], config["pre_encode_cache_size"]
-    frames = chunk // SUBSAMPLING
+    frames, at_once = chunk // SUBSAMPLING, int(s.get_modelmeta().custom_metadata_map.get(MAX_CHUNKS, 0))
     if probabilities is None:  # one speaker who always speaks
         probabilities = np.ones((-(-mel.shape[1] // SUBSAMPLING), 1), np.float32)
+    chunks = -(-mel.shape[1] // chunk)
+    recent = np.array([probabilities[max(0, k - 1) * frames:(k + 1) * frames].max(axis=0) for k in range(chunks)])
+    # Somebody runs on every chunk, so that a silent or strange file is a check as well.
+    gated = (recent > 0.5) | (recent == recent.max(axis=1, keepdims=True))
+    background = np.stack([np.delete(probabilities, j, axis=1).max(axis=1, initial=0)
+                           for j in range(probabilities.shape[1])])
     mel = np.pad(mel, ((0, 0), (before, 0)))
     encoded, caches = {}, {}
-    for k in range(-(-(mel.shape[1] - before) // chunk)):
-        features, p = mel[:, k * chunk:][:, :before + chunk], probabilities[k * frames:][:frames]
-        recent = probabilities[max(0, k - 1) * frames:(k + 1) * frames].max(axis=0)
-        # Somebody runs on every chunk, so that a silent or strange file is a check as well.
-        for j in np.flatnonzero((recent > 0.5) | (recent == recent.max())):
-            others = np.delete(p, j, axis=1)
-            background = others.max(axis=1) if others.size else np.zeros(len(p), np.float32)
-            out, valid, *caches[j] = s.run(None, encoder_inputs(
-                features, caches.get(j) or empty_caches(shapes(s)), p[:, j].copy(), background))
-            encoded.setdefault(j, []).append(out[0, :, :valid[0]].T)
+    for group in range(0, chunks, max(at_once, 1)):
+        for first, end, speakers in joined(gated[group:group + max(at_once, 1)].astype(int)):
+            of = slice((group + first) * frames, (group + end) * frames)
+            features = mel[:, (group + first) * chunk:(group + end) * chunk + before]
+            for batch in [speakers] if at_once else [[j] for j in speakers]:
+                rows = [np.concatenate(c) for c in zip(*(caches.get(j) or empty_caches(shapes(s)) for j in batch))]
+                out, valid, *rows = s.run(None, encoder_inputs(
+                    features, rows, probabilities[of, batch].T, background[batch, of]))
+                for i, j in enumerate(batch):
+                    caches[j] = [row[i:i + 1] for row in rows]
+                    encoded.setdefault(j, []).append(out[i, :, :valid[0]].T)
     return {j: np.concatenate(parts) for j, parts in encoded.items()}
 
 
