@@ -17,19 +17,55 @@ pub trait EncoderNetwork {
     /// Mel frames before a chunk that the network sees again.
     fn left_context_mel_frames(&self) -> usize;
 
+    /// Chunks of `chunk_frames` encoded frames that one run takes.
+    fn max_chunks(&self, chunk_frames: usize) -> usize;
+
+    /// Whether one run takes several speakers.
+    fn takes_several_speakers(&self) -> bool;
+
     /// The memory before the first chunk.
     fn initial_cache(&self) -> Result<Self::Cache, Error>;
 
-    /// Runs on `features` (`mel_frames` columns for each mel bin, the context first), with the
-    /// probabilities of the speaker and of the others, one each encoded frame of the chunk.
-    /// Returns the encoded frames, one row each.
+    /// Runs on `features` (`mel_frames` columns for each mel bin, the context first), for each of
+    /// the speakers with these `targets`, one each encoded frame, and `caches`. Returns the encoded
+    /// frames of each, one row a frame.
     fn run(
         &self,
         features: &[f32],
         mel_frames: usize,
-        targets: &Targets,
-        cache: &mut Self::Cache,
-    ) -> Result<Vec<f32>, Error>;
+        targets: &[Targets],
+        caches: &mut [Self::Cache],
+    ) -> Result<Vec<Vec<f32>>, Error>;
+}
+
+/// One run of the encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncoderRun {
+    /// Chunks, counted from the first of their group.
+    pub chunks: Range<usize>,
+    /// Those who run on all of them, in ascending order.
+    pub speakers: Vec<usize>,
+}
+
+/// The runs for a group of chunks, on each of which the speakers `gated` run: neighbouring chunks
+/// of a speaker in one run, and with `several_speakers` those who run on the same chunks as well.
+pub fn encoder_runs(gated: &[Vec<usize>], several_speakers: bool) -> Vec<EncoderRun> {
+    let mut runs: Vec<EncoderRun> = Vec::new();
+    let speakers = gated.iter().flatten().copied().max().map_or(0, |speaker| speaker + 1);
+    for speaker in 0..speakers {
+        let active = |chunk: &usize| gated[*chunk].contains(&speaker);
+        let mut next = 0;
+        while let Some(start) = (next..gated.len()).find(active) {
+            next = (start..gated.len()).find(|chunk| !active(chunk)).unwrap_or(gated.len());
+            let chunks = start..next;
+            match runs.iter_mut().find(|run| several_speakers && run.chunks == chunks) {
+                Some(run) => run.speakers.push(speaker),
+                None => runs.push(EncoderRun { chunks, speakers: vec![speaker] }),
+            }
+        }
+    }
+    runs.sort_by_key(|run| run.chunks.start);
+    runs
 }
 
 /// What the speaker kernels are told of a chunk, one value an encoded frame.
@@ -45,6 +81,12 @@ impl Targets {
     /// One speaker who always speaks.
     pub fn single_speaker(frames: usize) -> Self {
         Self { speaker: vec![1.0; frames], background: vec![0.0; frames] }
+    }
+
+    /// Appends those of what follows.
+    pub fn extend(&mut self, later: Self) {
+        self.speaker.extend(later.speaker);
+        self.background.extend(later.background);
     }
 
     /// Those of `speaker` in a chunk with these `probabilities` (rows of `speakers`), in which
@@ -138,6 +180,17 @@ mod tests {
         assert_eq!(targets(&[0, 1]), [1.0, 0.0]);
         assert_eq!(targets(&[0, 1, 2]), [1.0, 1.0]);
         assert_eq!(targets(&[0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn runs_join_chunks_and_speakers() {
+        let run = |chunks, speakers: &[usize]| EncoderRun { chunks, speakers: speakers.to_vec() };
+        let gated = [vec![0, 2], vec![0, 2], vec![], vec![0, 1], vec![0]];
+        let alone = [run(0..2, &[0]), run(0..2, &[2]), run(3..5, &[0]), run(3..4, &[1])];
+        assert_eq!(encoder_runs(&gated, false), alone);
+        let together = [run(0..2, &[0, 2]), run(3..5, &[0]), run(3..4, &[1])];
+        assert_eq!(encoder_runs(&gated, true), together);
+        assert_eq!(encoder_runs(&[vec![], vec![]], true), []);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::config::{ENCODED_FRAME_SAMPLES, StreamOptions};
 use super::diarizer::Diarizer;
-use super::encoder::{EncoderNetwork, Targets, chunk_features, gated_speakers};
+use super::encoder::{
+    EncoderNetwork, EncoderRun, Targets, chunk_features, encoder_runs, gated_speakers,
+};
 use super::error::Error;
 use super::features::{FRAMES_PER_ENCODED_FRAME, FeatureExtractor, SAMPLE_RATE_HZ};
 use super::model::Model;
@@ -50,6 +52,8 @@ pub struct Stream {
 /// What is kept of one speaker.
 struct Speaker {
     encoder_cache: EncoderCache,
+    /// Encoded frames that were not decoded yet, one row a frame.
+    encoded: Vec<f32>,
     decoder: DecoderState<JointState>,
     transcript: SpeakerTranscript,
 }
@@ -241,7 +245,9 @@ impl Stream {
             if self.canceller.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            if self.run_next_chunk(audio_ended)? {
+            let ready = self.ready_chunks(audio_ended);
+            if !ready.is_empty() {
+                self.run_recogniser(ready)?;
                 self.discard_used();
                 continue;
             }
@@ -254,84 +260,141 @@ impl Stream {
         }
     }
 
-    /// Runs the recogniser on its next chunk if all that it needs is there.
-    fn run_next_chunk(&mut self, audio_ended: bool) -> Result<bool, Error> {
-        let chunk_frames = self.options.chunk_latency.encoded_frames() as u64;
-        let first = self.next_chunk * chunk_frames;
-        let mel_start = first * FRAMES_PER_ENCODED_FRAME as u64;
-        let mel_full = mel_start + self.options.chunk_latency.mel_frames() as u64;
-        let available = self.features.end();
-        if mel_start >= available || (mel_full > available && !audio_ended) {
-            return Ok(false);
-        }
-        let mel = mel_start..mel_full.min(available);
-        let last = mel.end.div_ceil(FRAMES_PER_ENCODED_FRAME as u64);
-        if self.diarizer.is_some() && self.probabilities.end() < last {
-            return Ok(false);
-        }
-        let gated = self.gated(first, last, chunk_frames);
-        if !gated.is_empty() {
-            let context = self.encoder.left_context_mel_frames();
-            let features = chunk_features(&self.features, mel.clone(), context);
-            let mel_frames = context + (mel.end - mel.start) as usize;
-            for &speaker in &gated {
-                self.run_speaker(speaker, &gated, first..last, &features, mel_frames)?;
-            }
-        }
-        self.advance_transcripts(last)?;
-        self.next_chunk += 1;
-        Ok(true)
+    /// The recogniser's next chunks for which all that it needs is there, at most as many as it
+    /// takes at once.
+    fn ready_chunks(&self, audio_ended: bool) -> Range<u64> {
+        let chunk_frames = self.options.chunk_latency.encoded_frames();
+        let limit = self.next_chunk + self.encoder.max_chunks(chunk_frames) as u64;
+        let mel_frames = self.options.chunk_latency.mel_frames() as u64;
+        let ready = |chunk: &u64| {
+            let known = self.features.end();
+            let complete = (chunk + 1) * mel_frames <= known;
+            let left = audio_ended && chunk * mel_frames < known;
+            let last = self.frames(&(*chunk..chunk + 1)).end;
+            (complete || left) && (self.diarizer.is_none() || last <= self.probabilities.end())
+        };
+        self.next_chunk..(self.next_chunk..limit).find(|chunk| !ready(chunk)).unwrap_or(limit)
     }
 
-    /// The speakers who run on the chunk of frames from `first` to `last`.
-    fn gated(&self, first: u64, last: u64, chunk_frames: u64) -> Vec<usize> {
+    /// The mel frames of `chunks`, as far as the audio goes.
+    fn mel_frames(&self, chunks: &Range<u64>) -> Range<u64> {
+        let length = self.options.chunk_latency.mel_frames() as u64;
+        chunks.start * length..(chunks.end * length).min(self.features.end())
+    }
+
+    /// The encoded frames of `chunks`, as far as the audio goes.
+    fn frames(&self, chunks: &Range<u64>) -> Range<u64> {
+        let mel = self.mel_frames(chunks);
+        let factor = FRAMES_PER_ENCODED_FRAME as u64;
+        mel.start / factor..mel.end.div_ceil(factor)
+    }
+
+    /// Encodes and decodes `chunks`, for which all is there.
+    fn run_recogniser(&mut self, chunks: Range<u64>) -> Result<(), Error> {
+        let gated: Vec<Vec<usize>> = chunks.clone().map(|chunk| self.gated(chunk)).collect();
+        let runs = encoder_runs(&gated, self.encoder.takes_several_speakers());
+        let encoded = runs.iter().try_for_each(|run| self.encode(run, chunks.start, &gated));
+        // After an error, what was encoded before it.
+        for (chunk, speakers) in chunks.zip(&gated) {
+            let frames = self.frames(&(chunk..chunk + 1));
+            let size = (frames.end - frames.start) as usize * self.model.encoder.d_model;
+            for &index in speakers {
+                let speaker = self.speakers[index].as_ref();
+                if encoded.is_err() && speaker.is_none_or(|s| s.encoded.len() < size) {
+                    return encoded;
+                }
+                self.decode(index, chunk, frames.start, size)?;
+            }
+            self.advance_transcripts(frames.end)?;
+            self.next_chunk += 1;
+        }
+        encoded
+    }
+
+    /// The speakers who run on `chunk`.
+    fn gated(&self, chunk: u64) -> Vec<usize> {
         if self.diarizer.is_none() {
             return vec![0];
         }
-        let before = first.saturating_sub(chunk_frames);
-        let rows = self.probabilities.get(before..last);
+        let rows = self.probabilities.get(self.frames(&(chunk.saturating_sub(1)..chunk + 1)));
         gated_speakers(rows, self.probabilities.width(), self.options.activity_threshold)
     }
 
-    /// Runs encoder and decoder for one speaker on a chunk.
-    fn run_speaker(
+    /// What the speaker kernels are told of `speaker` in `chunk`, in which those `gated` run.
+    fn targets(&self, speaker: usize, chunk: u64, gated: &[usize]) -> Targets {
+        let frames = self.frames(&(chunk..chunk + 1));
+        if self.diarizer.is_none() {
+            return Targets::single_speaker((frames.end - frames.start) as usize);
+        }
+        Targets::of_speaker(
+            speaker,
+            self.probabilities.get(frames),
+            self.probabilities.width(),
+            gated,
+            self.options.target_mode,
+            self.options.activity_threshold,
+        )
+    }
+
+    /// Makes one run of the encoder, in a group of chunks that begins at `first_chunk` and in each
+    /// of which the speakers `gated` run.
+    fn encode(
+        &mut self,
+        run: &EncoderRun,
+        first_chunk: u64,
+        gated: &[Vec<usize>],
+    ) -> Result<(), Error> {
+        let chunks = first_chunk + run.chunks.start as u64..first_chunk + run.chunks.end as u64;
+        let (mut targets, mut caches) = (Vec::new(), Vec::new());
+        for &index in &run.speakers {
+            let mut of_speaker = Targets::default();
+            for (chunk, gated) in chunks.clone().zip(&gated[run.chunks.clone()]) {
+                of_speaker.extend(self.targets(index, chunk, gated));
+            }
+            targets.push(of_speaker);
+            let speaker = match &mut self.speakers[index] {
+                Some(speaker) => speaker,
+                empty => empty.insert(Speaker {
+                    encoder_cache: self.encoder.initial_cache()?,
+                    encoded: Vec::new(),
+                    decoder: DecoderState::new(&self.joint)?,
+                    transcript: SpeakerTranscript::new(index, &self.options),
+                }),
+            };
+            caches.push(speaker.encoder_cache.clone());
+        }
+        let mel = self.mel_frames(&chunks);
+        let context = self.encoder.left_context_mel_frames();
+        let mel_frames = context + (mel.end - mel.start) as usize;
+        let features = chunk_features(&self.features, mel, context);
+        let encoded = self.encoder.run(&features, mel_frames, &targets, &mut caches)?;
+        for ((&index, encoded), cache) in run.speakers.iter().zip(encoded).zip(caches) {
+            let speaker = self.speakers[index].as_mut().expect("made above");
+            speaker.encoder_cache = cache;
+            speaker.encoded.extend(encoded);
+        }
+        Ok(())
+    }
+
+    /// Decodes the next `size` encoded values of a speaker, which are those of `chunk` from
+    /// `first_frame` on.
+    fn decode(
         &mut self,
         index: usize,
-        gated: &[usize],
-        frames: Range<u64>,
-        features: &[f32],
-        mel_frames: usize,
+        chunk: u64,
+        first_frame: u64,
+        size: usize,
     ) -> Result<(), Error> {
-        let targets = if self.diarizer.is_some() {
-            Targets::of_speaker(
-                index,
-                self.probabilities.get(frames.clone()),
-                self.probabilities.width(),
-                gated,
-                self.options.target_mode,
-                self.options.activity_threshold,
-            )
-        } else {
-            Targets::single_speaker((frames.end - frames.start) as usize)
-        };
-        let speaker = match &mut self.speakers[index] {
-            Some(speaker) => speaker,
-            empty => empty.insert(Speaker {
-                encoder_cache: self.encoder.initial_cache()?,
-                decoder: DecoderState::new(&self.joint)?,
-                transcript: SpeakerTranscript::new(index, &self.options),
-            }),
-        };
-        let encoded =
-            self.encoder.run(features, mel_frames, &targets, &mut speaker.encoder_cache)?;
+        let speaker = self.speakers[index].as_mut().expect("encoded before");
+        let encoded: Vec<f32> = speaker.encoded.drain(..size).collect();
         let mut tokens = Vec::new();
         let decoded =
-            decode_greedily(&self.joint, &encoded, frames.start, &mut speaker.decoder, &mut tokens);
+            decode_greedily(&self.joint, &encoded, first_frame, &mut speaker.decoder, &mut tokens);
         for &token in &tokens {
             speaker.transcript.push(token, &self.model.tokenizer, &mut self.outputs)?;
         }
         if let Some(trace) = &mut self.trace {
-            trace.speakers[index].chunks.push(self.next_chunk);
+            trace.speakers[index].chunks.push(chunk);
             trace.speakers[index].tokens.extend(tokens);
         }
         decoded

@@ -116,6 +116,7 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
         if not rewrite.several_chunks_and_speakers(model.graph):
             raise Refused(f"{path}: the end of the graph has an unknown form")
         model.metadata_props.add(key=stream.MAX_CHUNKS, value=str(max_chunks))
+        model.metadata_props.add(key="chunk_frames", value=str(config["chunk_size"] // stream.SUBSAMPLING))
     done = [f"{count} {what}" for what, count in counts.items() if count]
     done += ["weights to signed int8 per channel" + ", 7 bits" * reduce_range] * (precision == "int8")
     print(f"{path.name}: {'; '.join(done) or 'unchanged'}")

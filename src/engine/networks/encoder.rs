@@ -3,12 +3,17 @@
 //! The cache-aware FastConformer with speaker kernels.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{InStream, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::encoder::{EncoderNetwork, Targets};
 use crate::engine::error::Error;
 use crate::engine::onnx::{Canceller, Input, Network, Tensor};
+
+/// In the metadata of prepared files: the chunks that one run takes, and their length in encoded
+/// frames, by which attention is limited.
+const BATCH_KEYS: [&str; 2] = ["max_chunks", "chunk_frames"];
 
 /// The cache-aware FastConformer.
 pub struct EncoderGraph {
@@ -25,6 +30,14 @@ pub struct EncoderGraph {
     pub conv_context: usize,
     /// Mel frames before a chunk that the graph sees again.
     pub left_context_mel_frames: usize,
+    /// What one run takes beyond one chunk of one speaker.
+    batches: Option<Batches>,
+}
+
+/// What the graph was prepared for.
+struct Batches {
+    max_chunks: usize,
+    chunk_frames: usize,
 }
 
 impl EncoderGraph {
@@ -67,7 +80,11 @@ impl EncoderGraph {
             let what = format!("dimension {axis} of {name}");
             check_size(&network, &what, expected, network.dim(name, axis)?)?;
         }
+        let [max_chunks, chunk_frames] = BATCH_KEYS.map(|key| network.parse_metadata(key));
         Ok(Self {
+            batches: max_chunks?
+                .zip(chunk_frames?)
+                .map(|(max_chunks, chunk_frames)| Batches { max_chunks, chunk_frames }),
             n_mels: network.dim("processed_signal", 1)?,
             layers,
             left_context: network.dim("cache_last_channel", 2)?,
@@ -79,11 +96,36 @@ impl EncoderGraph {
     }
 }
 
-/// What the encoder remembers of one speaker.
+/// What the encoder remembers of one speaker: a row of what a run returned for several. They stay
+/// together, so that nothing is copied while the same speakers run.
+#[derive(Clone)]
 pub struct EncoderCache {
+    rows: Arc<CacheRows>,
+    row: usize,
+}
+
+struct CacheRows {
     attention: Tensor,
     convolution: Tensor,
-    attention_frames: Tensor,
+    attention_frames: Vec<i64>,
+}
+
+impl CacheRows {
+    /// Those of `caches`, in their order.
+    fn of(caches: &[EncoderCache], network: &Network) -> Result<Arc<Self>, Error> {
+        let rows = &caches[0].rows;
+        let together = |(row, cache): (usize, &EncoderCache)| {
+            Arc::ptr_eq(&cache.rows, rows) && cache.row == row
+        };
+        if rows.attention_frames.len() == caches.len() && caches.iter().enumerate().all(together) {
+            return Ok(rows.clone());
+        }
+        Ok(Arc::new(Self {
+            attention: network.gather(caches.iter().map(|c| (&c.rows.attention, c.row)))?,
+            convolution: network.gather(caches.iter().map(|c| (&c.rows.convolution, c.row)))?,
+            attention_frames: caches.iter().map(|c| c.rows.attention_frames[c.row]).collect(),
+        }))
+    }
 }
 
 impl EncoderNetwork for InStream<EncoderGraph> {
@@ -93,34 +135,50 @@ impl EncoderNetwork for InStream<EncoderGraph> {
         self.graph.left_context_mel_frames
     }
 
+    fn max_chunks(&self, chunk_frames: usize) -> usize {
+        let batches = self.graph.batches.as_ref().filter(|b| b.chunk_frames == chunk_frames);
+        batches.map_or(1, |batches| batches.max_chunks)
+    }
+
+    fn takes_several_speakers(&self) -> bool {
+        self.graph.batches.is_some()
+    }
+
     fn initial_cache(&self) -> Result<EncoderCache, Error> {
         let EncoderGraph { network, layers, left_context, d_model, conv_context, .. } =
             &*self.graph;
-        Ok(EncoderCache {
+        let rows = CacheRows {
             attention: network.zeros(&[1, *layers, *left_context, *d_model])?,
             convolution: network.zeros(&[1, *layers, *d_model, *conv_context])?,
-            attention_frames: network.zero_length()?,
-        })
+            attention_frames: vec![0],
+        };
+        Ok(EncoderCache { rows: Arc::new(rows), row: 0 })
     }
 
     fn run(
         &self,
         features: &[f32],
         mel_frames: usize,
-        targets: &Targets,
-        cache: &mut EncoderCache,
-    ) -> Result<Vec<f32>, Error> {
-        let graph = &*self.graph;
-        let target_shape = [1, targets.speaker.len()];
-        let [encoded, encoded_len, attention, convolution, attention_frames] = graph.network.run(
+        targets: &[Targets],
+        caches: &mut [EncoderCache],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let EncoderGraph { network, n_mels, d_model, .. } = &*self.graph;
+        let rows = CacheRows::of(caches, network)?;
+        let frames = targets[0].speaker.len();
+        let target_shape = [targets.len(), frames];
+        let speaker: Vec<f32> = targets.iter().flat_map(|t| t.speaker.iter().copied()).collect();
+        let background: Vec<f32> =
+            targets.iter().flat_map(|t| t.background.iter().copied()).collect();
+        // A graph that takes several speakers takes one row of features for all of them.
+        let [encoded, encoded_len, attention, convolution, attention_frames] = network.run(
             vec![
-                ("processed_signal", Input::F32(&[1, graph.n_mels, mel_frames], features)),
-                ("processed_signal_length", Input::I64(mel_frames as i64)),
-                ("cache_last_channel", Input::Tensor(&cache.attention)),
-                ("cache_last_time", Input::Tensor(&cache.convolution)),
-                ("cache_last_channel_len", Input::Tensor(&cache.attention_frames)),
-                ("spk_targets", Input::F32(&target_shape, &targets.speaker)),
-                ("bg_spk_targets", Input::F32(&target_shape, &targets.background)),
+                ("processed_signal", Input::F32(&[1, *n_mels, mel_frames], features)),
+                ("processed_signal_length", Input::I64(&[mel_frames as i64])),
+                ("cache_last_channel", Input::Tensor(&rows.attention)),
+                ("cache_last_time", Input::Tensor(&rows.convolution)),
+                ("cache_last_channel_len", Input::I64(&rows.attention_frames)),
+                ("spk_targets", Input::F32(&target_shape, &speaker)),
+                ("bg_spk_targets", Input::F32(&target_shape, &background)),
             ],
             [
                 "encoded",
@@ -131,16 +189,30 @@ impl EncoderNetwork for InStream<EncoderGraph> {
             ],
             &self.canceller,
         )?;
-        let (shape, values) = graph.network.values(&encoded)?;
+        let (shape, values) = network.values(&encoded)?;
         let columns = shape.last().copied().unwrap_or(0);
-        let frames = graph.network.integer(&encoded_len)?.min(columns);
-        let mut rows = vec![0.0; frames * graph.d_model];
-        for (index, column) in values.chunks_exact(columns.max(1)).enumerate() {
-            for (frame, value) in column[..frames].iter().enumerate() {
-                rows[frame * graph.d_model + index] = *value;
-            }
+        let valid = network.lengths(&encoded_len)?;
+        let attention_frames = network.lengths(&attention_frames)?;
+        let lengths = (valid.first().copied(), shape[0], attention_frames.len());
+        let expected = (Some(frames as i64), targets.len(), targets.len());
+        if columns < frames || lengths != expected {
+            let what = "encoded frames and rows of a run";
+            return Err(network.mismatch(what, format!("{expected:?}"), format!("{lengths:?}")));
         }
-        *cache = EncoderCache { attention, convolution, attention_frames };
-        Ok(rows)
+        let by_frame = |values: &[f32]| {
+            let mut by_frame = vec![0.0; frames * d_model];
+            for (index, column) in values.chunks_exact(columns).enumerate() {
+                for (frame, value) in column[..frames].iter().enumerate() {
+                    by_frame[frame * d_model + index] = *value;
+                }
+            }
+            by_frame
+        };
+        let encoded = values.chunks_exact(columns * d_model).map(by_frame).collect();
+        let rows = Arc::new(CacheRows { attention, convolution, attention_frames });
+        for (row, cache) in caches.iter_mut().enumerate() {
+            *cache = EncoderCache { rows: rows.clone(), row };
+        }
+        Ok(encoded)
     }
 }

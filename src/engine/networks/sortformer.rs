@@ -63,7 +63,7 @@ impl SortformerGraph {
             )?;
         }
         let speakers = network.dim(probabilities, 2)?;
-        if let Some(named) = parse_metadata::<usize>(&network, "n_spk")? {
+        if let Some(named) = network.parse_metadata::<usize>("n_spk")? {
             check_size(&network, "n_spk in the metadata", speakers, named)?;
         }
         Ok(Self {
@@ -89,7 +89,7 @@ impl SortformerGraph {
 /// The constants of the speaker cache, from the metadata where it has them.
 fn compression(network: &Network, d_model: usize) -> Result<Compression, Error> {
     let mut compression = Compression::default();
-    if let Some(frames) = parse_metadata(network, "spkcache_sil_frames_per_spk")? {
+    if let Some(frames) = network.parse_metadata("spkcache_sil_frames_per_spk")? {
         compression.silence_frames_per_speaker = frames;
     }
     for (key, value) in [
@@ -100,7 +100,7 @@ fn compression(network: &Network, d_model: usize) -> Result<Compression, Error> 
         ("weak_boost_rate", &mut compression.weak_boost_rate),
         ("min_pos_scores_rate", &mut compression.min_positive_rate),
     ] {
-        if let Some(found) = parse_metadata(network, key)? {
+        if let Some(found) = network.parse_metadata(key)? {
             *value = found;
         }
     }
@@ -116,12 +116,6 @@ fn compression(network: &Network, d_model: usize) -> Result<Compression, Error> 
         compression.learned_silence = Some(embedding);
     }
     Ok(compression)
-}
-
-fn parse_metadata<T: std::str::FromStr>(network: &Network, key: &str) -> Result<Option<T>, Error> {
-    let Some(text) = network.metadata(key) else { return Ok(None) };
-    let what = format!("{key} in the metadata");
-    text.trim().parse().map(Some).map_err(|_| network.mismatch(&what, "a number", text))
 }
 
 impl DiarizationNetwork for InStream<SortformerGraph> {
@@ -144,11 +138,11 @@ impl DiarizationNetwork for InStream<SortformerGraph> {
         let [probabilities, embeddings] = network.run(
             vec![
                 ("chunk", Input::F32(&[1, mel_frames, *n_mels], features)),
-                ("chunk_lengths", Input::I64(mel_frames as i64)),
+                ("chunk_lengths", Input::I64(&[mel_frames as i64])),
                 ("spkcache", Input::F32(&[1, cache_frames, *d_model], cache)),
-                ("spkcache_lengths", Input::I64(cache_frames as i64)),
+                ("spkcache_lengths", Input::I64(&[cache_frames as i64])),
                 ("fifo", Input::F32(&[1, fifo_frames, *d_model], fifo)),
-                ("fifo_lengths", Input::I64(fifo_frames as i64)),
+                ("fifo_lengths", Input::I64(&[fifo_frames as i64])),
             ],
             [self.graph.probabilities, "chunk_pre_encode_embs"],
             &self.canceller,

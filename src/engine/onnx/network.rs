@@ -33,8 +33,8 @@ struct Port {
 pub enum Input<'a> {
     /// Floating-point numbers of a shape.
     F32(&'a [usize], &'a [f32]),
-    /// One integer in one dimension: a length.
-    I64(i64),
+    /// Integers in one dimension: lengths.
+    I64(&'a [i64]),
     /// One integer in two dimensions: a token.
     Token(i64),
     /// What a run gave.
@@ -89,6 +89,16 @@ impl Network {
     /// An entry of the file's metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
+    }
+
+    /// A number in the metadata.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where the entry is something else.
+    pub fn parse_metadata<T: std::str::FromStr>(&self, key: &str) -> Result<Option<T>, Error> {
+        let Some(text) = self.metadata(key) else { return Ok(None) };
+        let what = format!("{key} in the metadata");
+        text.trim().parse().map(Some).map_err(|_| self.mismatch(&what, "a number", text))
     }
 
     /// Whether there is an output of this name.
@@ -177,15 +187,13 @@ impl Network {
         Ok((shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect(), values))
     }
 
-    /// The value of an output that is one length.
+    /// The values of an output that is a list of lengths.
     ///
     /// # Errors
-    /// [`Error::Inference`] where it is something else.
-    pub fn integer(&self, tensor: &Tensor) -> Result<usize, Error> {
+    /// [`Error::Inference`] where they are something else.
+    pub fn lengths(&self, tensor: &Tensor) -> Result<Vec<i64>, Error> {
         let (_, values) = tensor.0.try_extract_tensor::<i64>().map_err(|e| self.failed(&e))?;
-        let value = values.first().and_then(|&value| usize::try_from(value).ok());
-        value
-            .ok_or_else(|| self.mismatch("a length", "one number from 0 on", format!("{values:?}")))
+        Ok(values.to_vec())
     }
 
     /// Zeros in the given shape, as the first value of a cache.
@@ -193,17 +201,30 @@ impl Network {
     /// # Errors
     /// [`Error::Inference`] where memory is short.
     pub fn zeros(&self, shape: &[usize]) -> Result<Tensor, Error> {
-        let values = vec![0.0_f32; shape.iter().product()];
-        let tensor = ort::value::Tensor::from_array((shape.to_vec(), values));
-        tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(|e| self.failed(&e))
+        self.tensor(shape.to_vec(), vec![0.0; shape.iter().product()])
     }
 
-    /// One length of 0.
+    /// A tensor of the given rows, each of one tensor with the same shape but for its rows.
     ///
     /// # Errors
-    /// As [`Self::zeros`].
-    pub fn zero_length(&self) -> Result<Tensor, Error> {
-        let tensor = ort::value::Tensor::from_array(([1_usize], vec![0_i64]));
+    /// [`Error::Inference`] where memory is short.
+    pub fn gather<'t>(
+        &self,
+        rows: impl ExactSizeIterator<Item = (&'t Tensor, usize)>,
+    ) -> Result<Tensor, Error> {
+        let (mut shape, mut gathered) = (vec![rows.len()], Vec::new());
+        for (tensor, row) in rows {
+            let (of, values) = self.values(tensor)?;
+            let size = of[1..].iter().product();
+            gathered.reserve_exact(shape[0] * size - gathered.len());
+            gathered.extend_from_slice(&values[row * size..][..size]);
+            shape.splice(1.., of[1..].iter().copied());
+        }
+        self.tensor(shape, gathered)
+    }
+
+    fn tensor(&self, shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor, Error> {
+        let tensor = ort::value::Tensor::from_array((shape, values));
         tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(|e| self.failed(&e))
     }
 
@@ -225,7 +246,7 @@ fn run_session<const N: usize>(
             Input::F32(shape, values) => {
                 TensorRef::from_array_view((shape.to_vec(), values))?.into()
             }
-            Input::I64(value) => ort::value::Tensor::from_array(([1_usize], vec![value]))?.into(),
+            Input::I64(values) => TensorRef::from_array_view(([values.len()], values))?.into(),
             Input::Token(value) => {
                 ort::value::Tensor::from_array(([1_usize, 1], vec![value]))?.into()
             }
