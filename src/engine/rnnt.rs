@@ -4,7 +4,7 @@
 //!
 //! Source: A. Graves, "Sequence Transduction with Recurrent Neural Networks", 2012. The network is
 //! given all frames that are left with the present state, and the first of them that is not
-//! blank is taken: that is one run a token and one a chunk, not one a frame.
+//! blank is taken: that is about one run a token and one a chunk, not one a frame.
 
 use super::error::Error;
 
@@ -78,12 +78,21 @@ pub fn decode_greedily<N: JointNetwork>(
     let vocabulary_and_blank = network.blank() + 1;
     let mut frame = 0;
     let mut symbols_in_frame = 0;
+    // Where one answer was in the first frame, so is likely the next.
+    let mut first_alone = false;
     while frame < count {
-        let rest = &frames[frame * network.frame_size()..];
+        let end = if first_alone { frame + 1 } else { count };
+        let rest = &frames[frame * network.frame_size()..end * network.frame_size()];
         let (logits, next) = network.run(rest, state.last_token, &state.network)?;
         let best = logits.chunks_exact(vocabulary_and_blank).map(|row| (argmax(row), row));
         let emitted = best.enumerate().find(|(_, (id, _))| *id != network.blank());
-        let Some((skipped, (id, row))) = emitted else { return Ok(()) };
+        let Some((skipped, (id, row))) = emitted else {
+            frame = end;
+            symbols_in_frame = 0;
+            first_alone = false;
+            continue;
+        };
+        first_alone = skipped == 0;
         if skipped > 0 {
             frame += skipped;
             symbols_in_frame = 0;
@@ -193,10 +202,10 @@ mod tests {
     }
 
     #[test]
-    fn runs_once_a_token_and_once_a_chunk() {
+    fn runs_once_a_token_and_once_a_chunk_and_after_a_second_token_in_a_frame() {
         let script = Script::new(&[(1, 0), (1, 2), (4, 1)]);
         decode(&script, &[&[0.0, 1.0, 2.0], &[3.0, 4.0, 5.0]]);
-        assert_eq!(script.runs.get(), 3 + 2);
+        assert_eq!(script.runs.get(), 3 + 2 + 1);
     }
 
     #[test]
