@@ -66,7 +66,10 @@ fn expected_files() -> Vec<PathBuf> {
 }
 
 fn load_model(precision: Precision) -> std::sync::Arc<Model> {
-    let folder = reference().join("tiny-models");
+    load_model_from(reference().join("tiny-models"), precision)
+}
+
+fn load_model_from(folder: PathBuf, precision: Precision) -> std::sync::Arc<Model> {
     let sortformer = match precision {
         Precision::Int8 => "sortformer.int8.onnx",
         Precision::Fp32 | Precision::Auto => "sortformer.onnx",
@@ -132,7 +135,31 @@ fn assert_equal<T: PartialEq + std::fmt::Debug>(found: &[T], expected: &[T], wha
 
 #[test]
 fn engine_equals_the_reference() {
-    let model = load_model(Precision::Fp32);
+    assert_equals_reference(&load_model(Precision::Fp32));
+}
+
+/// An encoder made by `tools/prepare-models` takes several chunks and speakers in one run.
+#[test]
+fn prepared_encoder_equals_the_reference_in_fewer_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(reference().join("tiny-models")).expect("a readable folder") {
+        let entry = entry.expect("a readable folder");
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
+    }
+    let prepared = reference().join("prepared-models/encoder.onnx");
+    std::fs::copy(prepared, folder.path().join("encoder.onnx")).expect("copied");
+    let model = load_model_from(folder.path().to_owned(), Precision::Fp32);
+    assert_equals_reference(&model);
+
+    let expected = read(&reference().join("expected/meeting-diar-30s.json"));
+    let prepared = run(&model, &expected, TargetMode::Probability);
+    let published = run(&load_model(Precision::Fp32), &expected, TargetMode::Probability);
+    let chunks: usize = published.speakers.iter().map(|speaker| speaker.chunks.len()).sum();
+    assert_eq!(published.encoder_runs, chunks);
+    assert!(prepared.encoder_runs < chunks / 3, "{} runs", prepared.encoder_runs);
+}
+
+fn assert_equals_reference(model: &std::sync::Arc<Model>) {
     for path in expected_files() {
         let expected = read(&path);
         let name = path.file_name().expect("a file").to_string_lossy();
@@ -143,7 +170,7 @@ fn engine_equals_the_reference() {
                 "nemo" => TargetMode::Nemo,
                 other => panic!("{name}: unknown target mode {other}"),
             };
-            let trace = run(&model, &expected, target_mode);
+            let trace = run(model, &expected, target_mode);
 
             let [n_mels, mel_frames] = expected.mel_shape;
             assert_eq!(trace.features.len(), n_mels * mel_frames, "{name}: mel frames");

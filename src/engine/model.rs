@@ -78,7 +78,12 @@ impl Model {
         let tokenizer = Tokenizer::open(&folder.join("tokenizer.model"))?;
         let runtime = &options.runtime;
         let joint_path = choose(folder, "decoder_joint", options.precision);
-        let joint = JointGraph::load(&joint_path, runtime, canceller)?;
+        // Its products are too small to be worth a second thread, unless they are of floats.
+        let mut joint_runtime = runtime.clone();
+        if is_int8(&joint_path) {
+            joint_runtime.intra_op_threads = 1;
+        }
+        let joint = JointGraph::load(&joint_path, &joint_runtime, canceller)?;
         if tokenizer.len() != joint.vocabulary {
             return Err(Error::Mismatch {
                 path: tokenizer.path().to_owned(),
@@ -119,6 +124,10 @@ fn choose(folder: &Path, name: &str, precision: Precision) -> PathBuf {
         Precision::Auto if int8.is_file() => int8,
         Precision::Auto => fp32,
     }
+}
+
+fn is_int8(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".int8.onnx")
 }
 
 enum Claim {

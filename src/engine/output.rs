@@ -39,6 +39,8 @@ pub struct Trace {
     pub features: Vec<f32>,
     /// Probabilities, one row of all speakers a frame of 80 ms.
     pub probabilities: Vec<f32>,
+    /// Runs of the encoder, each on one or more chunks of one or more speakers.
+    pub encoder_runs: usize,
     /// For each speaker the chunks on which it ran, by their index, and its tokens.
     pub speakers: Vec<SpeakerTrace>,
 }

@@ -368,6 +368,9 @@ impl Stream {
         let mel_frames = context + (mel.end - mel.start) as usize;
         let features = chunk_features(&self.features, mel, context);
         let encoded = self.encoder.run(&features, mel_frames, &targets, &mut caches)?;
+        if let Some(trace) = &mut self.trace {
+            trace.encoder_runs += 1;
+        }
         for ((&index, encoded), cache) in run.speakers.iter().zip(encoded).zip(caches) {
             let speaker = self.speakers[index].as_mut().expect("made above");
             speaker.encoder_cache = cache;

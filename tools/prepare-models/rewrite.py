@@ -134,19 +134,21 @@ def positions_as_tables(model, calls) -> int:
     cut = slices[products[0].input[0]]
     bounds = np.array(list(evaluate(model, cut.input[1:3], calls)))
     low, high = int(bounds.min()), int(bounds.max())
-    rows = numpy_helper.to_array(known[cut.input[0]])[:, low:high].astype(np.float64)
+    rows = np.ascontiguousarray(numpy_helper.to_array(known[cut.input[0]])[:, low:high])
     nodes, bounds = [], []
     graph.initializer.append(numpy_helper.from_array(np.array([low], np.int64), cut.name + "_low"))
+    graph.initializer.append(numpy_helper.from_array(rows, cut.name + "_rows"))
     for name in cut.input[1:3]:
         bounds.append(name + "_in_table")
         nodes.append(helper.make_node("Sub", [name, cut.name + "_low"], [bounds[-1]]))
     tables = {}
     for node in products:
-        table = rows @ numpy_helper.to_array(known[node.input[1]])
+        table = rows.astype(np.float64) @ numpy_helper.to_array(known[node.input[1]])
         tables[node.output[0]] = helper.make_node(
             "Slice", [node.output[0] + "_table", *bounds, *cut.input[3:]], node.output, node.name)
         graph.initializer.append(numpy_helper.from_array(table.astype(np.float32), node.output[0] + "_table"))
     at = max(i for i, n in enumerate(graph.node) if set(n.output) & set(cut.input[1:3]))
+    cut.input[:3] = [cut.name + "_rows", *bounds]  # whose shape is asked for
     ordered = [*graph.node[:at + 1], *nodes, *graph.node[at + 1:]]
     set_nodes(graph, [tables.get(n.output[0], n) for n in ordered])
     prune(graph)

@@ -75,6 +75,8 @@ pub fn session_builder(options: &RuntimeOptions) -> Result<SessionBuilder, Error
             .with_intra_threads(threads)?
             // A thread that spins after its part takes the core from the next network.
             .with_intra_op_spinning(false)?
+            // Else the weights of the file stay in the arena beside the prepacked ones.
+            .with_device_allocated_initializers()?
             .with_optimization_level(level)?)
     };
     with_provider(builder().map_err(unusable)?, options)
