@@ -3,6 +3,8 @@
 //! Runs the engine and the crate parakeet-rs on one audio file, each in a process of its own and
 //! in turn, and prints a table.
 
+mod growth;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,6 +30,9 @@ struct Arguments {
 enum Task {
     /// Runs all in turn and prints a table.
     Table(Table),
+    /// Shows how the engine's work grows: seconds for one of audio, ms for a chunk (median and
+    /// longest), peak memory in MiB.
+    Growth(growth::Growth),
     /// Runs one and prints what it took as JSON.
     Run(Run),
 }
@@ -93,6 +98,7 @@ struct Measurement {
 fn main() -> Result<(), Box<dyn Error>> {
     match Arguments::parse().command {
         Task::Table(table) => print_table(&table),
+        Task::Growth(growth) => growth::print(&growth),
         Task::Run(run) => {
             println!("{}", serde_json::to_string(&measure(&run)?)?);
             Ok(())
