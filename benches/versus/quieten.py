@@ -1,0 +1,20 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
+"""Raise the blank's bias of a decoder_joint file, so that random weights emit about as many tokens as speech has.
+
+Models of tools/reference/make_models.py emit ten tokens on every frame, 125 a second. With 0.9375 more for the blank
+those of `--size full --seed 1` emit four a second. Needs: onnx
+"""
+import sys
+
+import onnx
+from onnx import numpy_helper
+
+source, target, more = sys.argv[1], sys.argv[2], float(sys.argv[3])
+model = onnx.load(source)
+logits = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+(bias,) = [t for t in model.graph.initializer if list(t.dims) == [logits] and t.name.endswith("bias")]
+values = numpy_helper.to_array(bias).copy()
+values[-1] += more
+bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+onnx.save(model, target)
