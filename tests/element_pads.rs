@@ -489,11 +489,14 @@ fn caps_that_do_not_fit_are_one_clear_error() {
 #[test]
 fn another_sink_may_want_another_format() {
     let samples = audio("news.wav");
-    let half = samples.len() / 2;
+    let half = samples.len() / 4;
     let mut rig = lockstep(&[]);
     let first = Sink::of_speaker(&rig.element, "speaker_1");
     rig.push(0, &samples[..half]);
-    let before = first.until(Entry::is_text);
+    // Once all of it is out, the worker waits.
+    rig.push_event(gst::event::CustomDownstream::new(gst::Structure::new_empty("test")));
+    let is_it = |entry: &Entry| *entry == Entry::Other(gst::EventType::CustomDownstream);
+    let before = first.until(is_it);
     assert!(before.contains(&Entry::Caps("text/x-raw, format=(string)utf8".to_owned())));
     first.pad.unlink(&first.peer).expect("unlinks");
     let second = Sink::on(first.pad.clone(), "application/x-json", Ok(gst::FlowSuccess::Ok));
@@ -503,7 +506,7 @@ fn another_sink_may_want_another_format() {
     let caps: Vec<_> = entries.iter().filter(|entry| matches!(entry, Entry::Caps(_))).collect();
     assert_eq!(caps.last(), Some(&&Entry::Caps("application/x-json".to_owned())));
     let texts = buffers(&entries);
-    assert!(texts.len() > 3);
+    assert!(!texts.is_empty());
     for (_, text) in texts {
         assert_eq!(json(text)["speaker"], 1);
     }

@@ -304,6 +304,20 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
     }
 }
 
+#[test]
+fn flush_before_any_audio_does_no_harm() {
+    let samples = &audio("jfk.wav")[..64_000];
+    let mut rig = Rig::new(&[]);
+    rig.push_event(gst::event::FlushStart::new());
+    rig.push_event(gst::event::FlushStop::new(true));
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    rig.push_all(samples, 4096);
+    rig.finish();
+    let expected = engine_said(samples, options(), 0);
+    assert_eq!(said_by(&rig), expected);
+    assert!(!expected.is_empty());
+}
+
 /// Blocks what leaves the element, fills its queue from another thread, and returns what tells
 /// how pushing ended.
 fn fill(rig: &Rig) -> mpsc::Receiver<Result<gst::FlowSuccess, gst::FlowError>> {

@@ -74,6 +74,33 @@ fn gst_launch_and_the_example_agree() {
 }
 
 #[test]
+fn nothing_is_left_behind() {
+    let models = common::data().join("tiny-models");
+    let plugins = plugin_folder();
+    let output = Command::new("gst-launch-1.0")
+        .args(["filesrc"])
+        .arg(format!("location={}", common::data().join("audio/news.wav").display()))
+        .args("! decodebin ! audioconvert ! audioresample ! multitalkerasr name=asr".split(' '))
+        .arg(format!("model-dir={}", models.display()))
+        .arg(format!("diarization-model={}", models.join("sortformer.onnx").display()))
+        .args("! queue ! fakesink asr.speaker_0 ! queue ! fakesink asr.unsynced_src ! queue ! fakesink".split(' '))
+        .env("GST_PLUGIN_PATH", plugins.path())
+        .env("GST_REGISTRY", plugins.path().join("registry"))
+        .env("GST_TRACERS", "leaks;latency(flags=element)")
+        .env("GST_DEBUG", "GST_TRACER:7,multitalkerasr:5")
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .output()
+        .expect("gst-launch-1.0 is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{:?}", output.status);
+    let of = |name: &str| said.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
+    // The tracers work, and so does the debug category.
+    assert!(!of("element-latency,").is_empty() && !of("multitalkerasr").is_empty());
+    assert_eq!(of(":0:: object-alive,"), Vec::<&str>::new());
+    assert_eq!(of("CRITICAL"), Vec::<&str>::new());
+}
+
+#[test]
 fn the_example_says_what_is_wrong() {
     let example = || Command::new(common::built().join("examples/transcribe_wav"));
     let audio = common::data().join("audio/jfk.wav");

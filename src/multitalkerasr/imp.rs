@@ -32,6 +32,8 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 struct Input {
     format: Option<SampleFormat>,
     segment: gst::FormattedSegment<gst::ClockTime>,
+    /// The last event that was refused.
+    refused: Option<gst::Seqnum>,
     /// Known from the first buffer on.
     when_full: Option<WhenFull>,
 }
@@ -194,61 +196,85 @@ impl MultitalkerAsr {
         taken
     }
 
-    fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+    /// An event that is refused comes again before the next buffer, so what is wrong with it is
+    /// told once.
+    fn refuse(&self, event: &gst::Event, post: impl FnOnce()) {
+        let known = lock(&self.input).refused.replace(event.seqnum());
+        if known != Some(event.seqnum()) {
+            post();
+        }
+    }
+
+    fn sink_event(
+        &self,
+        pad: &gst::Pad,
+        event: gst::Event,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::log!(CAT, obj = pad, "Handling {event:?}");
-        let Some(queue) = self.queue() else { return false };
+        let flow = |taken| match taken {
+            true => Ok(gst::FlowSuccess::Ok),
+            false => Err(gst::FlowError::Error),
+        };
+        let queue = self.queue().ok_or(gst::FlowError::Flushing)?;
         match event.view() {
             gst::EventView::FlushStart(_) => {
                 queue.flush_start();
-                return self.push_event(&event);
+                return flow(self.push_event(&event));
             }
             gst::EventView::FlushStop(_) => {
                 lock(&self.input).segment = gst::FormattedSegment::new();
-                return queue.flush_stop(|| self.push_event(&event));
+                return flow(queue.flush_stop(|| self.push_event(&event)));
             }
             gst::EventView::Caps(caps) => {
                 let format = SampleFormat::of(caps.caps());
                 lock(&self.input).format = format;
                 if format.is_none() {
-                    gst::element_imp_error!(
-                        self,
-                        gst::StreamError::Format,
-                        (
-                            "Cannot take this audio: expected {}, found {}; put audioconvert and \
-                             audioresample before",
-                            pad.pad_template_caps(),
-                            caps.caps()
-                        )
-                    );
-                    return false;
+                    self.refuse(&event, || {
+                        gst::element_imp_error!(
+                            self,
+                            gst::StreamError::Format,
+                            (
+                                "Cannot take this audio: expected {}, found {}; put audioconvert \
+                                 and audioresample before",
+                                pad.pad_template_caps(),
+                                caps.caps()
+                            )
+                        );
+                    });
+                    return Err(gst::FlowError::NotNegotiated);
                 }
             }
             gst::EventView::Segment(segment) => {
                 let segment = segment.segment();
                 let Some(time_segment) = segment.downcast_ref::<gst::ClockTime>() else {
-                    gst::element_imp_error!(
-                        self,
-                        gst::StreamError::Format,
-                        ("Segment: expected format Time, found {:?}", segment.format())
-                    );
-                    return false;
+                    self.refuse(&event, || {
+                        gst::element_imp_error!(
+                            self,
+                            gst::StreamError::Format,
+                            ("Segment: expected format Time, found {:?}", segment.format())
+                        );
+                    });
+                    return Err(gst::FlowError::Error);
                 };
                 if time_segment.rate() != 1.0 {
-                    gst::element_imp_error!(
-                        self,
-                        gst::StreamError::Format,
-                        ("Playback rate: expected 1, found {}", time_segment.rate())
-                    );
-                    return false;
+                    self.refuse(&event, || {
+                        gst::element_imp_error!(
+                            self,
+                            gst::StreamError::Format,
+                            ("Playback rate: expected 1, found {}", time_segment.rate())
+                        );
+                    });
+                    return Err(gst::FlowError::Error);
                 }
                 lock(&self.input).segment = time_segment.clone();
             }
             _ => (),
         }
         if event.is_serialized() {
-            queue.push_event(event)
+            queue.push_event(event)?;
+            Ok(gst::FlowSuccess::Ok)
         } else {
-            gst::Pad::event_default(pad, Some(&*self.obj()), event)
+            flow(gst::Pad::event_default(pad, Some(&*self.obj()), event))
         }
     }
 
@@ -358,8 +384,13 @@ impl ObjectSubclass for MultitalkerAsr {
                     |imp| imp.sink_chain(buffer),
                 )
             })
-            .event_function(|pad, parent, event| {
-                Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_event(pad, event))
+            // So that an event in the middle of a flush is no error.
+            .event_full_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |imp| imp.sink_event(pad, event),
+                )
             })
             .query_function(|pad, parent, query| {
                 Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(pad, query))

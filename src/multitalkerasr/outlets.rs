@@ -2,6 +2,8 @@
 
 //! The worker's side of the source pads: sticky events, negotiation, and who is told what.
 
+use std::collections::VecDeque;
+
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::UniqueFlowCombiner;
@@ -80,17 +82,11 @@ impl<'a> Outlets<'a> {
         let position = self.outlets.first().and_then(|outlet| outlet.sequencer.position());
         let sequencer = Sequencer::new(self.unit, Some(speaker), position);
         self.flows.add_pad(&pad);
-        let mut outlet = Outlet { pad, sequencer, format: None };
-        if let Some(event) = &self.stream_start {
-            outlet.pad.push_event(stream_start(self.element, &outlet.pad, event));
-        }
-        if self.has_caps {
-            outlet.prepare(self.element, self.segment.as_ref());
-        }
+        self.outlets.push(Outlet { pad: pad.clone(), sequencer, format: None });
+        self.prepare();
         if let Some(event) = &self.eos {
-            outlet.pad.push_event(event.clone());
+            pad.push_event(event.clone());
         }
-        self.outlets.push(outlet);
     }
 
     /// Begins the streams of all pads as that of the audio begins.
@@ -106,10 +102,10 @@ impl<'a> Outlets<'a> {
     pub fn caps(&mut self) {
         self.has_caps = true;
         self.prepare();
-        self.unsynced().push_event(gst::event::Caps::new(&TextFormat::Json.caps()));
     }
 
     pub fn segment(&mut self, event: gst::Event) {
+        self.prepare();
         for outlet in self.outlets.iter().filter(|outlet| outlet.format.is_some()) {
             outlet.begin(&event);
         }
@@ -137,6 +133,7 @@ impl<'a> Outlets<'a> {
         progress: Progress,
         context: Context,
     ) -> Result<(), gst::FlowError> {
+        self.prepare();
         self.tell_unsynced(outputs, progress, context);
         self.push_all(context, |sequencer| sequencer.accept(outputs, progress, context))
     }
@@ -173,44 +170,69 @@ impl<'a> Outlets<'a> {
         self.eos = None;
     }
 
+    /// Tells each pad what it has missed, because it came later or was flushing.
     fn prepare(&mut self) {
-        if self.has_caps {
-            for outlet in &mut self.outlets {
-                outlet.prepare(self.element, self.segment.as_ref());
+        let (element, segment) = (self.element, self.segment.as_ref());
+        let unsynced = self.unsynced();
+        for pad in self.outlets.iter().map(|outlet| &outlet.pad).chain([unsynced]) {
+            if let Some(event) = &self.stream_start
+                && pad.sticky_event::<gst::event::StreamStart>(0).is_none()
+            {
+                pad.push_event(stream_start(element, pad, event));
             }
+        }
+        if !self.has_caps {
+            return;
+        }
+        if !unsynced.has_current_caps() {
+            unsynced.push_event(gst::event::Caps::new(&TextFormat::Json.caps()));
+        }
+        for outlet in &mut self.outlets {
+            outlet.prepare(element, segment);
         }
     }
 
+    /// Pushes in the order of time over all pads, so that none is far ahead of the others.
     fn push_all(
         &mut self,
         context: Context,
         mut pushes: impl FnMut(&mut Sequencer) -> Vec<Push>,
     ) -> Result<(), gst::FlowError> {
-        let mut flow = Ok(gst::FlowSuccess::Ok);
         self.prepare();
-        for outlet in &mut self.outlets {
-            for push in pushes(&mut outlet.sequencer) {
-                if self.queue.is_interrupted() {
-                    return Err(gst::FlowError::Flushing);
+        let mut waiting: Vec<VecDeque<(gst::ClockTime, Push)>> =
+            self.outlets.iter_mut().map(|outlet| timed(pushes(&mut outlet.sequencer))).collect();
+        let mut flow = Ok(gst::FlowSuccess::Ok);
+        let first = |waiting: &[VecDeque<(gst::ClockTime, Push)>]| {
+            let heads = waiting.iter().enumerate();
+            heads.filter_map(|(index, pad)| Some((pad.front()?.0, index))).min()
+        };
+        while let Some((_, index)) = first(&waiting)
+            && let Some((_, push)) = waiting[index].pop_front()
+        {
+            if self.queue.is_interrupted() {
+                return Err(gst::FlowError::Flushing);
+            }
+            if self.outlets[index].pad.needs_reconfigure() {
+                self.prepare();
+            }
+            let outlet = &self.outlets[index];
+            match push {
+                Push::Text(text) if flow.is_ok() => {
+                    if outlet.sequencer.speaker().is_none() {
+                        delay::observe(self.element, text.pts, context);
+                    }
+                    let pushed = outlet.push(&text, context);
+                    if pushed.is_ok() || is_there(self.element, &outlet.pad) {
+                        flow = self.flows.update_pad_flow(&outlet.pad, pushed);
+                    }
                 }
-                match push {
-                    Push::Text(text) if flow.is_ok() => {
-                        if outlet.sequencer.speaker().is_none() {
-                            delay::observe(self.element, text.pts, context);
-                        }
-                        let pushed = outlet.push(&text, context);
-                        if pushed.is_ok() || is_there(self.element, &outlet.pad) {
-                            flow = self.flows.update_pad_flow(&outlet.pad, pushed);
-                        }
-                    }
-                    Push::Downstream(event) if flow.is_ok() => {
-                        outlet.pad.push_event(event);
-                    }
-                    Push::Upstream(event) if flow.is_ok() => {
-                        self.element.imp().sinkpad.push_event(event);
-                    }
-                    _ => (),
+                Push::Downstream(event) if flow.is_ok() => {
+                    outlet.pad.push_event(event);
                 }
+                Push::Upstream(event) if flow.is_ok() => {
+                    self.element.imp().sinkpad.push_event(event);
+                }
+                _ => (),
             }
         }
         flow.map(|_| ())
@@ -250,6 +272,24 @@ impl<'a> Outlets<'a> {
     }
 }
 
+/// With the time at which each begins; what has none goes with what is before it.
+fn timed(pushes: Vec<Push>) -> VecDeque<(gst::ClockTime, Push)> {
+    let mut time = gst::ClockTime::ZERO;
+    let with_time = pushes.into_iter().map(|push| {
+        match &push {
+            Push::Text(text) => time = text.pts,
+            Push::Downstream(event) => {
+                if let gst::EventView::Gap(gap) = event.view() {
+                    time = gap.get().0;
+                }
+            }
+            Push::Upstream(_) => (),
+        }
+        (time, push)
+    });
+    with_time.collect()
+}
+
 /// False for a pad that was released in the meantime.
 fn is_there(element: &MultitalkerAsr, pad: &gst::Pad) -> bool {
     let imp = element.imp();
@@ -260,15 +300,15 @@ impl Outlet {
     /// Agrees on caps with downstream, once there is one and whenever it asks for it, and tells it
     /// the segment that it has missed.
     fn prepare(&mut self, element: &MultitalkerAsr, segment: Option<&gst::Event>) {
-        let is_new = self.format.is_none();
+        let is_new = !self.pad.has_current_caps();
         if (self.pad.check_reconfigure() || is_new) && self.pad.is_linked() {
             self.negotiate(element);
-            if is_new
-                && self.format.is_some()
-                && let Some(segment) = segment
-            {
-                self.begin(segment);
-            }
+        }
+        if self.format.is_some()
+            && let Some(segment) = segment
+            && self.pad.sticky_event::<gst::event::Segment>(0).is_none()
+        {
+            self.begin(segment);
         }
     }
 
@@ -278,7 +318,7 @@ impl Outlet {
             .into_iter()
             .find(|format| taken.can_intersect(&format.caps()));
         match format {
-            Some(new) if self.format != format => {
+            Some(new) if self.format != format || !self.pad.has_current_caps() => {
                 gst::debug!(CAT, obj = self.pad, "Negotiated {new:?}");
                 self.pad.push_event(gst::event::Caps::new(&new.caps()));
             }

@@ -139,15 +139,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Queues a serialised event; false while flushing.
-    pub fn push_event(&self, event: gst::Event) -> bool {
+    /// Queues a serialised event, unless flushing.
+    pub fn push_event(&self, event: gst::Event) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         if state.flushing || state.stopping {
-            return false;
+            return Err(gst::FlowError::Flushing);
         }
         state.items.push_back(Item::Event(event));
         self.changed.notify_all();
-        true
+        Ok(())
     }
 
     /// Has the worker see to its pads.
@@ -160,7 +160,15 @@ impl Queue {
     pub fn flush_start(&self) {
         let mut state = lock(&self.state);
         state.flushing = true;
-        state.items.clear();
+        // Upstream does not repeat these.
+        state.items.retain(|item| match item {
+            Item::Event(event) => {
+                let is_over = [gst::EventType::Segment, gst::EventType::Eos];
+                event.is_sticky() && !is_over.contains(&event.type_())
+            }
+            Item::Audio { .. } | Item::Missing { .. } => false,
+            Item::Pads => true,
+        });
         state.queued_samples = 0;
         self.inference.cancel();
         self.changed.notify_all();
@@ -275,7 +283,7 @@ mod tests {
     fn order_is_kept() {
         let queue = Queue::new();
         queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WhenFull::Wait).expect("taken");
-        assert!(queue.push_event(event()));
+        assert_eq!(queue.push_event(event()), Ok(()));
         queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WhenFull::Wait).expect("taken");
         let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take())).collect();
         assert_eq!(taken, [Some(true), Some(false), Some(true)]);
@@ -303,7 +311,7 @@ mod tests {
         queue
             .push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES], WhenFull::Wait)
             .expect("taken");
-        assert!(queue.push_event(event()));
+        assert_eq!(queue.push_event(event()), Ok(()));
         std::thread::scope(|scope| {
             let waiting =
                 scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WhenFull::Wait));
@@ -311,11 +319,34 @@ mod tests {
             assert_eq!(waiting.join().expect("no panic"), Err(gst::FlowError::Flushing));
         });
         assert!(queue.inference.is_cancelled() && !queue.loading.is_cancelled());
-        assert!(!queue.push_event(event()));
+        assert_eq!(queue.push_event(event()), Err(gst::FlowError::Flushing));
         assert!(queue.flush_stop(|| true));
         queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WhenFull::Wait).expect("taken");
         let (item, flushed) = queue.take().expect("an item");
         assert!(matches!(item, Item::Audio { samples, .. } if samples.len() == 1) && flushed);
+    }
+
+    #[test]
+    fn flush_keeps_what_upstream_does_not_repeat() {
+        gst::init().expect("GStreamer");
+        let queue = Queue::new();
+        let caps = gst::event::Caps::new(&gst::Caps::new_empty_simple("audio/x-raw"));
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        for event in [event(), gst::event::StreamStart::new("id"), caps] {
+            queue.push_event(event).expect("taken");
+        }
+        queue.push_event(gst::event::Segment::new(&segment)).expect("taken");
+        queue.flush_start();
+        queue.flush_stop(|| true);
+        queue.push_event(gst::event::Segment::new(&segment)).expect("taken");
+        let taken = || match queue.take().expect("an item") {
+            (Item::Event(event), flushed) => (event.type_(), flushed),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(taken(), (gst::EventType::StreamStart, true));
+        assert_eq!(taken(), (gst::EventType::Caps, false));
+        assert_eq!(taken(), (gst::EventType::Segment, false));
+        assert!(lock(&queue.state).items.is_empty());
     }
 
     #[test]
@@ -333,7 +364,7 @@ mod tests {
         queue.refuse_audio(gst::FlowError::Error, true);
         flush();
         assert_eq!(push(), Err(gst::FlowError::Error));
-        assert!(queue.push_event(event()), "EOS goes through");
+        assert_eq!(queue.push_event(event()), Ok(()), "EOS goes through");
     }
 
     #[test]
@@ -365,9 +396,9 @@ mod tests {
             let when_full = WhenFull::DropOldest { max_samples: 4 * SECOND };
             queue.push_audio(pts, vec![0.0; SECOND], when_full).expect("taken");
         };
-        assert!(queue.push_event(event()), "stays");
+        assert_eq!(queue.push_event(event()), Ok(()), "stays");
         (0..11).for_each(push);
-        assert!(queue.push_event(event()));
+        assert_eq!(queue.push_event(event()), Ok(()));
         let mut taken = Vec::new();
         for _ in 0..6 {
             taken.push(match queue.take().expect("an item").0 {

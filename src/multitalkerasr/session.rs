@@ -271,13 +271,13 @@ impl<'a> Session<'a> {
     }
 
     fn reset_stream(&mut self, keep_speakers: bool) {
-        if let Some(stream) = self.stream.as_mut() {
-            match keep_speakers {
-                true => stream.resume(),
-                false => stream.reset(),
-            }
-            self.queue.renew_cancellation();
+        match &mut self.stream {
+            Some(stream) if keep_speakers => stream.resume(),
+            Some(stream) => stream.reset(),
+            // There was a flush before the first audio.
+            None => self.queue.inference.rearm(),
         }
+        self.queue.renew_cancellation();
     }
 
     /// Begins anew after a flush.

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Many elements in one process, and what is done to them from other threads.
+
+#![cfg(all(feature = "element", unix))]
+
+mod common;
+#[path = "common/rig.rs"]
+mod rig;
+
+use std::path::Path;
+use std::sync::mpsc;
+
+use gst::prelude::*;
+use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, StreamOptions};
+use rig::*;
+
+fn options() -> StreamOptions {
+    let preset = DiarizationPreset::Lockstep;
+    StreamOptions {
+        diarization: preset.operating_point(ChunkLatency::Ms1120),
+        ..Default::default()
+    }
+}
+
+fn said_by(rig: &Rig) -> Vec<Said> {
+    rig.posted("multitalkerasr/transcript").iter().map(said).collect()
+}
+
+#[test]
+fn twenty_elements_share_a_model_that_is_loaded_once() {
+    init_with_runtime();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = "multitalker_config.json";
+    for entry in std::fs::read_dir(models()).expect("the models") {
+        let file = entry.expect("a file");
+        if file.file_name() != config {
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
+        }
+    }
+    // A pipe, which can be read once: loading a second time would never end.
+    let pipe = folder.path().join(config);
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let properties =
+        [("model-dir", &*folder.path().display().to_string()), ("diarization-preset", "lockstep")];
+    let mut rigs: Vec<_> = (0..20).map(|_| Rig::new(&properties)).collect();
+    let config = std::fs::read(Path::new(&models()).join(config)).expect("the file");
+    std::fs::write(&pipe, config).expect("written");
+
+    // Half of them hear the one, half of them the other.
+    let audio = [audio("jfk.wav"), audio("news.wav")];
+    std::thread::scope(|scope| {
+        for (index, rig) in rigs.iter_mut().enumerate() {
+            let samples = &audio[index % 2];
+            scope.spawn(move || {
+                rig.push_all(samples, 1600 + 100 * index);
+                rig.finish();
+            });
+        }
+    });
+    let alone = [0, 1].map(|index: usize| engine_said(&audio[index], options(), 0));
+    assert!(alone.iter().all(|said| said.len() > 3));
+    for (index, rig) in rigs.iter().enumerate() {
+        assert_eq!(said_by(rig), alone[index % 2], "element {index}");
+    }
+}
+
+#[test]
+fn elements_stop_in_any_order() {
+    let samples = audio("meeting.wav");
+    let properties = [("diarization-preset", "lockstep")];
+    let mut rigs: Vec<_> = (0..20).map(|_| Rig::new(&properties)).collect();
+    for rig in &mut rigs {
+        rig.push(0, &samples[..60 * 16_000]);
+    }
+    // All are at work when they stop: 7 is prime to 20.
+    rigs[0].until(Entry::is_text);
+    for index in (0..20).map(|index| index * 7 % 20) {
+        if index == 4 {
+            continue;
+        }
+        rigs[index].element.set_state(gst::State::Null).expect("stops");
+    }
+    // The one that is left is not disturbed.
+    rigs[4].finish();
+    assert_eq!(said_by(&rigs[4]), engine_said(&samples[..60 * 16_000], options(), 0));
+}
+
+#[test]
+fn flushes_from_another_thread_leave_nothing_behind() {
+    let properties = [("chunk-latency", "80ms"), ("diarization-preset", "lockstep")];
+    let mut rig = Rig::new(&properties);
+    let sink = Sink::of_speaker(&rig.element, "speaker_0");
+    let source = rig.sinkpad().peer().expect("linked");
+    let flusher = source.clone();
+    let samples = audio("news.wav");
+    let (pushed, heard) = mpsc::channel();
+    let (go_on, next_round) = mpsc::channel();
+    let pushing = std::thread::spawn(move || {
+        while next_round.recv().is_ok() {
+            let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+            source.push_event(gst::event::Segment::new(&segment));
+            let pieces = samples.chunks(1600).cycle().enumerate();
+            let flow = pieces.map(|(index, piece)| {
+                let pts = (index * 1600) as u64 * SAMPLE_NS;
+                let flow = source.push(f32_buffer(Some(pts), piece));
+                let _ = pushed.send(flow);
+                flow
+            });
+            let error = flow.into_iter().find_map(Result::err);
+            assert_eq!(error, Some(gst::FlowError::Flushing));
+        }
+    });
+    go_on.send(()).expect("a thread that pushes");
+    for round in 0..300 {
+        // At 300 different moments.
+        for _ in 0..round % 31 {
+            heard.recv_timeout(TIMEOUT).expect("more audio").expect("taken");
+        }
+        assert!(flusher.push_event(gst::event::FlushStart::new()));
+        while heard.recv_timeout(TIMEOUT).expect("an end of it").is_ok() {}
+        assert!(flusher.push_event(gst::event::FlushStop::new(true)));
+        if round < 299 {
+            go_on.send(()).expect("a thread that pushes");
+        }
+    }
+    drop(go_on);
+    pushing.join().expect("no panic");
+    rig.posted("multitalkerasr/transcript");
+
+    // And nothing is left of it.
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    rig.push_event(gst::event::Segment::new(&segment));
+    let samples = audio("jfk.wav");
+    rig.push_all(&samples, 4000);
+    rig.finish();
+    let chunk_latency = ChunkLatency::Ms80;
+    let options = StreamOptions {
+        chunk_latency,
+        diarization: DiarizationPreset::Lockstep.operating_point(chunk_latency),
+        ..Default::default()
+    };
+    let said = said_by(&rig);
+    assert_eq!(said, engine_said(&samples, options, 0));
+    assert!(!said.is_empty());
+    sink.until_eos();
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Seeks, rates and segments in pipelines of files.
+
+#![cfg(feature = "element")]
+
+mod common;
+#[path = "common/rig.rs"]
+mod rig;
+
+use gst::prelude::*;
+use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
+use rig::*;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn options() -> StreamOptions {
+    let preset = DiarizationPreset::ThirtySeconds;
+    StreamOptions {
+        diarization: preset.operating_point(ChunkLatency::Ms1120),
+        ..Default::default()
+    }
+}
+
+fn pipeline(name: &str) -> gst::Pipeline {
+    init_with_runtime();
+    let properties = format!("model-dir={} diarization-model={}", models(), sortformer());
+    file_pipeline(&common::data().join("audio").join(name), &properties)
+}
+
+/// The conversation that is told before EOS.
+#[track_caller]
+fn conversation_of(messages: Vec<gst::Message>) -> Vec<SegLstRow> {
+    assert_eq!(messages.last().map(|m| m.type_()), Some(gst::MessageType::Eos));
+    let told = structures(messages.into_iter(), "multitalkerasr/transcripts");
+    let seglst: String = told.last().expect("told").get("seglst").expect("a string");
+    serde_json::from_str(&seglst).expect("SegLST")
+}
+
+fn rows(said: &[Said]) -> Vec<(String, String, f64)> {
+    let mut said = said.to_vec();
+    said.sort_by_key(|said| said.start);
+    said.iter()
+        .map(|said| (said.speaker.to_string(), said.text.clone(), said.start as f64 / 1e9))
+        .collect()
+}
+
+#[test]
+fn seeks_give_the_words_of_the_new_place() {
+    let samples = audio("news.wav");
+    let pipeline = pipeline("news.wav");
+    pipeline.set_state(gst::State::Paused).expect("starts");
+    let bus = pipeline.bus().expect("a pipeline has one");
+    wait_for(&bus, gst::MessageType::AsyncDone);
+    // Forwards, back and to the beginning; each before the one before has come to its end.
+    for second in [8, 3, 12, 0, 5] {
+        let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+        pipeline.seek_simple(flags, gst::ClockTime::from_seconds(second)).expect("seeks");
+        wait_for(&bus, gst::MessageType::AsyncDone);
+    }
+    let messages = play(&pipeline);
+    pipeline.set_state(gst::State::Null).expect("stops");
+    let found: Vec<_> = conversation_of(messages)
+        .into_iter()
+        .map(|row| (row.speaker, row.words, row.start_time))
+        .collect();
+    let expected = rows(&engine_said(&samples[5 * 16_000..], options(), 5 * SECOND_NS));
+    assert_eq!(found, expected);
+    assert!(!expected.is_empty());
+}
+
+#[test]
+fn part_of_a_file_gives_its_words() {
+    let samples = audio("news.wav");
+    let pipeline = pipeline("news.wav");
+    pipeline.set_state(gst::State::Paused).expect("starts");
+    let bus = pipeline.bus().expect("a pipeline has one");
+    wait_for(&bus, gst::MessageType::AsyncDone);
+    let seconds = gst::ClockTime::from_seconds;
+    let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
+    let set = gst::SeekType::Set;
+    pipeline.seek(1.0, flags, set, seconds(4), set, seconds(9)).expect("seeks");
+    wait_for(&bus, gst::MessageType::AsyncDone);
+    let messages = play(&pipeline);
+    pipeline.set_state(gst::State::Null).expect("stops");
+    let found: Vec<_> = conversation_of(messages)
+        .into_iter()
+        .map(|row| (row.speaker, row.words, row.start_time))
+        .collect();
+    let part = &samples[4 * 16_000..9 * 16_000];
+    assert_eq!(found, rows(&engine_said(part, options(), 4 * SECOND_NS)));
+    assert!(!found.is_empty());
+}
+
+#[test]
+fn another_rate_is_one_clear_error() {
+    let pipeline = pipeline("news.wav");
+    pipeline.set_state(gst::State::Paused).expect("starts");
+    let bus = pipeline.bus().expect("a pipeline has one");
+    wait_for(&bus, gst::MessageType::AsyncDone);
+    let set = gst::SeekType::Set;
+    let end = gst::ClockTime::from_seconds(5);
+    // Whether a seek that leads to an error is said to have worked is upstream's.
+    let _ = pipeline.seek(2.0, gst::SeekFlags::FLUSH, set, gst::ClockTime::ZERO, set, end);
+    let message = wait_for(&bus, gst::MessageType::Error);
+    pipeline.set_state(gst::State::Null).expect("stops");
+    let gst::MessageView::Error(error) = message.view() else { unreachable!() };
+    assert_eq!(message.src().map(|source| source.name()), Some("asr".into()));
+    let text = error.error().message().to_owned();
+    assert!(text.contains("expected 1") && text.contains("found 2"), "{text}");
+}
+
+#[test]
+fn several_segments_follow_each_other() {
+    let samples = audio("jfk.wav");
+    let mut rig = Rig::new(&[]);
+    // As of a playlist: each begins again at 0, and its base is the end of the one before.
+    let mut expected = Vec::new();
+    let mut running_times = Vec::new();
+    for (index, part) in samples.chunks(4 * 16_000).enumerate() {
+        let base = 4 * index as u64 * SECOND_NS;
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_base(gst::ClockTime::from_nseconds(base));
+        rig.push_event(gst::event::Segment::new(&segment));
+        rig.push_all(part, 1600);
+        let said = engine_said(part, options(), 0);
+        running_times.extend(said.iter().map(|said| base + said.start));
+        expected.extend(said);
+    }
+    rig.finish();
+    let messages = rig.posted("multitalkerasr/transcript");
+    assert_eq!(messages.iter().map(said).collect::<Vec<_>>(), expected);
+    let found: Vec<_> = messages
+        .iter()
+        .map(|message| message.get::<gst::ClockTime>("running-time").expect("a time").nseconds())
+        .collect();
+    assert_eq!(found, running_times);
+    assert!(expected.len() > 3);
+}
+
+#[test]
+fn long_buffers_equal_short_ones() {
+    let samples = audio("meeting.wav");
+    let samples = &samples[..40 * 16_000];
+    let mut rig = Rig::new(&[]);
+    rig.push_all(samples, 10 * 16_000);
+    rig.finish();
+    let found: Vec<_> = rig.posted("multitalkerasr/transcript").iter().map(said).collect();
+    assert_eq!(found, engine_said(samples, options(), 0));
+}
