@@ -8,7 +8,6 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
-use std::path::Path;
 use std::sync::mpsc;
 
 use gst::prelude::*;
@@ -332,28 +331,13 @@ fn overload_is_relieved_before_audio_is_dropped() {
 #[test]
 fn live_audio_does_not_wait_for_the_model() {
     init_with_runtime();
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = "multitalker_config.json";
-    for entry in std::fs::read_dir(models()).expect("the models") {
-        let file = entry.expect("a file");
-        if file.file_name() != config {
-            std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-        }
-    }
-    // A pipe, so that loading goes on when the test says so.
-    let pipe = folder.path().join(config);
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
-    assert!(made.success());
-    let element = element(&[
-        ("model-dir", &folder.path().display().to_string()),
-        ("overload-policy", "drop"),
-    ]);
+    let models = HeldModels::new();
+    let element = element(&[("model-dir", &models.path()), ("overload-policy", "drop")]);
     let mut rig = Rig::of(element, Some(F32_CAPS));
     rig.harness.set_live(true);
     let samples = &audio("meeting.wav")[..30 * 16_000];
     rig.push_all(samples, 1600);
-    std::fs::write(&pipe, std::fs::read(Path::new(&models()).join(config)).expect("the file"))
-        .expect("written");
+    models.release();
     let entries = rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
     let (start, end) = dropped(&messages);

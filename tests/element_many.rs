@@ -8,7 +8,6 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
-use std::path::Path;
 use std::sync::mpsc;
 
 use gst::prelude::*;
@@ -30,23 +29,11 @@ fn said_by(rig: &Rig) -> Vec<Said> {
 #[test]
 fn twenty_elements_share_a_model_that_is_loaded_once() {
     init_with_runtime();
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = "multitalker_config.json";
-    for entry in std::fs::read_dir(models()).expect("the models") {
-        let file = entry.expect("a file");
-        if file.file_name() != config {
-            std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-        }
-    }
-    // A pipe, which can be read once: loading a second time would never end.
-    let pipe = folder.path().join(config);
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
-    assert!(made.success());
-    let properties =
-        [("model-dir", &*folder.path().display().to_string()), ("diarization-preset", "lockstep")];
+    // Loading them a second time would never end.
+    let models = HeldModels::new();
+    let properties = [("model-dir", &*models.path()), ("diarization-preset", "lockstep")];
     let mut rigs: Vec<_> = (0..20).map(|_| Rig::new(&properties)).collect();
-    let config = std::fs::read(Path::new(&models()).join(config)).expect("the file");
-    std::fs::write(&pipe, config).expect("written");
+    models.release();
 
     // Half of them hear the one, half of them the other.
     let audio = [audio("jfk.wav"), audio("news.wav")];

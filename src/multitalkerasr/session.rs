@@ -30,18 +30,51 @@ pub struct Session<'a> {
     queue: &'a Queue,
     /// As they were when the element started.
     settings: Settings,
-    /// Whether the source is, once there is a stream.
-    live: bool,
     /// `None` when it failed.
     model: Option<Arc<Model>>,
     stream: Option<Stream>,
-    timeline: Timeline,
+    times: Times,
     /// Samples that were recognised.
     processed: u64,
     overload: Overload,
     pub outlets: Outlets<'a>,
+}
+
+/// When things are said.
+#[derive(Default)]
+struct Times {
+    timeline: Timeline,
     in_segment: gst::FormattedSegment<gst::ClockTime>,
     out_segment: gst::FormattedSegment<gst::ClockTime>,
+    /// Whether the source is live, once there is a stream.
+    live: bool,
+}
+
+impl Times {
+    fn context<'a>(&'a self, element: &MultitalkerAsr, settings: &'a Settings) -> Context<'a> {
+        Context {
+            timeline: &self.timeline,
+            in_segment: &self.in_segment,
+            out_segment: &self.out_segment,
+            settings,
+            live: self.live,
+            now: self.now(element, settings),
+        }
+    }
+
+    /// The PTS of now for desynchronised text of a live source: what leaves upstream now, else
+    /// the audio that was taken last.
+    fn now(&self, element: &MultitalkerAsr, settings: &Settings) -> Option<gst::ClockTime> {
+        if !self.live || !settings.is_desynchronized() {
+            return None;
+        }
+        let by_clock = || {
+            let (_, upstream, _) = element.imp().upstream_latency()?;
+            let running_time = delay::running_time(element)?.saturating_sub(upstream);
+            self.in_segment.position_from_running_time(running_time)
+        };
+        by_clock().or(Some(self.timeline.end()))
+    }
 }
 
 impl<'a> Session<'a> {
@@ -57,14 +90,11 @@ impl<'a> Session<'a> {
             queue,
             outlets: Outlets::new(element, queue, settings.text_unit),
             settings,
-            live: false,
             model,
             stream: None,
-            timeline: Timeline::default(),
+            times: Times::default(),
             processed: 0,
             overload: Overload::default(),
-            in_segment: gst::FormattedSegment::new(),
-            out_segment: gst::FormattedSegment::new(),
         }
     }
 
@@ -73,10 +103,10 @@ impl<'a> Session<'a> {
         if self.model.is_none() {
             return;
         }
-        if self.timeline.is_empty() {
-            self.timeline.start(pts);
+        if self.times.timeline.is_empty() {
+            self.times.timeline.start(pts);
         }
-        match self.timeline.place(pts) {
+        match self.times.timeline.place(pts) {
             Placement::Continue { silence, skip } => {
                 self.recognise(&vec![0.0; silence]);
                 self.recognise(samples.get(skip..).unwrap_or_default());
@@ -86,10 +116,10 @@ impl<'a> Session<'a> {
                     CAT,
                     obj = self.element,
                     "Discontinuity: expected {}, found {pts}",
-                    self.timeline.end()
+                    self.times.timeline.end()
                 );
                 self.interrupt();
-                self.timeline.start(pts);
+                self.times.timeline.start(pts);
                 self.recognise(samples);
             }
         }
@@ -100,7 +130,7 @@ impl<'a> Session<'a> {
             self.relieve();
             let Some(stream) = self.stream() else { return };
             let outputs = stream.push(piece);
-            self.timeline.advance(piece.len());
+            self.times.timeline.advance(piece.len());
             self.processed += piece.len() as u64;
             if !self.tell(outputs) {
                 return;
@@ -111,7 +141,7 @@ impl<'a> Session<'a> {
     /// Saves work where audio waits, if that is wanted.
     fn relieve(&mut self) {
         let settings = self.element.imp().settings();
-        let Some(stream) = self.stream.as_mut().filter(|_| self.live) else { return };
+        let Some(stream) = self.stream.as_mut().filter(|_| self.times.live) else { return };
         let was_saving = self.overload.is_saving_now();
         let max_queued = self.settings.max_queued_samples();
         let queued = self.queue.queued_samples();
@@ -121,7 +151,8 @@ impl<'a> Session<'a> {
             stream.set_economical(is_saving);
         }
         if is_saving && !was_saving {
-            self.overload.post_qos(self.element, None, self.processed, self.context(&settings));
+            let context = self.times.context(self.element, &settings);
+            self.overload.post_qos(self.element, None, self.processed, context);
         }
     }
 
@@ -132,21 +163,9 @@ impl<'a> Session<'a> {
         }
         self.drain(true);
         let settings = self.element.imp().settings();
-        let mut overload = std::mem::take(&mut self.overload);
-        overload.drop(self.element, from, to, self.processed, self.context(&settings));
-        self.overload = overload;
+        let context = self.times.context(self.element, &settings);
+        self.overload.drop(self.element, from, to, self.processed, context);
         self.gap(from, to);
-    }
-
-    fn context<'b>(&'b self, settings: &'b Settings) -> Context<'b> {
-        Context {
-            timeline: &self.timeline,
-            in_segment: &self.in_segment,
-            out_segment: &self.out_segment,
-            settings,
-            live: self.live,
-            now: self.now(settings),
-        }
     }
 
     /// The stream, made when the first audio comes and it is known whether that is live.
@@ -154,7 +173,7 @@ impl<'a> Session<'a> {
         if self.stream.is_none() {
             let model = self.model.clone()?;
             let live = self.element.imp().is_upstream_live();
-            self.live = live;
+            self.times.live = live;
             let options = self.settings.stream_options(live);
             gst::debug!(CAT, obj = self.element, "Live: {live}, {options:?}");
             self.element.imp().mark_model_used();
@@ -191,14 +210,7 @@ impl<'a> Session<'a> {
         let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
         gst::log!(CAT, obj = self.element, "{} outputs, {progress:?}", outputs.len());
         let settings = self.element.imp().settings();
-        let context = Context {
-            timeline: &self.timeline,
-            in_segment: &self.in_segment,
-            out_segment: &self.out_segment,
-            settings: &settings,
-            live: self.live,
-            now: self.now(&settings),
-        };
+        let context = self.times.context(self.element, &settings);
         for output in &outputs {
             if self.queue.is_interrupted() {
                 return false;
@@ -208,20 +220,6 @@ impl<'a> Session<'a> {
         self.outlets.sync();
         let flow = self.outlets.tell(&outputs, progress, context);
         self.check(flow)
-    }
-
-    /// The PTS of now for desynchronised text of a live source: what leaves upstream now, else
-    /// the audio that was taken last.
-    fn now(&self, settings: &Settings) -> Option<gst::ClockTime> {
-        if !self.live || !settings.is_desynchronized() {
-            return None;
-        }
-        let by_clock = || {
-            let (_, upstream, _) = self.element.imp().upstream_latency()?;
-            let running_time = delay::running_time(self.element)?.saturating_sub(upstream);
-            self.in_segment.position_from_running_time(running_time)
-        };
-        by_clock().or(Some(self.timeline.end()))
     }
 
     /// Refuses audio if downstream takes no more; false then.
@@ -243,10 +241,10 @@ impl<'a> Session<'a> {
 
     /// Decodes what is left, sends all out and begins a new stretch of audio.
     fn drain(&mut self, keep_speakers: bool) {
-        if self.timeline.is_empty() {
+        if self.times.timeline.is_empty() {
             return;
         }
-        gst::debug!(CAT, obj = self.element, "Draining at {}", self.timeline.end());
+        gst::debug!(CAT, obj = self.element, "Draining at {}", self.times.timeline.end());
         if let Some(stream) = self.stream.as_mut() {
             let outputs = stream.finish();
             self.tell(outputs);
@@ -257,17 +255,10 @@ impl<'a> Session<'a> {
 
     fn finish_stretch(&mut self) {
         let settings = self.element.imp().settings();
-        let context = Context {
-            timeline: &self.timeline,
-            in_segment: &self.in_segment,
-            out_segment: &self.out_segment,
-            settings: &settings,
-            live: self.live,
-            now: self.now(&settings),
-        };
+        let context = self.times.context(self.element, &settings);
         let flow = self.outlets.drain(context);
         self.check(flow);
-        self.timeline.clear();
+        self.times.timeline.clear();
     }
 
     fn reset_stream(&mut self, keep_speakers: bool) {
@@ -284,10 +275,10 @@ impl<'a> Session<'a> {
     pub fn forget(&mut self) {
         gst::debug!(CAT, obj = self.element, "Starting afresh after a flush");
         self.reset_stream(false);
-        self.timeline.clear();
+        self.times.timeline.clear();
         self.outlets.flush();
-        self.in_segment = gst::FormattedSegment::new();
-        self.out_segment = gst::FormattedSegment::new();
+        self.times.in_segment = gst::FormattedSegment::new();
+        self.times.out_segment = gst::FormattedSegment::new();
         lock(&self.element.imp().conversation).clear();
     }
 
@@ -295,7 +286,7 @@ impl<'a> Session<'a> {
     pub fn segment(&mut self, event: &gst::event::Segment, seqnum: gst::Seqnum) {
         // The sink pad lets no other format in.
         let Some(in_segment) = event.segment().downcast_ref::<gst::ClockTime>() else { return };
-        let mut moved = self.in_segment.clone();
+        let mut moved = self.times.in_segment.clone();
         moved.set_position(in_segment.position());
         if moved != *in_segment {
             self.interrupt();
@@ -304,33 +295,26 @@ impl<'a> Session<'a> {
         let mut out_segment = in_segment.clone();
         let base = out_segment.base().unwrap_or_default();
         out_segment.set_base(base.saturating_add(self.element.imp().settings().lateness()));
-        self.in_segment = in_segment.clone();
-        self.out_segment = out_segment;
-        let event = gst::event::Segment::builder(&self.out_segment).seqnum(seqnum).build();
+        self.times.in_segment = in_segment.clone();
+        self.times.out_segment = out_segment;
+        let event = gst::event::Segment::builder(&self.times.out_segment).seqnum(seqnum).build();
         self.outlets.segment(event);
     }
 
     /// There is no audio before `end`.
     pub fn gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
-        if !self.timeline.is_empty() && end > self.timeline.end() {
-            match self.timeline.place(end) {
+        if !self.times.timeline.is_empty() && end > self.times.timeline.end() {
+            match self.times.timeline.place(end) {
                 Placement::Continue { .. } => {
-                    let silence = samples_in(end - self.timeline.end());
+                    let silence = samples_in(end - self.times.timeline.end());
                     self.recognise(&vec![0.0; silence]);
                 }
                 Placement::Discontinuity => self.interrupt(),
             }
         }
-        if self.timeline.is_empty() {
+        if self.times.timeline.is_empty() {
             let settings = self.element.imp().settings();
-            let context = Context {
-                timeline: &self.timeline,
-                in_segment: &self.in_segment,
-                out_segment: &self.out_segment,
-                settings: &settings,
-                live: self.live,
-                now: self.now(&settings),
-            };
+            let context = self.times.context(self.element, &settings);
             let flow = self.outlets.advance(start, end, context);
             self.check(flow);
         }

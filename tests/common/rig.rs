@@ -46,6 +46,38 @@ pub fn models() -> String {
     data().join("tiny-models").display().to_string()
 }
 
+const CONFIG: &str = "multitalker_config.json";
+
+/// A folder of models whose configuration is a pipe, so that they are loaded when the test says so,
+/// and only once.
+pub struct HeldModels(tempfile::TempDir);
+
+impl HeldModels {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for entry in std::fs::read_dir(models()).expect("the models") {
+            let file = entry.expect("a file");
+            if file.file_name() != CONFIG {
+                std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
+            }
+        }
+        let pipe = folder.path().join(CONFIG);
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+        assert!(made.success());
+        Self(folder)
+    }
+
+    pub fn path(&self) -> String {
+        self.0.path().display().to_string()
+    }
+
+    /// Lets one who loads them go on.
+    pub fn release(&self) {
+        let config = std::fs::read(data().join("tiny-models").join(CONFIG)).expect("the file");
+        std::fs::write(self.0.path().join(CONFIG), config).expect("written");
+    }
+}
+
 pub fn sortformer() -> String {
     data().join("tiny-models/sortformer.onnx").display().to_string()
 }
