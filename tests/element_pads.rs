@@ -299,6 +299,15 @@ fn pads_that_come_and_go_at_any_moment_disturb_nobody() {
 }
 
 #[test]
+fn pad_that_comes_after_the_end_is_told_of_it() {
+    let mut rig = lockstep(&[]);
+    rig.push_all(&audio("news.wav")[..32_000], 4096);
+    rig.finish();
+    let sink = Sink::of_speaker(&rig.element, "speaker_0");
+    assert_eq!(kinds(&sink.until_eos(), 5), ["stream-start", "caps", "segment", "tag", "eos"]);
+}
+
+#[test]
 fn pads_have_the_numbers_of_speakers() {
     init_with_runtime();
     let element = element(&[]);

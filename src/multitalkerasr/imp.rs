@@ -511,22 +511,26 @@ impl ElementImpl for MultitalkerAsr {
         name: Option<&str>,
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
-        let queue = self.queue();
+        let is_running = self.queue().is_some();
         let make = |speaker| {
             let pad = src_pad(template).name(src_pads::speaker_name(speaker)).build();
-            if queue.is_some() {
+            if is_running {
                 // It has no parent yet that could refuse.
                 let _ = pad.set_active(true);
             }
+            // What it has missed is told then, also if nothing else is to come.
+            pad.connect_linked(|pad, _| {
+                let element = pad.parent().and_downcast::<super::MultitalkerAsr>();
+                if let Some(queue) = element.and_then(|element| element.imp().queue()) {
+                    queue.push_pads();
+                }
+            });
             pad
         };
         match self.speaker_pads.request(name, self.known_speakers(), make) {
             Ok(pad) => {
                 let element = self.obj();
                 element.add_pad(&pad).expect("no other pads have such names");
-                if let Some(queue) = queue {
-                    queue.push_pads();
-                }
                 Some(pad)
             }
             Err(reason) => {

@@ -60,7 +60,7 @@ impl<'a> Outlets<'a> {
         }
     }
 
-    /// Takes note of pads that came and went.
+    /// Takes note of pads that were linked for the first time, and of those that went.
     pub fn sync(&mut self) {
         let pads = self.element.imp().speaker_pads.list();
         self.outlets.retain(|outlet| {
@@ -72,7 +72,7 @@ impl<'a> Outlets<'a> {
             stays
         });
         for SpeakerPad { speaker, pad } in pads {
-            if self.outlets.iter().all(|outlet| outlet.pad != pad) {
+            if pad.is_linked() && self.outlets.iter().all(|outlet| outlet.pad != pad) {
                 self.add(speaker, pad);
             }
         }
