@@ -216,6 +216,15 @@ impl Captioning {
         self.pipeline.set_state(gst::State::Null).expect("stops");
         Captions::of(&self.folder.path().join("video.mkv"))
     }
+
+    /// The same; they are to be the words of `before`, and those that came after a passthrough.
+    #[track_caller]
+    fn finish_and_check(self, before: &[String]) {
+        let pushed = self.pushed.clone();
+        let captions = self.finish();
+        let pushed = pushed.lock().expect("no panic");
+        assert_captioned(&captions, before, &pushed[before.len()..]);
+    }
 }
 
 impl Drop for Captioning {
@@ -335,10 +344,7 @@ fn passthrough_and_back() {
     let before = captioning.pushed();
     captioning.audio_pad.set_property("passthrough", false);
     captioning.wait_for_transcript();
-    let pushed = captioning.pushed.clone();
-    let captions = captioning.finish();
-    let pushed = pushed.lock().expect("no panic");
-    assert_captioned(&captions, &before, &pushed[before.len()..]);
+    captioning.finish_and_check(&before);
 }
 
 #[test]
@@ -374,10 +380,7 @@ fn failure_falls_back_to_passthrough() {
     captioning.use_transcriber(&working);
     captioning.audio_pad.set_property("passthrough", false);
     captioning.wait_for_transcript();
-    let pushed = captioning.pushed.clone();
-    let captions = captioning.finish();
-    let pushed = pushed.lock().expect("no panic");
-    assert_captioned(&captions, &before, &pushed[before.len()..]);
+    captioning.finish_and_check(&before);
 }
 
 /// The bin makes CEA-608 with an element of GStreamer 1.24, so here are its others without it.

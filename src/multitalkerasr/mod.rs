@@ -14,8 +14,9 @@
 //!   GAP events. Words come without spaces around them.
 //! - `speaker_%u`, on request: the same of one speaker, counted from 0, with GAP events also while
 //!   others speak. These pads may come and go at any time; one that comes later begins where the
-//!   others are. They are served by one thread, in the order of time: put a queue behind each. A
-//!   pad that is not linked, also `src`, stops nothing as long as another is.
+//!   others are. They are served by one thread, in the order of time: put a queue without limits
+//!   behind each, since a full one holds up the text of all. A pad that is not linked, also `src`,
+//!   stops nothing as long as another is.
 //! - `unsynced_src`: JSON for what does not fit the timeline, which is segments in progress, once
 //!   per chunk and speaker that has something new, and the finished segments that replace them;
 //!   the PTS are those up to which the audio was decoded.
