@@ -9,7 +9,7 @@ use super::{InStream, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::encoder::{EncoderNetwork, Targets};
 use crate::engine::error::Error;
-use crate::engine::onnx::{Canceller, Input, Network, Tensor};
+use crate::engine::onnx::{Canceller, Input, Network, Output, Tensor};
 
 /// In the metadata of prepared files: the chunks that one run takes, and their length in encoded
 /// frames, by which attention is limited.
@@ -181,11 +181,11 @@ impl EncoderNetwork for InStream<EncoderGraph> {
                 ("bg_spk_targets", Input::F32(&target_shape, &background)),
             ],
             [
-                "encoded",
-                "encoded_len",
-                "cache_last_channel_next",
-                "cache_last_time_next",
-                "cache_last_channel_len_next",
+                Output::Values("encoded"),
+                Output::Values("encoded_len"),
+                Output::State("cache_last_channel_next"),
+                Output::State("cache_last_time_next"),
+                Output::Values("cache_last_channel_len_next"),
             ],
             &self.canceller,
         )?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{EncoderGraph, InStream, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::error::Error;
-use crate::engine::onnx::{Canceller, Input, Network, Tensor};
+use crate::engine::onnx::{Canceller, Input, Network, Output, Tensor};
 use crate::engine::rnnt::JointNetwork;
 
 /// The prediction and joint networks.
@@ -110,7 +110,7 @@ impl JointNetwork for InStream<JointGraph> {
                 ("input_states_1", Input::Tensor(&state.output)),
                 ("input_states_2", Input::Tensor(&state.cell)),
             ],
-            ["outputs", "states_1", "states_2"],
+            [Output::Values("outputs"), Output::State("states_1"), Output::State("states_2")],
             &self.canceller,
         )?;
         let (_, logits) = graph.network.values(&logits)?;

@@ -8,7 +8,7 @@ use super::{EncoderGraph, InStream, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::diarizer::{Diarization, DiarizationNetwork};
 use crate::engine::error::Error;
-use crate::engine::onnx::{Canceller, Input, Network};
+use crate::engine::onnx::{Canceller, Input, Network, Output};
 use crate::engine::speaker_cache::Compression;
 
 /// The streaming Sortformer.
@@ -144,7 +144,7 @@ impl DiarizationNetwork for InStream<SortformerGraph> {
                 ("fifo", Input::F32(&[1, fifo_frames, *d_model], fifo)),
                 ("fifo_lengths", Input::I64(&[fifo_frames as i64])),
             ],
-            [self.graph.probabilities, "chunk_pre_encode_embs"],
+            [Output::Values(self.graph.probabilities), Output::Values("chunk_pre_encode_embs")],
             &self.canceller,
         )?;
         let (_, probabilities) = network.values(&probabilities)?;

@@ -8,5 +8,5 @@ mod queue;
 mod runtime;
 
 pub use cancel::Canceller;
-pub use network::{Input, Network, Tensor};
+pub use network::{Input, Network, Output, Tensor};
 pub use runtime::{LogLevel, set_log_handler};

@@ -5,12 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, Outlet, TensorRef};
+use ort::memory::{AllocationDevice, MemoryInfo};
+use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
+use ort::value::{DynTensorValueType, DynValue, Outlet, TensorRef};
 
 use super::cancel::Canceller;
 use super::queue::SessionQueue;
-use super::runtime::session_builder;
+use super::runtime::{return_free_memory, session_builder};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::error::Error;
 
@@ -21,6 +22,8 @@ pub struct Network {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     metadata: Vec<(String, String)>,
+    /// Where states stay between runs, if not in the processor's memory.
+    device_memory: Option<MemoryInfo<'static>>,
 }
 
 /// An input or output of a graph; a dimension that is not fixed is `None`.
@@ -39,6 +42,23 @@ pub enum Input<'a> {
     Token(i64),
     /// What a run gave.
     Tensor(&'a Tensor),
+}
+
+/// An output of a run by its name.
+#[derive(Clone, Copy)]
+pub enum Output {
+    /// What is read after the run.
+    Values(&'static str),
+    /// What is an input of a later run: it stays on the device that computed it.
+    State(&'static str),
+}
+
+impl Output {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Values(name) | Self::State(name) => name,
+        }
+    }
 }
 
 /// An output of a run, which can be the input of the next without a copy.
@@ -61,7 +81,7 @@ impl Network {
                 expected: expected.to_owned(),
             });
         }
-        let mut builder = session_builder(options)?;
+        let (mut builder, device_memory) = session_builder(options)?;
         let session = canceller.while_loading(builder.canceler(), || {
             if canceller.is_cancelled() {
                 return Err(Error::Cancelled);
@@ -76,6 +96,7 @@ impl Network {
             return Err(Error::Cancelled);
         }
         let session = session?;
+        return_free_memory();
         let ports = |outlets: &[Outlet]| outlets.iter().map(Port::new).collect();
         Ok(Self {
             path: path.to_owned(),
@@ -83,6 +104,7 @@ impl Network {
             outputs: ports(session.outputs()),
             metadata: metadata(&session),
             queue: Arc::new(SessionQueue::new(session)),
+            device_memory,
         })
     }
 
@@ -159,18 +181,21 @@ impl Network {
         }
     }
 
-    /// Runs the graph, once no other stream does, and returns the named outputs.
+    /// Runs the graph, once no other stream does, and returns these outputs.
     ///
     /// # Errors
     /// [`Error::Inference`], or [`Error::Cancelled`] soon after `canceller` was told.
     pub fn run<const N: usize>(
         &self,
         inputs: Vec<(&'static str, Input<'_>)>,
-        outputs: [&str; N],
+        outputs: [Output; N],
         canceller: &Canceller,
     ) -> Result<[Tensor; N], Error> {
         let mut session = self.queue.acquire(canceller)?;
-        let result = run_session(&mut session, inputs, outputs, canceller);
+        let result = match &self.device_memory {
+            None => run_session(&mut session, inputs, outputs, canceller),
+            Some(memory) => run_on_device(&mut session, memory, inputs, outputs, canceller),
+        };
         drop(session);
         result.map_err(|error| match canceller.is_cancelled() {
             true => Error::Cancelled,
@@ -214,6 +239,8 @@ impl Network {
     ) -> Result<Tensor, Error> {
         let (mut shape, mut gathered) = (vec![rows.len()], Vec::new());
         for (tensor, row) in rows {
+            let copy = self.copy_from_device(tensor)?;
+            let tensor = copy.as_ref().unwrap_or(tensor);
             let (of, values) = self.values(tensor)?;
             let size = of[1..].iter().product();
             gathered.reserve_exact(shape[0] * size - gathered.len());
@@ -221,6 +248,16 @@ impl Network {
             shape.splice(1.., of[1..].iter().copied());
         }
         self.tensor(shape, gathered)
+    }
+
+    /// A copy in the processor's memory, where the tensor is not there.
+    fn copy_from_device(&self, tensor: &Tensor) -> Result<Option<Tensor>, Error> {
+        if self.device_memory.is_none() {
+            return Ok(None);
+        }
+        let copy = tensor.0.view().downcast::<DynTensorValueType>();
+        let copy = copy.and_then(|tensor| tensor.to(AllocationDevice::CPU, 0));
+        copy.map(|tensor| Some(Tensor(tensor.into_dyn()))).map_err(|e| self.failed(&e))
     }
 
     fn tensor(&self, shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor, Error> {
@@ -236,7 +273,7 @@ impl Network {
 fn run_session<const N: usize>(
     session: &mut Session,
     inputs: Vec<(&'static str, Input<'_>)>,
-    outputs: [&str; N],
+    outputs: [Output; N],
     canceller: &Canceller,
 ) -> Result<[Tensor; N], ort::Error> {
     let mut values: Vec<(std::borrow::Cow<'_, str>, SessionInputValue<'_>)> =
@@ -254,15 +291,62 @@ fn run_session<const N: usize>(
         };
         values.push((name.into(), value));
     }
+    let mut results = session.run_with_options(values, ready_options(canceller)?)?;
+    take(&mut results, outputs)
+}
+
+/// As [`run_session`], with the states in the memory of the device before and after.
+fn run_on_device<const N: usize>(
+    session: &mut Session,
+    memory: &MemoryInfo<'_>,
+    inputs: Vec<(&'static str, Input<'_>)>,
+    outputs: [Output; N],
+    canceller: &Canceller,
+) -> Result<[Tensor; N], ort::Error> {
+    use ort::value::Tensor as Value;
+    let mut binding = session.create_binding()?;
+    for (name, input) in inputs {
+        match input {
+            Input::F32(shape, values) => {
+                let value = Value::from_array((shape.to_vec(), values.to_vec()))?;
+                binding.bind_input(name, &value)?;
+            }
+            Input::I64(values) => {
+                binding.bind_input(name, &Value::from_array(([values.len()], values.to_vec()))?)?;
+            }
+            Input::Token(value) => {
+                binding.bind_input(name, &Value::from_array(([1_usize, 1], vec![value]))?)?;
+            }
+            Input::Tensor(tensor) => binding.bind_input(name, &tensor.0)?,
+        }
+    }
+    let host = MemoryInfo::default();
+    for output in outputs {
+        let memory = if matches!(output, Output::State(_)) { memory } else { &host };
+        binding.bind_output_to_device(output.name(), memory)?;
+    }
+    let mut results = session.run_binding_with_options(&binding, ready_options(canceller)?)?;
+    take(&mut results, outputs)
+}
+
+/// The options of a run that `canceller` stops.
+fn ready_options(canceller: &Canceller) -> Result<&RunOptions, ort::Error> {
     let options = canceller.run_options()?;
     // The options may be newer than a call that could not terminate them yet.
     if canceller.is_cancelled() {
         options.terminate()?;
     }
-    let mut results = session.run_with_options(values, options)?;
-    let mut taken = outputs.map(|name| results.remove(name));
+    Ok(options)
+}
+
+fn take<const N: usize>(
+    results: &mut SessionOutputs<'_>,
+    outputs: [Output; N],
+) -> Result<[Tensor; N], ort::Error> {
+    let names = outputs.map(Output::name);
+    let mut taken = names.map(|name| results.remove(name));
     if let Some(missing) = taken.iter().position(Option::is_none) {
-        return Err(ort::Error::new(format!("no output {}", outputs[missing])));
+        return Err(ort::Error::new(format!("no output {}", names[missing])));
     }
     Ok(std::array::from_fn(|i| Tensor(taken[i].take().expect("checked above"))))
 }
@@ -285,4 +369,63 @@ fn metadata(session: &Session) -> Vec<(String, String)> {
         .filter_map(|key| Some((metadata.custom(&key)?, key)))
         .map(|(v, k)| (k, v))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ort::memory::{AllocatorType, MemoryType};
+
+    use super::*;
+
+    /// What two runs of the decoder give, the second from the states of the first, gathered.
+    fn two_runs(network: &Network) -> [Vec<f32>; 4] {
+        let size = network.dim("encoder_outputs", 2).expect("fixed");
+        let frames: Vec<f32> = (0..2 * size).map(|i| (i % 7) as f32 - 3.0).collect();
+        let layers = network.dim("input_states_1", 0).expect("fixed");
+        let hidden = network.dim("input_states_1", 2).expect("fixed");
+        let zeros = || network.zeros(&[layers, 1, hidden]).expect("memory");
+        let (mut output, mut cell) = (zeros(), zeros());
+        let mut found = Vec::new();
+        for token in [3, 1] {
+            let [logits, next_output, next_cell] = network
+                .run(
+                    vec![
+                        ("encoder_outputs", Input::F32(&[1, 2, size], &frames)),
+                        ("targets", Input::Token(token)),
+                        ("input_states_1", Input::Tensor(&output)),
+                        ("input_states_2", Input::Tensor(&cell)),
+                    ],
+                    [
+                        Output::Values("outputs"),
+                        Output::State("states_1"),
+                        Output::State("states_2"),
+                    ],
+                    &Canceller::new(),
+                )
+                .expect("the inputs fit");
+            found.push(network.values(&logits).expect("numbers").1.to_vec());
+            let gathered = network.gather([(&next_cell, 1), (&next_cell, 0)].into_iter());
+            let gathered = gathered.expect("two rows");
+            found.push(network.values(&gathered).expect("numbers").1.to_vec());
+            (output, cell) = (next_output, next_cell);
+        }
+        found.try_into().expect("two runs with two each")
+    }
+
+    #[test]
+    fn states_that_stay_on_a_device_give_the_same() {
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-models/decoder_joint.onnx");
+        let load = || {
+            Network::load(&file, "a decoder", &RuntimeOptions::default(), &Canceller::new())
+                .expect("a fixture, and ORT_DYLIB_PATH")
+        };
+        // The processor's memory stands in for that of a device.
+        let memory =
+            MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default);
+        let bound = Network { device_memory: Some(memory.expect("known")), ..load() };
+        let found = two_runs(&bound);
+        assert_eq!(found, two_runs(&load()));
+        assert_ne!(found[0], found[2], "the second run knows of the first");
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
@@ -49,11 +50,14 @@ struct Loaded {
 
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
-/// A builder of sessions with `options`.
+/// A builder of sessions with `options`, and the memory of their device where it is another than
+/// the processor's.
 ///
 /// # Errors
 /// Those of the library and of the execution provider.
-pub fn session_builder(options: &RuntimeOptions) -> Result<SessionBuilder, Error> {
+pub fn session_builder(
+    options: &RuntimeOptions,
+) -> Result<(SessionBuilder, Option<MemoryInfo<'static>>), Error> {
     let (path, environment) = environment(options.library.as_deref())?;
     let unusable = |error: ort::Error| Error::RuntimeUnusable {
         path,
@@ -77,6 +81,8 @@ pub fn session_builder(options: &RuntimeOptions) -> Result<SessionBuilder, Error
             .with_intra_op_spinning(false)?
             // Else the weights of the file stay in the arena beside the prepacked ones.
             .with_device_allocated_initializers()?
+            // Memory laid out for one shape stays when another comes: hundreds of MiB in a diariser.
+            .with_memory_pattern(false)?
             .with_optimization_level(level)?)
     };
     with_provider(builder().map_err(unusable)?, options)
@@ -85,22 +91,23 @@ pub fn session_builder(options: &RuntimeOptions) -> Result<SessionBuilder, Error
 fn with_provider(
     builder: SessionBuilder,
     options: &RuntimeOptions,
-) -> Result<SessionBuilder, Error> {
+) -> Result<(SessionBuilder, Option<MemoryInfo<'static>>), Error> {
     let device = i32::try_from(options.device).map_err(|_| Error::InvalidOption {
         option: "device",
         expected: format!("at most {}", i32::MAX),
         found: options.device.to_string(),
     })?;
     let (name, provider): (_, ExecutionProviderDispatch) = match options.execution_provider {
-        ExecutionProvider::Cpu => return Ok(builder),
+        ExecutionProvider::Cpu => return Ok((builder, None)),
         ExecutionProvider::Auto => {
             if !matches!(ep::CUDA::is_available(), Ok(true)) {
-                return Ok(builder);
+                return Ok((builder, None));
             }
             let cuda = ep::CUDA::default().with_device_id(device).build().error_on_failure();
-            return Ok(builder
-                .with_execution_providers([cuda])
-                .unwrap_or_else(ort::Error::recover));
+            return Ok(match builder.with_execution_providers([cuda]) {
+                Ok(builder) => (builder, device_memory(AllocationDevice::CUDA, device)),
+                Err(error) => (error.recover(), None),
+            });
         }
         ExecutionProvider::Cuda => ("cuda", ep::CUDA::default().with_device_id(device).build()),
         ExecutionProvider::TensorRt => {
@@ -113,12 +120,34 @@ fn with_provider(
         }
         ExecutionProvider::Rocm => ("rocm", ep::ROCm::default().with_device_id(device).build()),
     };
-    builder.with_execution_providers([provider.error_on_failure()]).map_err(|error| {
-        Error::ProviderUnavailable {
-            requested: name,
-            reason: format!("{error}; the loaded ONNX Runtime offers {}", offered_providers()),
+    let builder = builder.with_execution_providers([provider.error_on_failure()]);
+    let builder = builder.map_err(|error| Error::ProviderUnavailable {
+        requested: name,
+        reason: format!("{error}; the loaded ONNX Runtime offers {}", offered_providers()),
+    })?;
+    let memory = match options.execution_provider {
+        ExecutionProvider::Cuda | ExecutionProvider::TensorRt => {
+            device_memory(AllocationDevice::CUDA, device)
         }
-    })
+        _ => None,
+    };
+    Ok((builder, memory))
+}
+
+/// Where a device keeps tensors; `None`, so that they go through the processor's memory, where
+/// ONNX Runtime does not know.
+fn device_memory(device: AllocationDevice<'static>, id: i32) -> Option<MemoryInfo<'static>> {
+    MemoryInfo::new(device, id, AllocatorType::Device, MemoryType::Default).ok()
+}
+
+/// Gives memory that was freed back to the system. After loading, glibc keeps hundreds of MiB
+/// between what is still in use.
+pub fn return_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes no pointer and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// The providers that the loaded library was built with.
