@@ -107,15 +107,14 @@
 //!   fakesink | grep multitalkerasr/transcript,
 //! ```
 //!
-//! A file with subtitles. The queue of the audio holds all that the text lags behind:
+//! A file with subtitles. Audio and video wait in the file for the text, since it is read twice:
 //!
 //! ```bash
-//! gst-launch-1.0 filesrc location=meeting.wav ! decodebin ! tee name=t ! \
-//!   queue max-size-time=0 max-size-bytes=0 max-size-buffers=0 ! audioconvert ! vorbisenc ! \
-//!   matroskamux name=mux ! filesink location=meeting.mkv t. ! queue ! audioconvert ! \
-//!   audioresample ! multitalkerasr model-dir=models/multitalker \
-//!   diarization-model=models/sortformer.onnx text-unit=segment \
-//!   speaker-prefix='Speaker {n}: ' ! mux.
+//! gst-launch-1.0 urisourcebin uri="file://$PWD/meeting.mp4" parse-streams=true : \
+//!   matroskamux name=mux ! filesink location=meeting-with-text.mkv \
+//!   filesrc location=meeting.mp4 ! decodebin ! audioconvert ! audioresample ! \
+//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx \
+//!   text-unit=segment speaker-prefix='Speaker {n}: ' ! mux.
 //! ```
 //!
 //! Transcripts of a microphone:
