@@ -21,8 +21,9 @@ import meeteval
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-LISTEN = f"{sys.executable} {Path(__file__).parent / 'listen.py'} --models {{models}} --out {{out}} --latency {{latency}} " \
-         "--diarisation {diarisation} --precision {precision} {tests}/*.wav"
+OPTIONS = " --models {models} --out {out} --latency {latency} --diarisation {diarisation} --precision {precision} {tests}/*.wav"
+LISTEN = f"{sys.executable} {Path(__file__).parent / 'listen.py'}" + OPTIONS
+ELEMENT = str(Path(__file__).parent / "element.py") + OPTIONS
 # latency in ms, diarisation, precision
 SETTINGS = [(1120, "30s", "fp32"), (1120, "30s", "int8"), (560, "30s", "fp32"), (160, "30s", "fp32"), (80, "30s", "fp32"),
             (1120, "lockstep", "fp32"), (1120, "lockstep", "int8"), (1120, "10s", "fp32"), (1120, "1s", "fp32"), (560, "lockstep", "fp32"),
@@ -83,6 +84,7 @@ def main():
     a.add_argument("--tests", type=Path, required=True)
     a.add_argument("--models", type=Path, required=True)
     a.add_argument("--command", default=LISTEN, help="default: listen.py")
+    a.add_argument("--element", dest="command", action="store_const", const=ELEMENT, help="the GStreamer element, by element.py")
     a.add_argument("--setting", action="append", metavar="LATENCY,DIARISATION,PRECISION", help="instead of the usual list")
     a.add_argument("--keep", type=Path, help="folder to keep what was heard in")
     o = a.parse_args()

@@ -1,0 +1,65 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MPL-2.0
+"""Recognise conversations with the GStreamer element itself, as `make build` makes it: OUT/NAME.json (SegLST) for
+each NAME.wav. For evaluate.py --element. Needs python3-gi and gir1.2-gstreamer-1.0."""
+import argparse
+import os
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+os.environ.setdefault("ORT_DYLIB_PATH", str(REPOSITORY / ".onnxruntime/libonnxruntime.so"))
+
+import gi
+
+gi.require_version("Gst", "1.0")
+from gi.repository import Gst
+
+
+def transcribe(wav: Path, properties: dict) -> str:
+    pipeline = Gst.parse_launch("filesrc name=file ! wavparse ! multitalkerasr name=asr ! fakesink")
+    pipeline.get_by_name("file").set_property("location", str(wav))
+    asr = pipeline.get_by_name("asr")
+    for name, value in properties.items():
+        Gst.util_set_object_arg(asr, name, value)
+    asr.set_property("session-id", wav.stem)
+    seglst = "[]"
+    pipeline.set_state(Gst.State.PLAYING)
+    try:
+        while True:
+            message = pipeline.get_bus().timed_pop_filtered(
+                Gst.CLOCK_TIME_NONE, Gst.MessageType.ELEMENT | Gst.MessageType.ERROR | Gst.MessageType.EOS)
+            if message.type == Gst.MessageType.EOS:
+                return seglst
+            if message.type == Gst.MessageType.ERROR:
+                sys.exit(f"{wav}: {message.parse_error()[0].message}")
+            if message.get_structure().get_name() == "multitalkerasr/transcripts":
+                seglst = message.get_structure().get_string("seglst")
+    finally:
+        pipeline.set_state(Gst.State.NULL)
+
+
+def main():
+    a = argparse.ArgumentParser(description=__doc__)
+    a.add_argument("wavs", type=Path, nargs="+")
+    a.add_argument("--models", type=Path, required=True)
+    a.add_argument("--out", type=Path, required=True)
+    a.add_argument("--latency", default="1120", choices=["80", "160", "560", "1120"])
+    a.add_argument("--diarisation", default="30s", choices=["lockstep", "1s", "10s", "30s"])
+    a.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    o = a.parse_args()
+    Gst.init(None)
+    if not Gst.ElementFactory.find("multitalkerasr"):
+        Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
+    if not Gst.ElementFactory.find("multitalkerasr"):
+        sys.exit("no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
+    diariser = o.models / ("sortformer.int8.onnx" if o.precision == "int8" else "sortformer.onnx")
+    properties = {"model-dir": str(o.models), "diarization-model": str(diariser), "precision": o.precision,
+                  "chunk-latency": f"{o.latency}ms", "diarization-preset": o.diarisation}
+    o.out.mkdir(parents=True, exist_ok=True)
+    for wav in o.wavs:
+        (o.out / f"{wav.stem}.json").write_text(transcribe(wav, properties))
+
+
+if __name__ == "__main__":
+    main()
