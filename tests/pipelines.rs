@@ -257,7 +257,7 @@ fn tells_of_berlin(message: &gst::Message) -> bool {
 fn told_around_a_stop(properties: &str) -> [Vec<Told>; 2] {
     let folder = tempfile::tempdir().expect("a folder");
     let samples = common::read_wav(&conversation());
-    let wavs = [0.0..13.0, 4.3..10.0].map(|part: std::ops::Range<f64>| {
+    let wavs = [0.0..13.0, 4.3..11.0].map(|part: std::ops::Range<f64>| {
         let sample = |seconds: f64| (seconds * 16_000.0) as usize;
         let wav = folder.path().join(format!("from-{}.wav", part.start));
         rig::write_wav(&wav, &samples[sample(part.start)..sample(part.end)]);

@@ -20,8 +20,7 @@ impl Conversation {
     /// Takes a finished segment.
     pub fn add(&mut self, segment: &Segment, context: Context) {
         let seconds = |sample| {
-            let pts = context.timeline.pts(sample);
-            let time = context.in_segment.to_stream_time(pts).unwrap_or(pts);
+            let time = context.stream_time(sample).unwrap_or(context.timeline.pts(sample));
             // The engine's frames are whole milliseconds.
             time.mseconds() as f64 / 1000.0
         };

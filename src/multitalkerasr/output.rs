@@ -43,6 +43,16 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// When a sample is heard in its segment, beyond which the last word can reach, since it ends
+    /// with a frame of 80 ms.
+    pub fn stream_time(&self, sample: u64) -> Option<gst::ClockTime> {
+        let pts = self.timeline.pts(sample);
+        let pts = self.in_segment.stop().map_or(pts, |stop| pts.min(stop));
+        self.in_segment.to_stream_time(pts)
+    }
+}
+
+impl Context<'_> {
     fn not_before_now(&self, pts: gst::ClockTime) -> gst::ClockTime {
         self.now.map_or(pts, |now| pts.max(now))
     }

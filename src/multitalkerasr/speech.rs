@@ -63,7 +63,6 @@ struct JsonWord<'a> {
 
 impl Speech {
     pub fn new(speaker: usize, words: &[Word], context: Context) -> Self {
-        let stream_time = |sample| context.in_segment.to_stream_time(context.timeline.pts(sample));
         let start_pts = words.first().map(|word| context.timeline.pts(word.start_sample));
         Self {
             speaker,
@@ -73,8 +72,8 @@ impl Speech {
                 .iter()
                 .map(|word| SpokenWord {
                     text: word.text.clone(),
-                    start: stream_time(word.start_sample),
-                    end: stream_time(word.end_sample),
+                    start: context.stream_time(word.start_sample),
+                    end: context.stream_time(word.end_sample),
                     confidence: word.confidence,
                 })
                 .collect(),
