@@ -4,13 +4,14 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use common::{read_wav, tiny_model, tiny_model_options};
 use gstmultitalkerasr::engine::{
     Canceller, ChunkLatency, DiarizationPreset, Error, Model, ModelOptions, Output, Progress,
-    Segment, Stream, StreamOptions,
+    RuntimeOptions, Segment, Stream, StreamOptions,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -314,6 +315,20 @@ fn streams_on_one_model_do_not_disturb_each_other() {
 }
 
 #[test]
+fn speakers_decoded_side_by_side_say_what_they_say_in_turn() {
+    let [in_turn, side_by_side] = [1, 4].map(|intra_op_threads| {
+        let runtime = RuntimeOptions { intra_op_threads, ..Default::default() };
+        let options = ModelOptions { runtime, ..tiny_model_options() };
+        let model = Model::load(&options, &Canceller::new()).expect("loads");
+        let mut stream = Stream::new(model, StreamOptions::default()).expect("options that fit");
+        outputs(&mut stream, [NEWS.as_slice()])
+    });
+    let speakers: HashSet<_> = segments(&in_turn).iter().map(|segment| segment.speaker).collect();
+    assert!(speakers.len() > 1, "{speakers:?}");
+    assert_eq!(side_by_side, in_turn);
+}
+
+#[test]
 fn cancelling_stops_an_inference_and_keeps_what_was_recognised() {
     let mut stream = stream(StreamOptions::default());
     let canceller = stream.canceller();
@@ -345,10 +360,7 @@ fn cancelled_loading_says_so() {
     let canceller = Canceller::new();
     canceller.cancel();
     let options = ModelOptions {
-        runtime: gstmultitalkerasr::engine::RuntimeOptions {
-            intra_op_threads: 3,
-            ..Default::default()
-        },
+        runtime: RuntimeOptions { intra_op_threads: 3, ..Default::default() },
         ..tiny_model_options()
     };
     assert!(matches!(Model::load(&options, &canceller), Err(Error::Cancelled)));

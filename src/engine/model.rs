@@ -10,9 +10,12 @@ use super::config::{ModelOptions, Precision};
 use super::error::Error;
 use super::model_config::ModelConfig;
 use super::networks::{EncoderGraph, JointGraph, SortformerGraph};
-use super::onnx::Canceller;
+use super::onnx::{Canceller, intra_op_threads};
 use super::sync::lock;
 use super::tokenizer::Tokenizer;
+
+/// As many speakers are told apart by the published diariser.
+const MAX_DECODERS: usize = 4;
 
 /// The networks and the tokenizer of one set of files. Immutable, and freed with the last stream.
 pub struct Model {
@@ -78,12 +81,16 @@ impl Model {
         let tokenizer = Tokenizer::open(&folder.join("tokenizer.model"))?;
         let runtime = &options.runtime;
         let joint_path = choose(folder, "decoder_joint", options.precision);
-        // Its products are too small to be worth a second thread, unless they are of floats.
-        let mut joint_runtime = runtime.clone();
+        // Its products are too small to be worth a second thread, unless they are of floats, so the
+        // other threads decode other speakers.
+        let (mut joint_runtime, mut decoders) = (runtime.clone(), 1);
         if is_int8(&joint_path) {
             joint_runtime.intra_op_threads = 1;
+            if options.diarization_model.is_some() {
+                decoders = intra_op_threads(runtime).min(MAX_DECODERS);
+            }
         }
-        let joint = JointGraph::load(&joint_path, &joint_runtime, canceller)?;
+        let joint = JointGraph::load(&joint_path, &joint_runtime, decoders, canceller)?;
         if tokenizer.len() != joint.vocabulary {
             return Err(Error::Mismatch {
                 path: tokenizer.path().to_owned(),

@@ -2,8 +2,10 @@
 
 //! One conversation: features, diariser, gating, and an instance of the recogniser per speaker.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use super::config::{ENCODED_FRAME_SAMPLES, StreamOptions};
 use super::diarizer::Diarizer;
@@ -18,8 +20,9 @@ use super::networks::{
 };
 use super::onnx::Canceller;
 use super::output::{Output, Progress, SpeakerTrace, Trace};
-use super::rnnt::{DecoderState, decode_greedily};
+use super::rnnt::{DecoderState, JointNetwork, Token, decode_greedily};
 use super::row_buffer::RowBuffer;
+use super::sync::lock;
 use super::transcript::SpeakerTranscript;
 
 /// Audio is taken in steps of this, so that a long push needs no more memory than a short one and
@@ -56,6 +59,38 @@ struct Speaker {
     encoded: Vec<f32>,
     decoder: DecoderState<JointState>,
     transcript: SpeakerTranscript,
+}
+
+/// What was decoded of one speaker.
+#[derive(Default)]
+struct Decoded {
+    /// The tokens of one chunk after the other.
+    chunks: VecDeque<Vec<Token>>,
+    /// Why there are no more after the last of them.
+    error: Option<Error>,
+}
+
+impl Speaker {
+    /// Decodes what was encoded, which are those of `frames` one after the other, as far as it goes.
+    fn decode(&mut self, joint: &InStream<JointGraph>, frames: &[Range<u64>]) -> Decoded {
+        let mut decoded = Decoded::default();
+        let mut encoded = &self.encoded[..];
+        for frames in frames {
+            let size = (frames.end - frames.start) as usize * joint.frame_size();
+            let Some((chunk, rest)) = encoded.split_at_checked(size) else { break };
+            encoded = rest;
+            let mut tokens = Vec::new();
+            let result =
+                decode_greedily(joint, chunk, frames.start, &mut self.decoder, &mut tokens);
+            decoded.chunks.push_back(tokens);
+            decoded.error = result.err();
+            if decoded.error.is_some() {
+                break;
+            }
+        }
+        self.encoded.clear();
+        decoded
+    }
 }
 
 impl Stream {
@@ -294,18 +329,18 @@ impl Stream {
         let gated: Vec<Vec<usize>> = chunks.clone().map(|chunk| self.gated(chunk)).collect();
         let runs = encoder_runs(&gated, self.encoder.takes_several_speakers());
         let encoded = runs.iter().try_for_each(|run| self.encode(run, chunks.start, &gated));
-        // After an error, what was encoded before it.
+        let mut decoded = self.decode(&chunks, &gated);
         for (chunk, speakers) in chunks.zip(&gated) {
-            let frames = self.frames(&(chunk..chunk + 1));
-            let size = (frames.end - frames.start) as usize * self.model.encoder.d_model;
             for &index in speakers {
-                let speaker = self.speakers[index].as_ref();
-                if encoded.is_err() && speaker.is_none_or(|s| s.encoded.len() < size) {
-                    return encoded;
+                let decoded = &mut decoded[index];
+                // After an error, what was encoded before it.
+                let Some(tokens) = decoded.chunks.pop_front() else { return encoded };
+                self.tell(index, chunk, &tokens)?;
+                if let Some(error) = decoded.error.take_if(|_| decoded.chunks.is_empty()) {
+                    return Err(error);
                 }
-                self.decode(index, chunk, frames.start, size)?;
             }
-            self.advance_transcripts(frames.end)?;
+            self.advance_transcripts(self.frames(&(chunk..chunk + 1)).end)?;
             self.next_chunk += 1;
         }
         encoded
@@ -379,28 +414,49 @@ impl Stream {
         Ok(())
     }
 
-    /// Decodes the next `size` encoded values of a speaker, which are those of `chunk` from
-    /// `first_frame` on.
-    fn decode(
-        &mut self,
-        index: usize,
-        chunk: u64,
-        first_frame: u64,
-        size: usize,
-    ) -> Result<(), Error> {
-        let speaker = self.speakers[index].as_mut().expect("encoded before");
-        let encoded: Vec<f32> = speaker.encoded.drain(..size).collect();
-        let mut tokens = Vec::new();
-        let decoded =
-            decode_greedily(&self.joint, &encoded, first_frame, &mut speaker.decoder, &mut tokens);
-        for &token in &tokens {
+    /// Decodes what was encoded of `chunks`, in each of which the speakers `gated` run: several
+    /// speakers at a time where the decoder has several sessions.
+    fn decode(&mut self, chunks: &Range<u64>, gated: &[Vec<usize>]) -> Vec<Decoded> {
+        let mut frames = vec![Vec::new(); self.speakers.len()];
+        for (chunk, speakers) in chunks.clone().zip(gated) {
+            for &index in speakers {
+                frames[index].push(self.frames(&(chunk..chunk + 1)));
+            }
+        }
+        let active = frames.iter().filter(|frames| !frames.is_empty()).count();
+        let mut decoded: Vec<_> = frames.iter().map(|_| Decoded::default()).collect();
+        let speakers = self.speakers.iter_mut().zip(&frames).zip(&mut decoded);
+        let left = Mutex::new(speakers.filter_map(|((speaker, frames), decoded)| {
+            speaker.as_mut().map(|speaker| (speaker, frames, decoded))
+        }));
+        let decode_those_left = || {
+            loop {
+                let next = lock(&left).next();
+                let Some((speaker, frames, decoded)) = next else { return };
+                *decoded = speaker.decode(&self.joint, frames);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..active.min(self.joint.graph.sessions()) {
+                // Where there is no thread to be had, this one does it all.
+                let _ = thread::Builder::new().spawn_scoped(scope, decode_those_left);
+            }
+            decode_those_left();
+        });
+        decoded
+    }
+
+    /// Takes what a speaker was heard to say in `chunk`.
+    fn tell(&mut self, index: usize, chunk: u64, tokens: &[Token]) -> Result<(), Error> {
+        let speaker = self.speakers[index].as_mut().expect("decoded before");
+        for &token in tokens {
             speaker.transcript.push(token, &self.model.tokenizer, &mut self.outputs)?;
         }
         if let Some(trace) = &mut self.trace {
             trace.speakers[index].chunks.push(chunk);
             trace.speakers[index].tokens.extend(tokens);
         }
-        decoded
+        Ok(())
     }
 
     /// Tells the transcripts that everything before `frame` is decoded.

@@ -51,7 +51,7 @@ impl EncoderGraph {
         options: &RuntimeOptions,
         canceller: &Canceller,
     ) -> Result<Self, Error> {
-        let network = Network::load(path, "the encoder's ONNX file", options, canceller)?;
+        let network = Network::load(path, "the encoder's ONNX file", options, 1, canceller)?;
         network.require(
             &[
                 ("processed_signal", 3),

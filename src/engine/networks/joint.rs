@@ -24,16 +24,17 @@ pub struct JointGraph {
 }
 
 impl JointGraph {
-    /// Loads and checks the graph.
+    /// Loads and checks the graph, to be run by as many threads at a time as there are `sessions`.
     ///
     /// # Errors
     /// Those of the file, and [`Error::Mismatch`] where it is another graph.
     pub fn load(
         path: &Path,
         options: &RuntimeOptions,
+        sessions: usize,
         canceller: &Canceller,
     ) -> Result<Self, Error> {
-        let network = Network::load(path, "the decoder's ONNX file", options, canceller)?;
+        let network = Network::load(path, "the decoder's ONNX file", options, sessions, canceller)?;
         network.require(
             &[("encoder_outputs", 3), ("targets", 2), ("input_states_1", 3), ("input_states_2", 3)],
             &[("outputs", 4), ("states_1", 3), ("states_2", 3)],
@@ -60,6 +61,11 @@ impl JointGraph {
             vocabulary: logits - 1,
             network,
         })
+    }
+
+    /// Threads that can run this at a time.
+    pub fn sessions(&self) -> usize {
+        self.network.sessions()
     }
 
     /// Checks the graph against the encoder whose frames it takes.

@@ -35,7 +35,7 @@ impl SortformerGraph {
         options: &RuntimeOptions,
         canceller: &Canceller,
     ) -> Result<Self, Error> {
-        let network = Network::load(path, "a Sortformer's ONNX file", options, canceller)?;
+        let network = Network::load(path, "a Sortformer's ONNX file", options, 1, canceller)?;
         // Version 3 has another name for the probabilities, and 10 ms ones besides.
         let probabilities = if network.has_output("preds_diar") {
             "preds_diar"

@@ -2,8 +2,10 @@
 
 //! Stopping an inference, a wait for one, or a load from another thread.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::{self, ThreadId};
 
 use ort::session::RunOptions;
 use ort::session::builder::LoadCanceler;
@@ -21,7 +23,7 @@ struct State {
     cancelled: AtomicBool,
     /// Made with the first run, since it needs the library.
     run_options: OnceLock<RunOptions>,
-    blocked_on: Mutex<Option<Blocked>>,
+    blocked: Mutex<HashMap<ThreadId, Blocked>>,
 }
 
 /// What a thread may be blocked on, apart from a run.
@@ -47,16 +49,17 @@ impl Canceller {
             // Setting a flag fails on no known runtime; without it the run ends by itself.
             let _ = options.terminate();
         }
-        match &*lock(&self.0.blocked_on) {
-            Some(Blocked::Load(load)) => {
-                let _ = load.cancel();
+        for blocked_on in lock(&self.0.blocked).values() {
+            match blocked_on {
+                Blocked::Load(load) => {
+                    let _ = load.cancel();
+                }
+                Blocked::Session(queue) => queue.wake_all(),
+                Blocked::Condition(mutex, condition) => {
+                    drop(lock(mutex));
+                    condition.notify_all();
+                }
             }
-            Some(Blocked::Session(queue)) => queue.wake_all(),
-            Some(Blocked::Condition(mutex, condition)) => {
-                drop(lock(mutex));
-                condition.notify_all();
-            }
-            None => {}
         }
     }
 
@@ -101,9 +104,10 @@ impl Canceller {
     }
 
     fn while_blocked<T>(&self, on: Blocked, work: impl FnOnce() -> T) -> T {
-        *lock(&self.0.blocked_on) = Some(on);
+        let thread = thread::current().id();
+        lock(&self.0.blocked).insert(thread, on);
         let result = work();
-        *lock(&self.0.blocked_on) = None;
+        lock(&self.0.blocked).remove(&thread);
         result
     }
 }

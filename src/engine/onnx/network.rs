@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One ONNX graph: loading it, asking for its shapes, and running it for one stream at a time.
+//! One ONNX graph: loading it, asking for its shapes, and running it for many streams.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use crate::engine::error::Error;
 /// A graph and its weights, shared by all streams.
 pub struct Network {
     path: PathBuf,
+    sessions: usize,
     queue: Arc<SessionQueue>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
@@ -65,7 +66,8 @@ impl Output {
 pub struct Tensor(DynValue);
 
 impl Network {
-    /// Loads `path`, which should hold `expected`, with the weights beside it.
+    /// Loads `path`, which should hold `expected`, with the weights beside it, to be run by as many
+    /// threads at a time as there are `sessions`.
     ///
     /// # Errors
     /// Those of the library and of the file, or [`Error::Cancelled`].
@@ -73,6 +75,7 @@ impl Network {
         path: &Path,
         expected: &'static str,
         options: &RuntimeOptions,
+        sessions: usize,
         canceller: &Canceller,
     ) -> Result<Self, Error> {
         if !path.is_file() {
@@ -81,31 +84,46 @@ impl Network {
                 expected: expected.to_owned(),
             });
         }
-        let (mut builder, device_memory) = session_builder(options)?;
-        let session = canceller.while_loading(builder.canceler(), || {
+        let load = || {
+            let (mut builder, device_memory) = session_builder(options)?;
+            let session = canceller.while_loading(builder.canceler(), || {
+                if canceller.is_cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                builder.commit_from_file(path).map_err(|error| Error::UnreadableFile {
+                    path: path.to_owned(),
+                    expected,
+                    found: error.to_string(),
+                })
+            });
             if canceller.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            builder.commit_from_file(path).map_err(|error| Error::UnreadableFile {
-                path: path.to_owned(),
-                expected,
-                found: error.to_string(),
-            })
-        });
-        if canceller.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let session = session?;
-        return_free_memory();
+            Ok((session?, device_memory))
+        };
+        let (session, device_memory) = load()?;
         let ports = |outlets: &[Outlet]| outlets.iter().map(Port::new).collect();
+        let (inputs, outputs) = (ports(session.inputs()), ports(session.outputs()));
+        let metadata = metadata(&session);
+        let mut all = vec![session];
+        while all.len() < sessions {
+            all.push(load()?.0);
+        }
+        return_free_memory();
         Ok(Self {
             path: path.to_owned(),
-            inputs: ports(session.inputs()),
-            outputs: ports(session.outputs()),
-            metadata: metadata(&session),
-            queue: Arc::new(SessionQueue::new(session)),
+            inputs,
+            outputs,
+            metadata,
+            sessions: all.len(),
+            queue: Arc::new(SessionQueue::new(all)),
             device_memory,
         })
+    }
+
+    /// Threads that can run this at a time.
+    pub fn sessions(&self) -> usize {
+        self.sessions
     }
 
     /// An entry of the file's metadata.
@@ -181,7 +199,7 @@ impl Network {
         }
     }
 
-    /// Runs the graph, once no other stream does, and returns these outputs.
+    /// Runs the graph, once a session is free, and returns these outputs.
     ///
     /// # Errors
     /// [`Error::Inference`], or [`Error::Cancelled`] soon after `canceller` was told.
@@ -417,7 +435,7 @@ mod tests {
         let file =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-models/decoder_joint.onnx");
         let load = || {
-            Network::load(&file, "a decoder", &RuntimeOptions::default(), &Canceller::new())
+            Network::load(&file, "a decoder", &RuntimeOptions::default(), 1, &Canceller::new())
                 .expect("a fixture, and ORT_DYLIB_PATH")
         };
         // The processor's memory stands in for that of a device.

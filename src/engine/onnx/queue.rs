@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Lending the one session of a network to many streams.
+//! Lending the sessions of a network to many streams.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -12,15 +12,15 @@ use super::cancel::Canceller;
 use crate::engine::error::Error;
 use crate::engine::sync::lock;
 
-/// The session of a network, lent to one thread after the other in the order of their coming,
-/// so that no lock is held while it runs.
+/// The sessions of a network, lent to threads in the order of their coming, so that no lock is held
+/// while one runs.
 pub struct SessionQueue {
     state: Mutex<QueueState>,
     returned: Condvar,
 }
 
 struct QueueState {
-    session: Option<Session>,
+    free: Vec<Session>,
     waiting: VecDeque<u64>,
     next_ticket: u64,
 }
@@ -32,13 +32,13 @@ pub struct Lease<'q> {
 }
 
 impl SessionQueue {
-    /// A queue before this session.
-    pub fn new(session: Session) -> Self {
-        let state = QueueState { session: Some(session), waiting: VecDeque::new(), next_ticket: 0 };
+    /// A queue before these sessions.
+    pub fn new(sessions: Vec<Session>) -> Self {
+        let state = QueueState { free: sessions, waiting: VecDeque::new(), next_ticket: 0 };
         Self { state: Mutex::new(state), returned: Condvar::new() }
     }
 
-    /// Waits until the session is free and nobody came earlier.
+    /// Waits until a session is free and nobody came earlier.
     ///
     /// # Errors
     /// [`Error::Cancelled`] soon after `canceller` was told.
@@ -55,9 +55,12 @@ impl SessionQueue {
                     return Err(Error::Cancelled);
                 }
                 if state.waiting.front() == Some(&ticket)
-                    && let Some(session) = state.session.take()
+                    && let Some(session) = state.free.pop()
                 {
                     state.waiting.pop_front();
+                    if !state.free.is_empty() {
+                        self.returned.notify_all();
+                    }
                     return Ok(Lease { queue: self, session: Some(session) });
                 }
                 state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -88,7 +91,7 @@ impl DerefMut for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        lock(&self.queue.state).session = self.session.take();
+        lock(&self.queue.state).free.extend(self.session.take());
         self.queue.returned.notify_all();
     }
 }

@@ -50,6 +50,14 @@ struct Loaded {
 
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
+/// Threads of one inference with `options`.
+pub fn intra_op_threads(options: &RuntimeOptions) -> usize {
+    match options.intra_op_threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_AUTO_THREADS),
+        threads => threads,
+    }
+}
+
 /// A builder of sessions with `options`, and the memory of their device where it is another than
 /// the processor's.
 ///
@@ -64,10 +72,7 @@ pub fn session_builder(
         required: required_version(),
         found: format!("one that refuses the options: {error}"),
     };
-    let threads = match options.intra_op_threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_AUTO_THREADS),
-        threads => threads,
-    };
+    let threads = intra_op_threads(options);
     let level = match options.optimization_level {
         OptimizationLevel::DisableAll => GraphOptimizationLevel::Disable,
         OptimizationLevel::EnableBasic => GraphOptimizationLevel::Level1,
