@@ -1,7 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Serves a WAV file with a test picture at rtsp://127.0.0.1:PORT/talk until the standard input
-ends. PORT 0 takes a free one; the port is printed when clients can connect."""
+"""Serves a WAV file of 16 kHz, silence after it, and a test picture at rtsp://127.0.0.1:PORT/talk until
+the standard input ends. PORT 0 takes a free one; the port is printed when clients can connect.
+
+Without an end, as of a camera: where it is announced, `rtpjitterbuffer` of GStreamer 1.22 can hang
+there, since two of its threads wait for one signal."""
 import sys
 
 import gi
@@ -10,7 +13,8 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtspServer
 
-MEDIA = """( filesrc location="{}" ! wavparse ! audioconvert ! audioresample ! rtpL16pay name=pay0 pt=96
+MEDIA = """( filesrc location="{}" ! wavparse ! audioconvert ! audioresample ! concat name=talk ! rtpL16pay name=pay0 pt=96
+audiotestsrc wave=silence ! audio/x-raw,rate=16000,channels=1 ! talk.
 videotestsrc pattern=black ! video/x-raw,format=I420,width=64,height=64,framerate=10/1 ! jpegenc ! rtpjpegpay name=pay1 pt=26 )"""
 
 
