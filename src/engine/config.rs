@@ -71,7 +71,8 @@ pub struct RuntimeOptions {
     pub execution_provider: ExecutionProvider,
     /// Index of the device of the execution provider.
     pub device: u32,
-    /// Threads of one inference; 0 takes the number of processor cores, at most 4.
+    /// Threads of one inference, and speakers that are decoded at a time; 0 takes the number of
+    /// processor cores, at most 4.
     pub intra_op_threads: usize,
     /// How much the graphs are rewritten when they are loaded.
     pub optimization_level: OptimizationLevel,

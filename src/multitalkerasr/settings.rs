@@ -185,7 +185,10 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("intra-op-threads")
             .nick("Intra-op threads")
-            .blurb("Threads of one inference (0: the number of processor cores, at most 4)")
+            .blurb(
+                "Threads of one inference, and speakers decoded at a time (0: the number of \
+                 processor cores, at most 4)",
+            )
             .default_value(default.intra_op_threads)
             .mutable_ready()
             .build(),

@@ -249,6 +249,19 @@ class Trainer:
                 words += len(text.split())
         return 100 * wrong / words
 
+    @torch.no_grad()
+    def calibrate_blank(self, talks):
+        """Lower the blank's bias to where the WER is least. Greedy decoding takes the blank where it is
+        likelier than any one token, though less likely than all of them, and so misses what it half hears."""
+        bias = self.asr.joint.joint_net[-1].bias
+        before, found = bias[self.blank].item(), {}
+        for less in (0.0, 0.5, 1.0, 1.5, 2.0):
+            bias[self.blank] = before - less
+            found[less] = self.wer(talks, 13, True) + self.wer(talks, 1, True)
+        best = min(found, key=found.get)
+        bias[self.blank] = before - best
+        print(f"the blank's bias less {best}: WER {found[best] / 2:.1f} instead of {found[0.0] / 2:.1f}", flush=True)
+
 
 def main():
     a = arguments(__doc__, steps=12000, lr=1.5e-3)
@@ -295,6 +308,7 @@ def main():
             means.clear()
     if not training.stopped:
         with training.averaged():
+            trainer.calibrate_blank([conversation(speech, rng, "known", 2 + i % 2, 24.0, overlap=0.5) for i in range(24)])
             fold_scale(trainer.asr).save_to(str(o.out / "asr.nemo"))
 
 
