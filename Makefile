@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
 #
-# make demo   installs what is missing, builds, and transcribes a conversation
-# make test   installs what is missing, and runs all tests
-# make build  installs what is missing, and builds target/release/libgstmultitalkerasr.so
-# make lint   what the continuous integration checks besides the tests
+# make demo      installs what is missing, builds, and transcribes a conversation
+# make test      installs what is missing, and runs all tests
+# make build     installs what is missing, and builds target/release/libgstmultitalkerasr.so
+# make valgrind  installs what is missing, and runs tests of flushing and stopping under Valgrind
+# make lint      what the continuous integration checks besides the tests
 #
 # The demo runs your own files with MODEL_DIR=… DIARIZATION_MODEL=… AUDIO=…
 
@@ -13,7 +14,7 @@ export RUSTUP_HOME := $(CURDIR)/.rust/rustup
 endif
 export PATH := $(CURDIR)/.rust/cargo/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test build lint setup clean
+.PHONY: demo test build lint valgrind setup clean
 
 demo: build
 	@tools/demo.sh
@@ -25,6 +26,10 @@ test:
 build: setup
 	$(MAKE) --no-print-directory run-build
 
+valgrind:
+	@tools/setup.sh valgrind
+	$(MAKE) --no-print-directory run-valgrind
+
 lint: setup
 	$(MAKE) --no-print-directory run-lint
 
@@ -35,13 +40,19 @@ clean:
 	rm -rf target .onnxruntime .venv .rust
 
 # After the set-up these see the Rust that it may have installed.
-.PHONY: run-tests run-build run-lint
+.PHONY: run-tests run-build run-valgrind run-lint
 
 run-tests:
 	cargo test
 
 run-build:
 	cargo build --release
+
+# Optimised code may compare a value before it looks whether there is one, which Valgrind reports.
+run-valgrind:
+	cargo test --config 'profile.dev.package.gst-plugin-multitalkerasr.opt-level = 0' \
+	  --config 'target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--suppressions=tests/valgrind.supp"]' \
+	  --test element_stream -- --test-threads 1 flush_before releases_all same_words change_of_caps
 
 run-lint:
 	cargo fmt --check

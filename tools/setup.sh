@@ -5,13 +5,14 @@
 # root, or with sudo), Rust where there is none or it is too old, and ONNX Runtime from its Python
 # wheel into .onnxruntime. What is there already is left alone. `tools/setup.sh tests` also installs
 # the other elements, programs and Python packages that the tests run the plugin with, and builds
-# the caption plugins of tests/peers, which takes some minutes once.
+# the caption plugins of tests/peers, which takes some minutes once; `tools/setup.sh valgrind` installs
+# Valgrind besides.
 set -eu
 cd "$(dirname "$0")/.."
 case ${1:-} in
   "") for_tests= ;;
-  tests) for_tests=yes ;;
-  *) echo "usage: tools/setup.sh [tests]" >&2; exit 2 ;;
+  tests | valgrind) for_tests=yes ;;
+  *) echo "usage: tools/setup.sh [tests|valgrind]" >&2; exit 2 ;;
 esac
 
 onnxruntime_version=1.32.0
@@ -23,6 +24,7 @@ packages="g++ cmake pkg-config python3 python3-venv
   gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0
   libpango1.0-dev libcairo2-dev python3-dev"
+[ "${1:-}" != valgrind ] || packages="$packages valgrind"
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
