@@ -74,10 +74,11 @@ def room(rng: random.Random, x: np.ndarray) -> np.ndarray:
 
 
 def conversation(speech: Speech, rng: random.Random, part: str, speakers: int, seconds: float, overlap: float = 0.3,
-                 vary: float = 0.06, factors: list[float] | None = None, most_turns: int = 999, easy: bool = False) -> Conversation:
+                 vary: float = 0.06, factors: list[float] | None = None, most_turns: int = 999, easy: bool = False,
+                 names: list[str] | None = None) -> Conversation:
     """`overlap` is the chance that a turn begins before the last one ends; `vary` the spread of speed;
-    `easy` means no room and little noise."""
-    names = speech.pick_voices(rng, part, speakers)
+    `easy` means no room and little noise; `names` are the voices, or any."""
+    names = names or speech.pick_voices(rng, part, speakers)
     factors = factors or [rng.uniform(1 - vary, 1 + vary) for _ in names]
     gains = [10 ** (rng.uniform(-9, 0) / 20) for _ in names]
     total = int(seconds * RATE) // FRAME * FRAME

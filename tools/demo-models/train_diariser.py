@@ -68,6 +68,7 @@ class Trainer:
         self.diar = scale_features(build_diar())
         self.people = {v: i for i, v in enumerate(voices)}
         self.who = torch.nn.Linear(self.diar.cfg.model_defaults.tf_d_model, len(voices) * len(FACTORS))
+        self.alike = None
         self.cache_modules = copy.deepcopy(self.diar.sortformer_modules).eval()
 
     def modules(self):
@@ -79,13 +80,40 @@ class Trainer:
             mel, _ = self.diar.preprocessor(input_signal=audio, length=torch.full((len(talks),), audio.shape[1]))
         return pre_encode(self.diar, mel[:, :, :audio.shape[1] // 160])
 
+    @torch.no_grad()
+    def find_alike(self, rng, speech):
+        """For every voice at every factor, those of other origin that the network finds most alike."""
+        people = [(v, f) for v in self.people for f in FACTORS]
+        talks = [conversation(speech, rng, "train", 1, 12.0, names=[v], factors=[f]) for v, f in people]
+        means = []
+        for at in range(0, len(talks), 16):
+            part = talks[at:at + 16]
+            _, frames = diarise(self.diar, self.embed(part))
+            means += [x[torch.from_numpy(t.activity[:, 0]) > 0.5].mean(0) for x, t in zip(frames, part)]
+        means = torch.stack(means)
+        means = F.normalize(means - means.mean(0), dim=1)
+        self.alike = {}
+        for person, row in zip(people, (means @ means.T).argsort(dim=1, descending=True).tolist()):
+            others = [people[i] for i in row if speech.base[people[i][0]] != speech.base[person[0]]]
+            self.alike[person] = others[:10]
+
+    def cast(self, rng, speech, speakers):
+        """Voices and factors: half of the time those that are hard to tell apart."""
+        if self.alike is None or rng.random() < 0.5:
+            return speech.pick_voices(rng, "train", speakers), [rng.choice(FACTORS) for _ in range(speakers)]
+        while True:
+            first = rng.choice(list(self.alike))
+            cast = [first, *rng.sample(self.alike[first], speakers - 1)]
+            if len({speech.base[v] for v, _ in cast}) == speakers:
+                return [v for v, _ in cast], [f for _, f in cast]
+
     def talks(self, rng, speech, count, seconds):
         out = []
         for _ in range(count):
             speakers = rng.choices((1, 2, 3, 4), (1, 2, 4, 4))[0]
-            factors = [rng.choice(FACTORS) for _ in range(speakers)]
+            names, factors = self.cast(rng, speech, speakers)
             t = conversation(speech, rng, "train", speakers, seconds, overlap=rng.choice((0.1, 0.3, 0.5, 0.8)),
-                             factors=[f * rng.uniform(0.98, 1.02) for f in factors])
+                             factors=[f * rng.uniform(0.98, 1.02) for f in factors], names=names)
             t.person = [self.people[v] * len(FACTORS) + min(range(len(FACTORS)), key=lambda i: abs(FACTORS[i] - f))
                         for v, f in zip(t.voices, t.factors)]
             out.append(t)
@@ -179,6 +207,8 @@ def main():
     rng = random.Random(2000 + training.step)
     means = Means("arrival", "best", "name")
     for step in training.steps():
+        if step > o.cache_from and (trainer.alike is None or step % 1000 == 0):
+            trainer.find_alike(rng, speech)
         if step > o.cache_from and rng.random() < 0.6:
             loss, parts = trainer.loss(rng, trainer.talks(rng, speech, 3, rng.uniform(20, 80)), rng.choice(list(POINTS)))
         else:
