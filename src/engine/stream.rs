@@ -71,7 +71,7 @@ struct Decoded {
 }
 
 impl Speaker {
-    /// Decodes what was encoded, which are those of `frames` one after the other, as far as it goes.
+    /// Decodes what was encoded, as far as it goes; `frames` are those of one chunk after the other.
     fn decode(&mut self, joint: &InStream<JointGraph>, frames: &[Range<u64>]) -> Decoded {
         let mut decoded = Decoded::default();
         let mut encoded = &self.encoded[..];

@@ -50,9 +50,7 @@ impl Context<'_> {
         let pts = self.in_segment.stop().map_or(pts, |stop| pts.min(stop));
         self.in_segment.to_stream_time(pts)
     }
-}
 
-impl Context<'_> {
     fn not_before_now(&self, pts: gst::ClockTime) -> gst::ClockTime {
         self.now.map_or(pts, |now| pts.max(now))
     }
