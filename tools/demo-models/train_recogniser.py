@@ -251,8 +251,9 @@ class Trainer:
 
     @torch.no_grad()
     def calibrate_blank(self, talks):
-        """Lower the blank's bias to where the WER is least, but by no more than 1: from 0.75 to 2 it is the same. Greedy decoding takes the blank where it is
-        likelier than any one token, though less likely than all of them, and so misses what it half hears."""
+        """Lower the blank's bias to where the WER is least, but by no more than 1: from 0.75 to 2 it is the
+        same. Greedy decoding takes the blank where it is likelier than any one token, though less likely than
+        all of them, and so misses what it half hears."""
         bias = self.asr.joint.joint_net[-1].bias
         before, found = bias[self.blank].item(), {}
         for less in (0.0, 0.5, 1.0):
