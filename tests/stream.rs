@@ -329,6 +329,32 @@ fn speakers_decoded_side_by_side_say_what_they_say_in_turn() {
 }
 
 #[test]
+fn recogniser_beside_the_diariser_says_what_it_says_after_it() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    // With threads to spare, where there is more than one core, and without.
+    let [beside, after] = [1, cores].map(|intra_op_threads| {
+        let runtime = RuntimeOptions { intra_op_threads, ..Default::default() };
+        let options = ModelOptions { runtime, ..tiny_model_options() };
+        let model = Model::load(&options, &Canceller::new()).expect("loads");
+        let mut stream = Stream::new(model, small_options()).expect("options that fit");
+        let mut put_off = 0;
+        let mut outputs = Vec::new();
+        for (i, piece) in NEWS.chunks(1000).enumerate() {
+            outputs.extend(stream.push_ahead(piece).expect("inference runs"));
+            put_off += usize::from(stream.is_behind());
+            if i % 50 == 0 {
+                outputs.extend(stream.catch_up().expect("inference runs"));
+                assert!(!stream.is_behind());
+            }
+        }
+        outputs.extend(stream.finish().expect("inference runs"));
+        (put_off > 0, outputs)
+    });
+    assert_eq!((beside.0, after.0), (cores > 1, false), "something was put off");
+    assert_eq!(beside.1, after.1);
+}
+
+#[test]
 fn cancelling_stops_an_inference_and_keeps_what_was_recognised() {
     let mut stream = stream(StreamOptions::default());
     let canceller = stream.canceller();

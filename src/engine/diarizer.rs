@@ -10,7 +10,7 @@ use super::row_buffer::RowBuffer;
 use super::speaker_cache::{Compression, SpeakerCache};
 
 /// Frames of 80 ms before a chunk that the network sees again.
-const LEFT_CONTEXT_FRAMES: u64 = 1;
+const LEFT_CONTEXT_FRAMES: usize = 1;
 
 /// What a Sortformer computes from one chunk.
 pub struct Diarization {
@@ -83,25 +83,26 @@ impl<N: DiarizationNetwork> Diarizer<N> {
 
     /// The first mel frame that is still needed.
     pub fn needs_from(&self) -> u64 {
-        self.next_mel_frame.saturating_sub(LEFT_CONTEXT_FRAMES * FRAMES_PER_ENCODED_FRAME as u64)
+        self.next_mel_frame.saturating_sub(mel_frames(LEFT_CONTEXT_FRAMES))
     }
 
-    /// Runs on the next chunk if all of it and its look-ahead is there, or on what is left when
-    /// the audio has `ended`. Returns the rows of its frames, or `None` where more is needed.
+    /// Whether all of the next chunk and its look-ahead is there, or, when the audio has `ended`,
+    /// anything at all.
+    pub fn is_ready(&self, features: &RowBuffer, ended: bool) -> bool {
+        let (start, available) = (self.next_mel_frame, features.end());
+        let ahead = mel_frames(self.point.chunk_frames + self.point.right_context_frames);
+        start + ahead <= available || (ended && start < available)
+    }
+
+    /// Runs on the next chunk, which must be ready. Returns the rows of its frames.
     ///
     /// # Errors
     /// Those of the network; the diariser is then as it was before.
-    pub fn step(&mut self, features: &RowBuffer, ended: bool) -> Result<Option<Vec<f32>>, Error> {
-        let mel = |encoded_frames: usize| (encoded_frames * FRAMES_PER_ENCODED_FRAME) as u64;
+    pub fn step(&mut self, features: &RowBuffer) -> Result<Vec<f32>, Error> {
         let (start, available) = (self.next_mel_frame, features.end());
-        let full_end = start + mel(self.point.chunk_frames);
-        let full_ahead = full_end + mel(self.point.right_context_frames);
-        if start >= available || (!ended && full_ahead > available) {
-            return Ok(None);
-        }
-        let end = full_end.min(available);
+        let end = (start + mel_frames(self.point.chunk_frames)).min(available);
+        let ahead = (end + mel_frames(self.point.right_context_frames)).min(available);
         let begin = self.needs_from();
-        let ahead = full_ahead.min(available);
 
         let (cache, fifo) = (self.cache.cache(), self.cache.fifo());
         let mut out = self.network.run(features.get(begin..ahead), cache, fifo)?;
@@ -113,8 +114,12 @@ impl<N: DiarizationNetwork> Diarizer<N> {
         let (left, right) = (frames(start - begin), frames(ahead - end));
         let rows = self.cache.update(&out.embeddings, &out.probabilities, left, right);
         self.next_mel_frame = end;
-        Ok(Some(rows.to_vec()))
+        Ok(rows.to_vec())
     }
+}
+
+fn mel_frames(encoded_frames: usize) -> u64 {
+    (encoded_frames * FRAMES_PER_ENCODED_FRAME) as u64
 }
 
 #[cfg(test)]
@@ -174,8 +179,8 @@ mod tests {
     fn chunk_waits_for_its_look_ahead() {
         let fake = Fake { calls: RefCell::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
-        assert!(diarizer.step(&mel(39), false).expect("runs").is_none());
-        let rows = diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        assert!(!diarizer.is_ready(&mel(39), false) && diarizer.is_ready(&mel(40), false));
+        let rows = diarizer.step(&mel(40)).expect("runs");
         assert_eq!(rows.len(), 3 * 8);
         assert_eq!(*fake.calls.borrow(), [(40, 0, 0)]);
         assert_eq!(diarizer.needs_from(), 16);
@@ -187,8 +192,8 @@ mod tests {
         let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
         let features = mel(53);
         let mut frames = 0;
-        while let Some(rows) = diarizer.step(&features, true).expect("runs") {
-            frames += rows.len() / 8;
+        while diarizer.is_ready(&features, true) {
+            frames += diarizer.step(&features).expect("runs").len() / 8;
         }
         assert_eq!(frames, 7, "53 mel frames begin 7 frames of 80 ms");
         // Chunks at 0, 24 and 48 with 8 frames before and what there is of 16 after.
@@ -199,7 +204,7 @@ mod tests {
     fn speakers_beyond_the_limit_are_unknown_to_the_cache_as_well() {
         let fake = Fake { calls: RefCell::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, Some(2)).expect("valid");
-        let rows = diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        let rows = diarizer.step(&mel(40)).expect("runs");
         for row in rows.chunks_exact(8) {
             assert_eq!(row, [0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         }
@@ -209,11 +214,11 @@ mod tests {
     fn rewinding_keeps_the_speakers() {
         let fake = Fake { calls: RefCell::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
-        diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        diarizer.step(&mel(40)).expect("runs");
         diarizer.rewind();
-        diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        diarizer.step(&mel(40)).expect("runs");
         diarizer.reset();
-        diarizer.step(&mel(40), false).expect("runs").expect("complete");
+        diarizer.step(&mel(40)).expect("runs");
         assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (40, 0, 3), (40, 0, 0)]);
     }
 
@@ -224,7 +229,7 @@ mod tests {
         let mut diarizer = Diarizer::new(&fake, point, None).expect("valid");
         let features = mel(2400);
         let step = |diarizer: &mut Diarizer<&Fake>| {
-            diarizer.step(&features, false).expect("runs").expect("complete");
+            diarizer.step(&features).expect("runs");
             let calls = fake.calls.borrow();
             let (_, cache, fifo) = *calls.last().expect("a call");
             (cache, fifo)

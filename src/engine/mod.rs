@@ -35,6 +35,7 @@ mod model_config;
 mod networks;
 mod onnx;
 mod output;
+mod recognizer;
 mod rnnt;
 mod row_buffer;
 mod seglst;

@@ -10,7 +10,7 @@ use super::config::{ModelOptions, Precision};
 use super::error::Error;
 use super::model_config::ModelConfig;
 use super::networks::{EncoderGraph, JointGraph, SortformerGraph};
-use super::onnx::{Canceller, intra_op_threads};
+use super::onnx::{Canceller, available_threads, intra_op_threads};
 use super::sync::lock;
 use super::tokenizer::Tokenizer;
 
@@ -25,6 +25,8 @@ pub struct Model {
     pub(super) tokenizer: Tokenizer,
     /// Lengths of chunk in encoded frames that the encoder was trained for, where they are known.
     pub(super) chunk_frames: Option<Vec<usize>>,
+    /// Whether two inferences at a time take no core from each other.
+    pub(super) has_spare_threads: bool,
 }
 
 /// The models of the process; `None` is one that a thread is loading.
@@ -117,6 +119,7 @@ impl Model {
             sortformer: sortformer.map(Arc::new),
             tokenizer,
             chunk_frames: config.chunk_frames(),
+            has_spare_threads: 2 * intra_op_threads(runtime) <= available_threads(),
         })
     }
 }

@@ -177,9 +177,11 @@ impl MultitalkerAsr {
         if let Some(known) = lock(&self.input).when_full {
             return known;
         }
-        let when_full = match self.is_upstream_live() {
-            true => WhenFull::DropOldest { max_samples: self.settings().max_queued_samples() },
-            false => WhenFull::Wait,
+        let live = self.is_upstream_live();
+        let max_samples = self.settings().max_queued_samples(live);
+        let when_full = match live {
+            true => WhenFull::DropOldest { max_samples },
+            false => WhenFull::Wait { max_samples },
         };
         lock(&self.input).when_full = Some(when_full);
         when_full

@@ -7,17 +7,14 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::timeline::duration_of;
+use crate::engine::Canceller;
 use crate::engine::sync::lock;
-use crate::engine::{Canceller, SAMPLE_RATE_HZ};
-
-/// So much audio may be queued: 2 s.
-pub const MAX_QUEUED_SAMPLES: usize = 2 * SAMPLE_RATE_HZ as usize;
 
 /// What happens to audio when too much is queued.
 #[derive(Clone, Copy, Debug)]
 pub enum WhenFull {
-    /// It waits for room.
-    Wait,
+    /// It waits until the queue holds less than this.
+    Wait { max_samples: usize },
     /// The oldest makes room in a queue of this capacity.
     DropOldest { max_samples: usize },
 }
@@ -129,8 +126,8 @@ impl Queue {
                     }
                     break;
                 }
-                WhenFull::Wait if state.queued_samples < MAX_QUEUED_SAMPLES => break,
-                WhenFull::Wait => state = self.wait(state),
+                WhenFull::Wait { max_samples } if state.queued_samples < max_samples => break,
+                WhenFull::Wait { .. } => state = self.wait(state),
             }
         }
         state.queued_samples += samples.len();
@@ -227,6 +224,11 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits for the worker.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.state).items.is_empty()
+    }
+
     /// Samples that wait for the worker.
     pub fn queued_samples(&self) -> usize {
         lock(&self.state).queued_samples
@@ -269,6 +271,10 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::SAMPLE_RATE_HZ;
+
+    const MAX_SAMPLES: usize = 100;
+    const WAIT: WhenFull = WhenFull::Wait { max_samples: MAX_SAMPLES };
 
     fn event() -> gst::Event {
         gst::init().expect("GStreamer");
@@ -282,9 +288,9 @@ mod tests {
     #[test]
     fn order_is_kept() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WhenFull::Wait).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WAIT).expect("taken");
         assert_eq!(queue.push_event(event()), Ok(()));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WhenFull::Wait).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WAIT).expect("taken");
         let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take())).collect();
         assert_eq!(taken, [Some(true), Some(false), Some(true)]);
     }
@@ -292,12 +298,9 @@ mod tests {
     #[test]
     fn audio_waits_for_room() {
         let queue = Queue::new();
-        queue
-            .push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES], WhenFull::Wait)
-            .expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], WAIT).expect("taken");
         std::thread::scope(|scope| {
-            let second =
-                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WhenFull::Wait));
+            let second = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WAIT));
             // Both come out, however the threads meet.
             assert_eq!(is_audio(queue.take()), Some(true));
             assert_eq!(is_audio(queue.take()), Some(true));
@@ -308,20 +311,17 @@ mod tests {
     #[test]
     fn flush_drops_all_and_releases_those_who_wait() {
         let queue = Queue::new();
-        queue
-            .push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_QUEUED_SAMPLES], WhenFull::Wait)
-            .expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], WAIT).expect("taken");
         assert_eq!(queue.push_event(event()), Ok(()));
         std::thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WhenFull::Wait));
+            let waiting = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WAIT));
             queue.flush_start();
             assert_eq!(waiting.join().expect("no panic"), Err(gst::FlowError::Flushing));
         });
         assert!(queue.inference.is_cancelled() && !queue.loading.is_cancelled());
         assert_eq!(queue.push_event(event()), Err(gst::FlowError::Flushing));
         assert!(queue.flush_stop(|| true));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WhenFull::Wait).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WAIT).expect("taken");
         let (item, flushed) = queue.take().expect("an item");
         assert!(matches!(item, Item::Audio { samples, .. } if samples.len() == 1) && flushed);
     }
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn errors_of_downstream_end_with_a_flush_and_failures_do_not() {
         let queue = Queue::new();
-        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WhenFull::Wait);
+        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WAIT);
         let flush = || {
             queue.flush_start();
             queue.flush_stop(|| true);

@@ -129,7 +129,7 @@ impl<'a> Session<'a> {
         for piece in samples.chunks(PIECE_SAMPLES) {
             self.relieve();
             let Some(stream) = self.stream() else { return };
-            let outputs = stream.push(piece);
+            let outputs = stream.push_ahead(piece);
             self.times.timeline.advance(piece.len());
             self.processed += piece.len() as u64;
             if !self.tell(outputs) {
@@ -138,12 +138,19 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Recognises what waited for more audio, since none is at hand.
+    pub fn catch_up(&mut self) {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.is_behind()) else { return };
+        let outputs = stream.catch_up();
+        self.tell(outputs);
+    }
+
     /// Saves work where audio waits, if that is wanted.
     fn relieve(&mut self) {
         let settings = self.element.imp().settings();
         let Some(stream) = self.stream.as_mut().filter(|_| self.times.live) else { return };
         let was_saving = self.overload.is_saving_now();
-        let max_queued = self.settings.max_queued_samples();
+        let max_queued = self.settings.max_queued_samples(true);
         let queued = self.queue.queued_samples();
         let is_saving = self.overload.is_saving(settings.overload_policy, queued, max_queued);
         if is_saving != was_saving {

@@ -5,7 +5,6 @@
 use gst::glib;
 use gst::prelude::*;
 
-use super::queue::MAX_QUEUED_SAMPLES;
 use super::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
     OverloadPolicy, Precision, TargetMode, TextUnit,
@@ -402,15 +401,15 @@ impl Settings {
         self.latency_ms == DESYNCHRONIZED
     }
 
-    /// How much live audio may wait for the worker: what is decoded at once and 2 s.
-    pub fn max_queued_samples(&self) -> usize {
+    /// How much audio may wait for the worker: what is decoded at once and 2 s.
+    pub fn max_queued_samples(&self, live: bool) -> usize {
         let chunk = self.engine_chunk_latency();
         let decoded_at_once = match self.diarization_model {
-            Some(_) => self.engine_preset(true).operating_point(chunk).chunk_frames,
+            Some(_) => self.engine_preset(live).operating_point(chunk).chunk_frames,
             None => 0,
         };
         let frames = decoded_at_once.max(chunk.encoded_frames());
-        frames * engine::ENCODED_FRAME_SAMPLES as usize + MAX_QUEUED_SAMPLES
+        frames * engine::ENCODED_FRAME_SAMPLES as usize + 2 * engine::SAMPLE_RATE_HZ as usize
     }
 
     /// Delay of the text's running time.

@@ -42,7 +42,11 @@ fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings) {
     let model = load(element, queue, &settings);
     let session = Session::new(element, queue, settings, model);
     let mut worker = Worker { element, queue, session, in_caps: None };
-    while let Some((item, flushed)) = queue.take() {
+    loop {
+        if queue.is_empty() {
+            worker.session.catch_up();
+        }
+        let Some((item, flushed)) = queue.take() else { return };
         if flushed {
             worker.session.forget();
         }

@@ -217,7 +217,8 @@ fn engine(
         Stream::new(model, StreamOptions { chunk_latency, diarization, ..Default::default() })?;
     stream.enable_trace();
     for chunk in samples.chunks(chunk_latency.ms() as usize * SAMPLE_RATE_HZ / 1000) {
-        stream.push(chunk)?;
+        // What the element does with a file.
+        stream.push_ahead(chunk)?;
     }
     stream.finish()?;
     let run_s = start.elapsed().as_secs_f64();

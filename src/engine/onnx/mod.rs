@@ -9,4 +9,4 @@ mod runtime;
 
 pub use cancel::Canceller;
 pub use network::{Input, Network, Output, Tensor};
-pub use runtime::{LogLevel, intra_op_threads, set_log_handler};
+pub use runtime::{LogLevel, available_threads, intra_op_threads, set_log_handler};

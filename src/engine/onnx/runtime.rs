@@ -53,9 +53,14 @@ static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 /// Threads of one inference with `options`.
 pub fn intra_op_threads(options: &RuntimeOptions) -> usize {
     match options.intra_op_threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(MAX_AUTO_THREADS),
+        0 => available_threads().min(MAX_AUTO_THREADS),
         threads => threads,
     }
+}
+
+/// Threads that the machine runs at a time.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A builder of sessions with `options`, and the memory of their device where it is another than
