@@ -110,7 +110,9 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
     counts = {"8-bit operations to floats": floats,
               "idle masks out": rewrite.without_idle_masks(model, inputs),
               "pointwise convolutions to products": rewrite.pointwise_as_products(model.graph),
-              "relative shifts without padding": rewrite.shorter_relative_shift(model, inputs)}
+              "idle pads out": rewrite.without_idle_pads(model, inputs),
+              "relative shifts without padding": rewrite.shorter_relative_shift(model, inputs),
+              "attention masks to sums": rewrite.masks_as_sums(model, inputs)}
     # The diariser's chunks and caches are free to grow, so its positions are not known here.
     if encoder:
         counts["position products to tables"] = rewrite.positions_as_tables(model, inputs)
@@ -118,6 +120,7 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
             counts["chunks and any number of speakers at once"] = max_chunks
             model.metadata_props.add(key=stream.MAX_CHUNKS, value=str(max_chunks))
             model.metadata_props.add(key="chunk_frames", value=str(config["chunk_size"] // stream.SUBSAMPLING))
+    counts["factors into weights"] = rewrite.scales_into_weights(model.graph)
     done = [f"{count} {what}" for what, count in counts.items() if count]
     done += ["weights to signed int8 per channel" + ", 7 bits" * reduce_range] * (precision == "int8")
     print(f"{path.name}: {'; '.join(done) or 'unchanged'}")

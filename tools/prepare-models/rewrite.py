@@ -125,34 +125,43 @@ def without_idle_masks(model, calls) -> int:
 def positions_as_tables(model, calls) -> int:
     """Computes once what each layer makes of the positions, as far as the `calls` reach."""
     graph = model.graph
-    known = constants(graph)
+    known, read_by = constants(graph), users(graph)
     slices = {n.output[0]: n for n in graph.node if n.op_type == "Slice" and n.input[0] in known
               and len(n.input) > 3 and len(known[n.input[0]].dims) == 3 and value(known, n.input[3]) == [1]}
-    products = [n for n in graph.node if n.op_type == "MatMul" and n.input[0] in slices and n.input[1] in known]
-    if not products or len({n.input[0] for n in products}) > 1:
+    found = []
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[0] in slices and node.input[1] in known:
+            (split,) = read_by[node.output[0]]
+            (turn,) = read_by[split.output[0]]
+            if (split.op_type, turn.op_type) == ("Reshape", "Transpose") and attributes(turn)["perm"] == [0, 2, 3, 1]:
+                found.append((node, split, turn))
+    if not found or len({product.input[0] for product, _, _ in found}) > 1:
         return 0
-    cut = slices[products[0].input[0]]
+    cut = slices[found[0][0].input[0]]
     bounds = np.array(list(evaluate(model, cut.input[1:3], calls)))
     low, high = int(bounds.min()), int(bounds.max())
     rows = np.ascontiguousarray(numpy_helper.to_array(known[cut.input[0]])[:, low:high])
+    _, _, heads, size = next(evaluate(model, [found[0][1].input[1]], calls))[0]
     nodes, bounds = [], []
     graph.initializer.append(numpy_helper.from_array(np.array([low], np.int64), cut.name + "_low"))
+    graph.initializer.append(numpy_helper.from_array(np.array([3], np.int64), cut.name + "_last_axis"))
     graph.initializer.append(numpy_helper.from_array(rows, cut.name + "_rows"))
     for name in cut.input[1:3]:
         bounds.append(name + "_in_table")
         nodes.append(helper.make_node("Sub", [name, cut.name + "_low"], [bounds[-1]]))
     tables = {}
-    for node in products:
-        table = rows.astype(np.float64) @ numpy_helper.to_array(known[node.input[1]])
-        tables[node.output[0]] = helper.make_node(
-            "Slice", [node.output[0] + "_table", *bounds, *cut.input[3:]], node.output, node.name)
-        graph.initializer.append(numpy_helper.from_array(table.astype(np.float32), node.output[0] + "_table"))
+    for product, _, turn in found:
+        table = rows.astype(np.float64) @ numpy_helper.to_array(known[product.input[1]])
+        table = table.astype(np.float32).reshape(1, -1, heads, size).transpose(0, 2, 3, 1)
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(table), turn.output[0] + "_table"))
+        tables[turn.output[0]] = helper.make_node(
+            "Slice", [turn.output[0] + "_table", *bounds, cut.name + "_last_axis", *cut.input[4:]], turn.output, product.name)
     at = max(i for i, n in enumerate(graph.node) if set(n.output) & set(cut.input[1:3]))
     cut.input[:3] = [cut.name + "_rows", *bounds]  # whose shape is asked for
     ordered = [*graph.node[:at + 1], *nodes, *graph.node[at + 1:]]
     set_nodes(graph, [tables.get(n.output[0], n) for n in ordered])
     prune(graph)
-    return len(products)
+    return len(found)
 
 
 def shorter_relative_shift(model, calls) -> int:
@@ -204,3 +213,107 @@ def shorter_relative_shift(model, calls) -> int:
     set_nodes(graph, itertools.chain.from_iterable([*added.get(node.output[0], []), node] for node in graph.node))
     prune(graph)
     return len(found)
+
+
+def without_idle_pads(model, calls) -> int:
+    """Takes out the pads that add nothing in any of the `calls`."""
+    graph = model.graph
+    outputs = {o.name for o in graph.output}
+    pads = [n for n in graph.node if n.op_type == "Pad" and n.output[0] not in outputs]
+    added = evaluate(model, [n.input[1] for n in pads], calls) if pads else []
+    most = np.max([[np.abs(a).max() for a in of_call] for of_call in added], axis=0) if pads else []
+    names = {n.output[0]: n.input[0] for n, most in zip(pads, most) if most == 0}
+    rename_inputs(graph, names)
+    prune(graph)
+    return len(names)
+
+
+def masks_as_sums(model, calls) -> int:
+    """Excludes from the attention by a sum, whose summand is made once for all layers, instead of a choice.
+
+    The second choice, which makes zeros of what the softmax has made zeros, goes; it does more only where all of a
+    row is excluded, which the `calls` must not do.
+    """
+    graph = model.graph
+    known, made_by, read_by = constants(graph), producers(graph), users(graph)
+
+    def source(mask):
+        """The mask before the casts that each layer makes of it."""
+        while mask in made_by and made_by[mask].op_type == "Cast":
+            mask = made_by[mask].input[0]
+        return mask
+
+    found = []
+    for softmax in (n for n in graph.node if n.op_type == "Softmax"):
+        before, after = made_by.get(softmax.input[0]), read_by[softmax.output[0]][0]
+        if before is not None and before.op_type == after.op_type == "Where" \
+                and (value(known, before.input[1]) or 0) <= -1e4 and value(known, after.input[1]) == 0 \
+                and after.input[2] == softmax.output[0] and source(before.input[0]) == source(after.input[0]):
+            found.append((before, after))
+    masks = list(dict.fromkeys(before.input[0] for before, _ in found))
+    if not found or any(mask.all(axis=-1).any() for masks in evaluate(model, masks, calls) for mask in masks):
+        return 0
+    graph.initializer.append(numpy_helper.from_array(np.float32(0), "not_excluded"))
+    summands, nodes = {}, []
+    sums = {before.output[0]: before for before, _ in found}
+    for node in graph.node:
+        if node.output[0] in sums:
+            mask, excluded, scores = node.input
+            if source(mask) not in summands:
+                summands[source(mask)] = source(mask) + "_summand"
+                nodes.append(helper.make_node("Where", [mask, excluded, "not_excluded"], [summands[source(mask)]]))
+            node = helper.make_node("Add", [scores, summands[source(mask)]], node.output, node.name)
+        nodes.append(node)
+    set_nodes(graph, nodes)
+    rename_inputs(graph, {after.output[0]: after.input[2] for _, after in found})
+    prune(graph)
+    return len(found)
+
+
+def scales_into_weights(graph) -> int:
+    """Multiplies weights, instead of what is computed with them, by constant factors."""
+    known, made_by, read_by = constants(graph), producers(graph), users(graph)
+    outputs = {o.name for o in graph.output}
+
+    def weights(name, reader):
+        """The inputs, (node, index), that are to be scaled to scale `name`, which only `reader` may use, or None."""
+        node = made_by.get(name)
+        others = [n for n in read_by[name] if n is not reader and n.op_type != "Shape"]
+        if node is None or name in outputs or others:
+            return None
+        if node.op_type in ("Reshape", "Transpose", "Slice"):
+            return weight(node, 0)
+        if node.op_type == "MatMul":
+            return weight(node, 1)
+        if node.op_type == "Add":
+            both = weight(node, 0), weight(node, 1)
+            return both[0] + both[1] if None not in both else None
+        return None
+
+    def weight(node, i):
+        if node.input[i] in known:
+            return [(node, i)]
+        return weights(node.input[i], node)
+
+    done, names = 0, {}
+    for node in graph.node:
+        if node.op_type not in ("Mul", "Div") or node.output[0] in outputs:
+            continue
+        i = next((i for i, name in enumerate(node.input) if name in known and not known[name].dims), None)
+        if i is None or (node.op_type == "Div" and i == 0):
+            continue
+        to_scale = weights(node.input[1 - i], node)
+        if to_scale is None:
+            continue
+        factor = np.float64(value(known, node.input[i]))
+        for reader, j in to_scale:
+            floats = numpy_helper.to_array(known[reader.input[j]]).astype(np.float64)
+            floats = floats * factor if node.op_type == "Mul" else floats / factor
+            reader.input[j] = f"{reader.input[j]}_for_{node.output[0]}"
+            graph.initializer.append(numpy_helper.from_array(floats.astype(np.float32), reader.input[j]))
+            known[reader.input[j]] = graph.initializer[-1]
+        names[node.output[0]] = node.input[1 - i]
+        done += 1
+    rename_inputs(graph, names)
+    prune(graph)
+    return done
