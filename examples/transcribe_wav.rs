@@ -134,6 +134,7 @@ impl Arguments {
             },
             segment_pause_ms: self.segment_pause,
             max_segment_ms: self.max_segment_duration,
+            full_runs: self.diarization_model.is_none(),
         })
     }
 }

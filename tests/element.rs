@@ -214,6 +214,7 @@ fn properties_reach_the_engine() {
         target_mode: TargetMode::Nemo,
         segment_pause_ms: 240,
         max_segment_ms: 2000,
+        full_runs: false,
     };
     let mut rig = Rig::new(&[
         ("chunk-latency", "160ms"),

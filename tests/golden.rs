@@ -138,9 +138,9 @@ fn engine_equals_the_reference() {
     assert_equals_reference(&load_model(Precision::Fp32));
 }
 
-/// An encoder made by `tools/prepare-models` takes several chunks and speakers in one run.
-#[test]
-fn prepared_encoder_equals_the_reference_in_fewer_runs() {
+/// The tiny models with an encoder made by `tools/prepare-models`, which takes several chunks and
+/// speakers in one run.
+fn prepared_models() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for entry in std::fs::read_dir(reference().join("tiny-models")).expect("a readable folder") {
         let entry = entry.expect("a readable folder");
@@ -148,6 +148,12 @@ fn prepared_encoder_equals_the_reference_in_fewer_runs() {
     }
     let prepared = reference().join("prepared-models/encoder.onnx");
     std::fs::copy(prepared, folder.path().join("encoder.onnx")).expect("copied");
+    folder
+}
+
+#[test]
+fn prepared_encoder_equals_the_reference_in_fewer_runs() {
+    let folder = prepared_models();
     let model = load_model_from(folder.path().to_owned(), Precision::Fp32);
     assert_equals_reference(&model);
 
@@ -157,6 +163,36 @@ fn prepared_encoder_equals_the_reference_in_fewer_runs() {
     let chunks: usize = published.speakers.iter().map(|speaker| speaker.chunks.len()).sum();
     assert_eq!(published.encoder_runs, chunks);
     assert!(prepared.encoder_runs < chunks / 3, "{} runs", prepared.encoder_runs);
+}
+
+#[test]
+fn one_speaker_says_the_same_in_full_runs() {
+    let folder = prepared_models();
+    let options = ModelOptions {
+        model_dir: folder.path().to_owned(),
+        precision: Precision::Fp32,
+        ..Default::default()
+    };
+    let model = Model::load(&options, &Canceller::new()).expect("the prepared models load");
+    let samples = common::read_wav(&reference().join("audio/news.wav"));
+    let [one_by_one, full] = [false, true].map(|full_runs| {
+        let options = StreamOptions { full_runs, ..Default::default() };
+        let mut stream = Stream::new(model.clone(), options).expect("options that fit");
+        stream.enable_trace();
+        for piece in samples.chunks(8000) {
+            stream.push(piece).expect("inference runs");
+        }
+        stream.finish().expect("inference runs");
+        stream.trace().expect("enabled above").clone()
+    });
+    let chunks = one_by_one.speakers[0].chunks.len();
+    assert_eq!((one_by_one.encoder_runs, full.encoder_runs), (chunks, chunks.div_ceil(5)));
+    assert!(!full.speakers[0].tokens.is_empty());
+    assert_eq!(full.speakers[0].chunks, one_by_one.speakers[0].chunks);
+    let spoken = |trace: &Trace| -> Vec<_> {
+        trace.speakers[0].tokens.iter().map(|token| (token.frame, token.id)).collect()
+    };
+    assert_eq!(spoken(&full), spoken(&one_by_one));
 }
 
 fn assert_equals_reference(model: &std::sync::Arc<Model>) {

@@ -231,6 +231,9 @@ pub struct StreamOptions {
     pub segment_pause_ms: u32,
     /// A segment closes before the word that would make it longer than this.
     pub max_segment_ms: u32,
+    /// Chunks wait until there are as many as the encoder takes in one run, which saves half of the
+    /// work with a prepared encoder and makes text so much later; what is left runs at the end.
+    pub full_runs: bool,
 }
 
 impl Default for StreamOptions {
@@ -244,6 +247,7 @@ impl Default for StreamOptions {
             target_mode: TargetMode::default(),
             segment_pause_ms: 800,
             max_segment_ms: 10_000,
+            full_runs: false,
         }
     }
 }

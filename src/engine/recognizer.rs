@@ -157,7 +157,11 @@ impl Recognizer {
             let diarized = self.frames(chunk, known).end <= self.probabilities.end();
             (complete || left) && (diarized || !self.is_diarized())
         };
-        self.next_chunk..(self.next_chunk..limit).find(|chunk| !ready(chunk)).unwrap_or(limit)
+        match (self.next_chunk..limit).find(|chunk| !ready(chunk)) {
+            None => self.next_chunk..limit,
+            Some(_) if self.options.full_runs && !ended => self.next_chunk..self.next_chunk,
+            Some(end) => self.next_chunk..end,
+        }
     }
 
     /// Encodes and decodes `chunks`, which must be [`Self::ready_chunks`].

@@ -366,6 +366,8 @@ impl Settings {
             },
             segment_pause_ms: self.segment_pause_ms,
             max_segment_ms: self.max_segment_duration_ms,
+            // A diariser for files gives the recogniser many chunks at once by itself.
+            full_runs: !live && self.diarization_model.is_none(),
         }
     }
 
