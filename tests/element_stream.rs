@@ -266,8 +266,13 @@ fn gap_event_before_any_audio_moves_time_on() {
 fn flush_in_the_middle_drops_all_and_starts_afresh() {
     let before = &audio("meeting.wav")[..50 * 16_000];
     let after = &audio("jfk.wav");
-    for preset in ["lockstep", "30s"] {
-        let mut rig = Rig::new(&[("chunk-latency", "80ms"), ("diarization-preset", preset)]);
+    // With one thread the recogniser runs beside the diariser where there are more cores.
+    for (preset, threads) in [("lockstep", "0"), ("30s", "0"), ("lockstep", "1"), ("30s", "1")] {
+        let mut rig = Rig::new(&[
+            ("chunk-latency", "80ms"),
+            ("diarization-preset", preset),
+            ("intra-op-threads", threads),
+        ]);
         // One buffer, of which much is still to be recognised when the first word is out.
         rig.push(0, before);
         rig.until(Entry::is_text);
@@ -542,7 +547,12 @@ fn latency_of_files_is_upstreams() {
 
 #[test]
 fn flushes_at_any_moment_leave_nothing_behind() {
-    let mut rig = Rig::new(&[("chunk-latency", "160ms"), ("diarization-preset", "lockstep")]);
+    let mut rig = Rig::new(&[
+        ("chunk-latency", "160ms"),
+        ("diarization-preset", "lockstep"),
+        // So that also networks that run side by side are interrupted, where there are more cores.
+        ("intra-op-threads", "1"),
+    ]);
     let source = rig.sinkpad().peer().expect("linked");
     let (flushed, next_round) = mpsc::channel();
     // With holes, so that there are drains to interrupt, and small ones to fill.
