@@ -231,8 +231,8 @@ pub struct StreamOptions {
     pub segment_pause_ms: u32,
     /// A segment closes before the word that would make it longer than this.
     pub max_segment_ms: u32,
-    /// Chunks wait until there are as many as the encoder takes in one run, which saves half of the
-    /// work with a prepared encoder and makes text so much later; what is left runs at the end.
+    /// Chunks wait until there are as many as the encoder takes in one run; what is left runs at the
+    /// end. With a prepared encoder this halves its work, and text comes later by those chunks.
     pub full_runs: bool,
 }
 
