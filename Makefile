@@ -52,7 +52,7 @@ run-build:
 run-valgrind:
 	cargo test --config 'profile.dev.package.gst-plugin-multitalkerasr.opt-level = 0' \
 	  --config 'target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--suppressions=tests/valgrind.supp"]' \
-	  --test element_stream -- --test-threads 1 flush_before releases_all same_words change_of_caps
+	  --test element_stream --test element_stop -- --test-threads 1 flush_before releases_all same_words change_of_caps
 
 run-lint:
 	cargo fmt --check

@@ -18,19 +18,16 @@ use rig::*;
 
 /// The engine's options for the element's defaults, with a source that is live or not.
 fn defaults(live: bool) -> StreamOptions {
-    let preset = match live {
+    let of = match live {
         true => DiarizationPreset::Lockstep,
         false => DiarizationPreset::ThirtySeconds,
     };
-    StreamOptions {
-        diarization: preset.operating_point(ChunkLatency::Ms1120),
-        ..Default::default()
-    }
+    with_preset(of, ChunkLatency::Ms1120)
 }
 
 #[track_caller]
 fn assert_said(rig: &Rig, expected: &[Said]) {
-    let said: Vec<_> = rig.posted("multitalkerasr/transcript").iter().map(said).collect();
+    let said = rig.said();
     assert!(!expected.is_empty(), "a test that expects nothing tests nothing");
     assert_eq!(said, expected);
 }

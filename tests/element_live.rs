@@ -12,11 +12,9 @@ use std::sync::mpsc;
 
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{
-    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream, StreamOptions,
+    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream,
 };
 use rig::*;
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// Latency with `lockstep` and the defaults, in milliseconds.
 const LATENCY_MS: u64 = 1120 + 3 + 1000 + 500;
@@ -248,8 +246,7 @@ fn engine_said_around(samples: &[f32], hole: (u64, u64)) -> Vec<Said> {
         ..Default::default()
     };
     let model = Model::load(&model, &Canceller::new()).expect("a model");
-    let diarization = DiarizationPreset::Lockstep.operating_point(ChunkLatency::Ms1120);
-    let options = StreamOptions { diarization, ..Default::default() };
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
     let mut stream = Stream::new(model, options).expect("valid options");
     let mut all = Vec::new();
     let index = |ns: u64| (ns / SAMPLE_NS) as usize;
@@ -370,8 +367,7 @@ fn files_wait() {
     assert_eq!(last.try_iter().count(), 300);
     let messages: Vec<_> = rig.bus.iter().collect();
     assert!(warnings(&messages).is_empty() && qos(&messages).is_empty());
-    let diarization = DiarizationPreset::Lockstep.operating_point(ChunkLatency::Ms1120);
-    let options = StreamOptions { diarization, ..Default::default() };
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
     assert_eq!(transcripts(messages), engine_said(&all, options, 0));
 }
 

@@ -15,15 +15,7 @@ use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, StreamOptions};
 use rig::*;
 
 fn options() -> StreamOptions {
-    let preset = DiarizationPreset::Lockstep;
-    StreamOptions {
-        diarization: preset.operating_point(ChunkLatency::Ms1120),
-        ..Default::default()
-    }
-}
-
-fn said_by(rig: &Rig) -> Vec<Said> {
-    rig.posted("multitalkerasr/transcript").iter().map(said).collect()
+    with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
 }
 
 #[test]
@@ -49,7 +41,7 @@ fn twenty_elements_share_a_model_that_is_loaded_once() {
     let alone = [0, 1].map(|index: usize| engine_said(&audio[index], options(), 0));
     assert!(alone.iter().all(|said| said.len() > 3));
     for (index, rig) in rigs.iter().enumerate() {
-        assert_eq!(said_by(rig), alone[index % 2], "element {index}");
+        assert_eq!(rig.said(), alone[index % 2], "element {index}");
     }
 }
 
@@ -71,7 +63,7 @@ fn elements_stop_in_any_order() {
     }
     // The one that is left is not disturbed.
     rigs[4].finish();
-    assert_eq!(said_by(&rigs[4]), engine_said(&samples[..60 * 16_000], options(), 0));
+    assert_eq!(rigs[4].said(), engine_said(&samples[..60 * 16_000], options(), 0));
 }
 
 #[test]
@@ -128,7 +120,7 @@ fn flushes_from_another_thread_leave_nothing_behind() {
         diarization: DiarizationPreset::Lockstep.operating_point(chunk_latency),
         ..Default::default()
     };
-    let said = said_by(&rig);
+    let said = rig.said();
     assert_eq!(said, engine_said(&samples, options, 0));
     assert!(!said.is_empty());
     sink.until_eos();

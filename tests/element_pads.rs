@@ -15,14 +15,8 @@ use gst::prelude::*;
 use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, Output, StreamOptions, Word};
 use rig::*;
 
-const SECOND_NS: u64 = 1_000_000_000;
-
 fn options() -> StreamOptions {
-    let preset = DiarizationPreset::Lockstep;
-    StreamOptions {
-        diarization: preset.operating_point(ChunkLatency::Ms1120),
-        ..Default::default()
-    }
+    with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
 }
 
 fn lockstep(more: &[(&str, &str)]) -> Rig {
@@ -285,11 +279,7 @@ fn pads_that_come_and_go_at_any_moment_disturb_nobody() {
     let entries = rig.finish();
     done.store(true, Ordering::SeqCst);
     others.join().expect("no panic");
-    let options = StreamOptions {
-        chunk_latency: ChunkLatency::Ms160,
-        diarization: DiarizationPreset::Lockstep.operating_point(ChunkLatency::Ms160),
-        ..Default::default()
-    };
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms160);
     let words = engine_outputs(&samples, options)
         .iter()
         .filter(|output| matches!(output, Output::Word { .. }))

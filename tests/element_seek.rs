@@ -12,14 +12,8 @@ use gst::prelude::*;
 use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
 use rig::*;
 
-const SECOND_NS: u64 = 1_000_000_000;
-
 fn options() -> StreamOptions {
-    let preset = DiarizationPreset::ThirtySeconds;
-    StreamOptions {
-        diarization: preset.operating_point(ChunkLatency::Ms1120),
-        ..Default::default()
-    }
+    with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120)
 }
 
 fn pipeline(name: &str) -> gst::Pipeline {
@@ -145,6 +139,6 @@ fn long_buffers_equal_short_ones() {
     let mut rig = Rig::new(&[]);
     rig.push_all(samples, 10 * 16_000);
     rig.finish();
-    let found: Vec<_> = rig.posted("multitalkerasr/transcript").iter().map(said).collect();
+    let found = rig.said();
     assert_eq!(found, engine_said(samples, options(), 0));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The element in time: segments, holes, gaps, flushes, latency and state changes.
+//! The element in time: segments, holes, gaps and latency.
 
 #![cfg(feature = "element")]
 
@@ -8,28 +8,12 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
-
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, StreamOptions};
 use rig::*;
 
-const SECOND_NS: u64 = 1_000_000_000;
-
-/// What the issue allows for a stop or a flush.
-const MAX_STOP: Duration = Duration::from_millis(200);
-
 fn options() -> StreamOptions {
-    let preset = DiarizationPreset::ThirtySeconds;
-    StreamOptions {
-        diarization: preset.operating_point(ChunkLatency::Ms1120),
-        ..Default::default()
-    }
-}
-
-fn said_by(rig: &Rig) -> Vec<Said> {
-    rig.posted("multitalkerasr/transcript").iter().map(said).collect()
+    with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120)
 }
 
 fn texts(entries: &[Entry]) -> Vec<(u64, &str)> {
@@ -40,14 +24,6 @@ fn texts(entries: &[Entry]) -> Vec<(u64, &str)> {
             _ => None,
         })
         .collect()
-}
-
-fn segment(start_s: u64, time_s: u64, base_s: u64) -> gst::FormattedSegment<gst::ClockTime> {
-    let mut segment = gst::FormattedSegment::new();
-    segment.set_start(gst::ClockTime::from_seconds(start_s));
-    segment.set_time(gst::ClockTime::from_seconds(time_s));
-    segment.set_base(gst::ClockTime::from_seconds(base_s));
-    segment
 }
 
 fn latency_of(pad: &gst::Pad) -> (bool, gst::ClockTime, Option<gst::ClockTime>) {
@@ -104,7 +80,7 @@ fn audio_outside_of_the_segment_is_clipped() {
     rig.push_all(samples, 24_000);
     rig.finish();
     let expected = engine_said(&samples[32_000..96_000], options(), 2 * SECOND_NS);
-    assert_eq!(said_by(&rig), expected);
+    assert_eq!(rig.said(), expected);
     assert!(!expected.is_empty());
 }
 
@@ -130,7 +106,7 @@ fn segments_that_differ_in_more_than_their_position_drain() {
         } else {
             engine_said(samples, options(), 0)
         };
-        assert_eq!(said_by(&rig), expected, "{second:?}");
+        assert_eq!(rig.said(), expected, "{second:?}");
     }
     let whole = engine_said(samples, options(), 0);
     assert_ne!(engine_said(&samples[..32_000], options(), 0), whole, "draining shows");
@@ -149,7 +125,7 @@ fn change_of_caps_drains() {
     let entries = rig.finish();
     let mut expected = engine_said(&samples[..32_000], options(), 0);
     expected.extend(engine_said(&samples[32_000..], options(), 2 * SECOND_NS));
-    assert_eq!(said_by(&rig), expected);
+    assert_eq!(rig.said(), expected);
     let caps: Vec<_> = entries.iter().filter(|e| matches!(e, Entry::Caps(_))).collect();
     assert!(!caps.is_empty() && caps.iter().all(|caps| *caps == caps_of_text()), "{caps:?}");
 }
@@ -174,7 +150,7 @@ fn jitter_and_small_holes_do_not_part_the_audio() {
     rig.finish();
     let mut filled = samples.to_vec();
     filled[48_000..48_000 + hole].fill(0.0);
-    assert_eq!(said_by(&rig), engine_said(&filled, options(), 0));
+    assert_eq!(rig.said(), engine_said(&filled, options(), 0));
     assert!(!engine_said(&filled, options(), 0).is_empty());
 }
 
@@ -186,7 +162,7 @@ fn small_overlaps_are_cut() {
     rig.push(0, &samples[..48_000]);
     rig.push((48_000 - overlap) as u64 * SAMPLE_NS, &samples[48_000 - overlap..]);
     rig.finish();
-    assert_eq!(said_by(&rig), engine_said(samples, options(), 0));
+    assert_eq!(rig.said(), engine_said(samples, options(), 0));
 }
 
 #[test]
@@ -200,7 +176,7 @@ fn large_holes_close_the_segments() {
     let before = expected.len();
     expected.extend(engine_said(&samples[48_000..], options(), 13 * SECOND_NS));
     assert!(0 < before && before < expected.len(), "words on both sides");
-    assert_eq!(said_by(&rig), expected);
+    assert_eq!(rig.said(), expected);
     // The hole itself is a gap.
     let covers_hole = |entry: &Entry| match entry {
         Entry::Gap { pts, duration } => *pts <= 4 * SECOND_NS && pts + duration >= 13 * SECOND_NS,
@@ -218,7 +194,7 @@ fn time_that_jumps_back_closes_the_segments_and_never_shows() {
     let entries = rig.finish();
     let mut expected = engine_said(&samples[..48_000], options(), 20 * SECOND_NS);
     expected.extend(engine_said(&samples[48_000..], options(), 19 * SECOND_NS));
-    assert_eq!(said_by(&rig), expected);
+    assert_eq!(rig.said(), expected);
     let pts: Vec<_> = texts(&entries).iter().map(|(pts, _)| *pts).collect();
     assert!(pts.is_sorted(), "{pts:?}");
 }
@@ -237,7 +213,7 @@ fn short_gap_events_are_silence_and_long_ones_are_holes() {
     rig.push(3_100_000_000, &samples[48_000..]);
     rig.finish();
     let filled = [&samples[..48_000], &[0.0; 1600], &samples[48_000..]].concat();
-    assert_eq!(said_by(&rig), engine_said(&filled, options(), 0));
+    assert_eq!(rig.said(), engine_said(&filled, options(), 0));
 
     let mut rig = Rig::new(&[]);
     rig.push(0, &samples[..48_000]);
@@ -247,10 +223,10 @@ fn short_gap_events_are_silence_and_long_ones_are_holes() {
         Entry::Gap { pts, duration } => pts + duration == 5 * SECOND_NS,
         _ => false,
     });
-    assert_eq!(said_by(&rig), engine_said(&samples[..48_000], options(), 0));
+    assert_eq!(rig.said(), engine_said(&samples[..48_000], options(), 0));
     rig.push(5 * SECOND_NS, &samples[48_000..]);
     rig.finish();
-    assert_eq!(said_by(&rig), engine_said(&samples[48_000..], options(), 5 * SECOND_NS));
+    assert_eq!(rig.said(), engine_said(&samples[48_000..], options(), 5 * SECOND_NS));
 }
 
 #[test]
@@ -260,152 +236,6 @@ fn gap_event_before_any_audio_moves_time_on() {
         gst::event::Gap::builder(gst::ClockTime::ZERO).duration(gst::ClockTime::SECOND).build(),
     );
     rig.until(|entry| *entry == Entry::Gap { pts: 0, duration: SECOND_NS });
-}
-
-#[test]
-fn flush_in_the_middle_drops_all_and_starts_afresh() {
-    let before = &audio("meeting.wav")[..50 * 16_000];
-    let after = &audio("jfk.wav");
-    // With one thread the recogniser runs beside the diariser where there are more cores.
-    for (preset, threads) in [("lockstep", "0"), ("30s", "0"), ("lockstep", "1"), ("30s", "1")] {
-        let mut rig = Rig::new(&[
-            ("chunk-latency", "80ms"),
-            ("diarization-preset", preset),
-            ("intra-op-threads", threads),
-        ]);
-        // One buffer, of which much is still to be recognised when the first word is out.
-        rig.push(0, before);
-        rig.until(Entry::is_text);
-        let start = Instant::now();
-        rig.push_event(gst::event::FlushStart::new());
-        rig.push_event(gst::event::FlushStop::new(true));
-        let elapsed = start.elapsed();
-        assert!(elapsed < MAX_STOP, "{elapsed:?}");
-        rig.until(|entry| *entry == Entry::FlushStop);
-        let recognised = rig.posted("multitalkerasr/transcript").len();
-
-        rig.push_event(gst::event::Segment::new(&segment(50, 50, 0)));
-        rig.push(50 * SECOND_NS, after);
-        let entries = rig.finish();
-        let chunk_latency = ChunkLatency::Ms80;
-        let preset = match preset {
-            "30s" => DiarizationPreset::ThirtySeconds,
-            _ => DiarizationPreset::Lockstep,
-        };
-        let options = StreamOptions {
-            chunk_latency,
-            diarization: preset.operating_point(chunk_latency),
-            ..Default::default()
-        };
-        let expected = engine_said(after, options.clone(), 50 * SECOND_NS);
-        assert_eq!(said_by(&rig), expected);
-        assert!(!expected.is_empty());
-        assert!(texts(&entries).iter().all(|(pts, _)| *pts >= 50 * SECOND_NS));
-        let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
-        let rows: Vec<serde_json::Value> = serde_json::from_str(&seglst).expect("JSON");
-        assert_eq!(rows.len(), expected.len(), "the conversation begins anew");
-        let all = engine_said(before, options, 0).len();
-        assert!(recognised < all, "the flush came in the middle: {recognised} of {all}");
-    }
-}
-
-#[test]
-fn flush_before_any_audio_does_no_harm() {
-    let samples = &audio("jfk.wav")[..64_000];
-    let mut rig = Rig::new(&[]);
-    rig.push_event(gst::event::FlushStart::new());
-    rig.push_event(gst::event::FlushStop::new(true));
-    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
-    rig.push_all(samples, 4096);
-    rig.finish();
-    let expected = engine_said(samples, options(), 0);
-    assert_eq!(said_by(&rig), expected);
-    assert!(!expected.is_empty());
-}
-
-/// Blocks what leaves the element, fills its queue from another thread, and returns what tells
-/// how pushing ended.
-fn fill(rig: &Rig) -> mpsc::Receiver<Result<gst::FlowSuccess, gst::FlowError>> {
-    let (blocked, is_blocked) = mpsc::channel();
-    let mask =
-        gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-    rig.srcpad().add_probe(mask, move |_, info| {
-        // Sticky events and gaps may pass, words not.
-        if matches!(info.data, Some(gst::PadProbeData::Buffer(_))) {
-            let _ = blocked.send(());
-            return gst::PadProbeReturn::Ok;
-        }
-        gst::PadProbeReturn::Pass
-    });
-    let (ended, end) = mpsc::channel();
-    let source = rig.sinkpad().peer().expect("linked");
-    let samples = audio("meeting.wav");
-    std::thread::spawn(move || {
-        let mut pts = 0;
-        loop {
-            for piece in samples.chunks(8000) {
-                if let Err(error) = source.push(f32_buffer(Some(pts), piece)) {
-                    let _ = ended.send(Err(error));
-                    return;
-                }
-                pts += piece.len() as u64 * SAMPLE_NS;
-            }
-        }
-    });
-    is_blocked.recv_timeout(TIMEOUT).expect("a word to come out");
-    end
-}
-
-#[test]
-fn flush_releases_all_who_wait() {
-    let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
-    let end = fill(&rig);
-    assert!(end.try_recv().is_err(), "nobody is released before");
-    let start = Instant::now();
-    rig.push_event(gst::event::FlushStart::new());
-    assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
-    rig.push_event(gst::event::FlushStop::new(true));
-    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
-}
-
-#[test]
-fn stopping_releases_all_who_wait() {
-    let rig = Rig::new(&[("diarization-preset", "lockstep")]);
-    let end = fill(&rig);
-    let start = Instant::now();
-    rig.element.set_state(gst::State::Null).expect("stops");
-    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
-    assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
-}
-
-#[test]
-fn stopping_in_the_middle_is_quick() {
-    let mut rig = Rig::new(&[("chunk-latency", "80ms"), ("diarization-preset", "lockstep")]);
-    rig.push(0, &audio("meeting.wav"));
-    rig.until(Entry::is_text);
-    let start = Instant::now();
-    rig.element.set_state(gst::State::Null).expect("stops");
-    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
-}
-
-#[test]
-fn queue_is_bounded() {
-    let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
-    let source = rig.sinkpad().peer().expect("linked");
-    let (pushed, buffers) = mpsc::channel();
-    source.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        if let Some(gst::PadProbeData::Buffer(buffer)) = &info.data {
-            let _ = pushed.send(buffer.pts().expect("a PTS").nseconds());
-        }
-        gst::PadProbeReturn::Ok
-    });
-    let end = fill(&rig);
-    rig.push_event(gst::event::FlushStart::new());
-    assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
-    // The first word is within the first seconds; beyond it there are 2 s of queue and what the
-    // worker holds.
-    let reached = buffers.try_iter().last().expect("audio went in");
-    assert!(reached < 10 * SECOND_NS, "{reached} ns went in");
 }
 
 #[test]
@@ -431,69 +261,6 @@ fn what_downstream_returns_reaches_upstream() {
     });
     assert_eq!(refused, Some(gst::FlowError::Eos));
     element.set_state(gst::State::Null).expect("stops");
-}
-
-#[test]
-fn same_words_again_after_every_stop() {
-    let samples = &audio("jfk.wav")[..64_000];
-    let expected = engine_said(samples, options(), 0);
-    let mut rig = Rig::new(&[]);
-    for state in [gst::State::Null, gst::State::Ready, gst::State::Null, gst::State::Ready] {
-        rig.push_all(samples, 4000);
-        rig.finish();
-        assert_eq!(said_by(&rig), expected);
-        rig.element.set_state(state).expect("stops");
-        rig.element.set_state(gst::State::Playing).expect("starts");
-        // The element has forgotten these.
-        rig.push_event(gst::event::StreamStart::new("again"));
-        rig.push_event(gst::event::Caps::new(&F32_CAPS.parse::<gst::Caps>().expect("caps")));
-        rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
-    }
-    assert!(!expected.is_empty());
-}
-
-#[test]
-fn stopping_while_loading_is_quick() {
-    init_with_runtime();
-    for _ in 0..10 {
-        let element = element(&[]);
-        let bus = gst::Bus::new();
-        element.set_bus(Some(&bus));
-        let start = Instant::now();
-        element.set_state(gst::State::Paused).expect("does not wait for the model");
-        element.set_state(gst::State::Null).expect("stops");
-        assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
-        let loading: Vec<_> = bus
-            .iter()
-            .filter_map(|message| match message.view() {
-                gst::MessageView::Progress(progress) => {
-                    let (type_, code, _) = progress.get();
-                    assert_eq!(code, "loading");
-                    Some(type_)
-                }
-                gst::MessageView::Error(error) => panic!("{error:?}"),
-                _ => None,
-            })
-            .collect();
-        assert_eq!(loading[0], gst::ProgressType::Start);
-        assert!(
-            [gst::ProgressType::Canceled, gst::ProgressType::Complete].contains(&loading[1]),
-            "{loading:?}"
-        );
-        assert_eq!(loading.len(), 2);
-    }
-}
-
-#[test]
-fn loading_is_announced() {
-    let rig = Rig::new(&[]);
-    for expected in [gst::ProgressType::Start, gst::ProgressType::Complete] {
-        let message = rig.wait_for(gst::MessageType::Progress);
-        let gst::MessageView::Progress(progress) = message.view() else { unreachable!() };
-        let (type_, code, text) = progress.get();
-        assert_eq!((type_, code), (expected, "loading"));
-        assert!(text.contains("tiny-models"), "{text}");
-    }
 }
 
 #[test]
@@ -543,102 +310,4 @@ fn latency_of_files_is_upstreams() {
     rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));
     let (live, min, _) = latency_of(&rig.srcpad());
     assert_eq!((live, min), (false, gst::ClockTime::from_mseconds(70)));
-}
-
-#[test]
-fn flushes_at_any_moment_leave_nothing_behind() {
-    let mut rig = Rig::new(&[
-        ("chunk-latency", "160ms"),
-        ("diarization-preset", "lockstep"),
-        // So that also networks that run side by side are interrupted, where there are more cores.
-        ("intra-op-threads", "1"),
-    ]);
-    let source = rig.sinkpad().peer().expect("linked");
-    let (flushed, next_round) = mpsc::channel();
-    // With holes, so that there are drains to interrupt, and small ones to fill.
-    let samples = audio("news.wav");
-    let pushing = std::thread::spawn(move || {
-        while next_round.recv().is_ok() {
-            source.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
-            let mut pts = 0;
-            for (index, piece) in samples.chunks(4000).cycle().enumerate() {
-                if source.push(f32_buffer(Some(pts), piece)).is_err() {
-                    break;
-                }
-                pts += piece.len() as u64 * SAMPLE_NS;
-                pts += [0, 100_000_000, 0, 300_000_000][index % 4];
-            }
-        }
-    });
-    flushed.send(()).expect("a thread that pushes");
-    for round in 0..40 {
-        let mut left = round % 7;
-        rig.until(|entry| {
-            left -= i32::from(matches!(entry, Entry::Gap { .. } | Entry::Buffer { .. }));
-            left < 0
-        });
-        let start = Instant::now();
-        rig.push_event(gst::event::FlushStart::new());
-        rig.push_event(gst::event::FlushStop::new(true));
-        assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
-        rig.until(|entry| *entry == Entry::FlushStop);
-        if round < 39 {
-            flushed.send(()).expect("a thread that pushes");
-        }
-    }
-    drop(flushed);
-    pushing.join().expect("no panic");
-    rig.posted("multitalkerasr/transcript");
-
-    let after = &audio("jfk.wav");
-    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
-    rig.push(0, after);
-    rig.finish();
-    let chunk_latency = ChunkLatency::Ms160;
-    let options = StreamOptions {
-        chunk_latency,
-        diarization: DiarizationPreset::Lockstep.operating_point(chunk_latency),
-        ..Default::default()
-    };
-    assert_eq!(said_by(&rig), engine_said(after, options, 0));
-}
-
-#[test]
-fn model_is_kept_until_it_was_used() {
-    init_with_runtime();
-    let folder = tempfile::tempdir().expect("a folder");
-    for entry in std::fs::read_dir(models()).expect("the models") {
-        let file = entry.expect("a file");
-        std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-    }
-    let element = element(&[("model-dir", &folder.path().display().to_string())]);
-    let mut rig = Rig::of(element, Some(F32_CAPS));
-    let complete = |rig: &Rig| loop {
-        let message = rig.wait_for(gst::MessageType::Progress);
-        let gst::MessageView::Progress(progress) = message.view() else { unreachable!() };
-        match progress.type_() {
-            gst::ProgressType::Start => (),
-            type_ => return type_ == gst::ProgressType::Complete,
-        }
-    };
-    assert!(complete(&rig));
-    rig.element.set_state(gst::State::Null).expect("stops");
-    drop(folder);
-
-    // As transcriberbin does, which must not load twice: the files are gone.
-    rig.element.set_state(gst::State::Paused).expect("starts");
-    assert!(complete(&rig));
-    rig.element.set_state(gst::State::Null).expect("stops");
-    rig.element.set_state(gst::State::Playing).expect("starts");
-    assert!(complete(&rig));
-    rig.push_event(gst::event::StreamStart::new("again"));
-    rig.push_event(gst::event::Caps::new(&F32_CAPS.parse::<gst::Caps>().expect("caps")));
-    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
-    rig.push(0, &[0.0; 16_000]);
-    rig.finish();
-    rig.element.set_state(gst::State::Null).expect("stops");
-
-    // After use its memory is freed.
-    rig.element.set_state(gst::State::Paused).expect("starts");
-    assert!(!complete(&rig));
 }

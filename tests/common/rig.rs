@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{
-    Canceller, Model, ModelOptions, Output, Segment, Stream, StreamOptions,
+    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Segment, Stream,
+    StreamOptions,
 };
 
 use crate::common::{data, read_wav};
@@ -20,6 +21,8 @@ pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Nanoseconds of a sample at 16 kHz.
 pub const SAMPLE_NS: u64 = 62_500;
+
+pub const SECOND_NS: u64 = 1_000_000_000;
 
 pub const F32_CAPS: &str = "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved";
 pub const S16_CAPS: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
@@ -44,6 +47,24 @@ pub fn init_with_runtime() {
 
 pub fn models() -> String {
     data().join("tiny-models").display().to_string()
+}
+
+/// The engine's options where the element has this preset and chunk, and else its defaults.
+pub fn with_preset(preset: DiarizationPreset, chunk_latency: ChunkLatency) -> StreamOptions {
+    StreamOptions {
+        chunk_latency,
+        diarization: preset.operating_point(chunk_latency),
+        ..Default::default()
+    }
+}
+
+/// A segment that begins so many seconds into the stream.
+pub fn segment(start_s: u64, time_s: u64, base_s: u64) -> gst::FormattedSegment<gst::ClockTime> {
+    let mut segment = gst::FormattedSegment::new();
+    segment.set_start(gst::ClockTime::from_seconds(start_s));
+    segment.set_time(gst::ClockTime::from_seconds(time_s));
+    segment.set_base(gst::ClockTime::from_seconds(base_s));
+    segment
 }
 
 const CONFIG: &str = "multitalker_config.json";
@@ -348,6 +369,11 @@ impl Rig {
 
     /// Waits for a message.
     #[track_caller]
+    /// What the messages of whole segments say.
+    pub fn said(&self) -> Vec<Said> {
+        self.posted("multitalkerasr/transcript").iter().map(said).collect()
+    }
+
     pub fn wait_for(&self, type_: gst::MessageType) -> gst::Message {
         wait_for(&self.bus, type_)
     }
