@@ -138,21 +138,21 @@ fn engine_equals_the_reference() {
     assert_equals_reference(&load_model(Precision::Fp32));
 }
 
-/// The tiny models with an encoder made by `tools/prepare-models`, which takes several chunks and
-/// speakers in one run.
+/// The tiny models with encoder and decoder made by `tools/prepare-models`; the encoder takes
+/// several chunks and speakers in one run.
 fn prepared_models() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    for entry in std::fs::read_dir(reference().join("tiny-models")).expect("a readable folder") {
-        let entry = entry.expect("a readable folder");
-        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
+    for models in ["tiny-models", "prepared-models"] {
+        for entry in std::fs::read_dir(reference().join(models)).expect("a readable folder") {
+            let entry = entry.expect("a readable folder");
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
+        }
     }
-    let prepared = reference().join("prepared-models/encoder.onnx");
-    std::fs::copy(prepared, folder.path().join("encoder.onnx")).expect("copied");
     folder
 }
 
 #[test]
-fn prepared_encoder_equals_the_reference_in_fewer_runs() {
+fn prepared_models_equal_the_reference_in_fewer_runs() {
     let folder = prepared_models();
     let model = load_model_from(folder.path().to_owned(), Precision::Fp32);
     assert_equals_reference(&model);

@@ -120,6 +120,7 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
             counts["chunks and any number of speakers at once"] = max_chunks
             model.metadata_props.add(key=stream.MAX_CHUNKS, value=str(max_chunks))
             model.metadata_props.add(key="chunk_frames", value=str(config["chunk_size"] // stream.SUBSAMPLING))
+    counts["tokens' products to a table"] = rewrite.tokens_as_table(model.graph)
     counts["factors into weights"] = rewrite.scales_into_weights(model.graph)
     done = [f"{count} {what}" for what, count in counts.items() if count]
     done += ["weights to signed int8 per channel" + ", 7 bits" * reduce_range] * (precision == "int8")

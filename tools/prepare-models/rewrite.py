@@ -270,6 +270,49 @@ def masks_as_sums(model, calls) -> int:
     return len(found)
 
 
+def tokens_as_table(graph) -> int:
+    """Looks up what the first LSTM makes of its token, instead of multiplying the token's embedding by weights.
+
+    The row of the table goes in as the bias of the gates; the input that is left is one 0.
+    """
+    known, made_by = constants(graph), producers(graph)
+    one_token = {i.name for i in graph.input if [d.dim_value for d in i.type.tensor_type.shape.dim] == [1, 1]}
+
+    def lookup(name):
+        """The token's input, and the table of floats in which `name` is looked up by it, or None."""
+        scale, zero_point = 1.0, 0
+        while (node := made_by.get(name)) is not None and node.op_type in ("Transpose", "DequantizeLinear"):
+            name = node.input[0]
+            if node.op_type == "DequantizeLinear":
+                scale, zero_point = (value(known, i) for i in node.input[1:3])
+        if node is None or node.op_type != "Gather" or attributes(node).get("axis", 0) \
+                or node.input[0] not in known or node.input[1] not in one_token \
+                or not isinstance(scale, float) or not isinstance(zero_point, int):
+            return None
+        return node.input[1], (numpy_helper.to_array(known[node.input[0]]).astype(np.float64) - zero_point) * scale
+
+    for lstm in (n for n in graph.node if n.op_type == "LSTM"):
+        found = lookup(lstm.input[0])
+        if found is None or not set(lstm.input[1:4]) <= set(known) or known[lstm.input[1]].dims[0] != 1:
+            continue
+        token, embeddings = found
+        weights, bias = (numpy_helper.to_array(known[lstm.input[i]]).astype(np.float64) for i in (1, 3))
+        of_input, of_state = np.split(bias[0], 2)
+        table, n = embeddings @ weights[0].T + of_input, lstm.output[0] + "_token_"
+        for name, values in (("table", table), ("weights", np.zeros((1, len(of_input), 1))), ("input", np.zeros((1, 1, 1))),
+                             ("state_bias", of_state[None])):
+            graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), n + name))
+        graph.initializer.append(numpy_helper.from_array(np.array([1, -1], np.int64), n + "shape"))
+        added = [helper.make_node("Gather", [n + "table", token], [n + "rows"]),
+                 helper.make_node("Reshape", [n + "rows", n + "shape"], [n + "row"]),
+                 helper.make_node("Concat", [n + "row", n + "state_bias"], [n + "bias"], axis=1)]
+        lstm.input[0], lstm.input[1], lstm.input[3] = n + "input", n + "weights", n + "bias"
+        set_nodes(graph, itertools.chain.from_iterable([*added, node] if node is lstm else [node] for node in graph.node))
+        prune(graph)
+        return len(table)
+    return 0
+
+
 def scales_into_weights(graph) -> int:
     """Multiplies weights, instead of what is computed with them, by constant factors."""
     known, made_by, read_by = constants(graph), producers(graph), users(graph)
