@@ -25,7 +25,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument("--data", type=Path, required=True)
     a.add_argument("--out", type=Path, required=True)
-    a.add_argument("--count", type=int, default=6, help="conversations for each number of speakers")
+    a.add_argument("--count", type=int, default=24, help="conversations for each number of speakers")
     a.add_argument("--seconds", type=float, default=60)
     a.add_argument("--demo", type=int, metavar="SEED", help="write only conversation.wav and conversation.json")
     o = a.parse_args()
