@@ -114,12 +114,7 @@ fn flushes_from_another_thread_leave_nothing_behind() {
     let samples = audio("jfk.wav");
     rig.push_all(&samples, 4000);
     rig.finish();
-    let chunk_latency = ChunkLatency::Ms80;
-    let options = StreamOptions {
-        chunk_latency,
-        diarization: DiarizationPreset::Lockstep.operating_point(chunk_latency),
-        ..Default::default()
-    };
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms80);
     let said = rig.said();
     assert_eq!(said, engine_said(&samples, options, 0));
     assert!(!said.is_empty());

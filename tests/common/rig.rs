@@ -367,13 +367,13 @@ impl Rig {
         structures(messages.into_iter(), name)
     }
 
-    /// Waits for a message.
-    #[track_caller]
     /// What the messages of whole segments say.
     pub fn said(&self) -> Vec<Said> {
         self.posted("multitalkerasr/transcript").iter().map(said).collect()
     }
 
+    /// Waits for a message.
+    #[track_caller]
     pub fn wait_for(&self, type_: gst::MessageType) -> gst::Message {
         wait_for(&self.bus, type_)
     }
