@@ -21,7 +21,7 @@ packages="g++ cmake pkg-config python3 python3-venv
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
 # Examples, and elements to the left and right of ours.
 [ -z "$for_tests" ] || packages="$packages
-  gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+  gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-x
   python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0
   libpango1.0-dev libcairo2-dev python3-dev"
 [ "${1:-}" != valgrind ] || packages="$packages valgrind"
