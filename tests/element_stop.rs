@@ -89,6 +89,7 @@ fn flushes_at_any_moment_leave_nothing_behind() {
     ]);
     let source = rig.sinkpad().peer().expect("linked");
     let (flushed, next_round) = mpsc::channel();
+    let (refused, end_of_round) = mpsc::channel();
     // With holes, so that there are drains to interrupt, and small ones to fill.
     let samples = audio("news.wav");
     let pushing = std::thread::spawn(move || {
@@ -96,7 +97,8 @@ fn flushes_at_any_moment_leave_nothing_behind() {
             source.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
             let mut pts = 0;
             for (index, piece) in samples.chunks(4000).cycle().enumerate() {
-                if source.push(f32_buffer(Some(pts), piece)).is_err() {
+                if let Err(error) = source.push(f32_buffer(Some(pts), piece)) {
+                    let _ = refused.send(error);
                     break;
                 }
                 pts += piece.len() as u64 * SAMPLE_NS;
@@ -113,6 +115,9 @@ fn flushes_at_any_moment_leave_nothing_behind() {
         });
         let start = Instant::now();
         rig.push_event(gst::event::FlushStart::new());
+        // As sources do, which else might not notice the flush.
+        let error = end_of_round.recv_timeout(TIMEOUT).expect("an end of it");
+        assert_eq!(error, gst::FlowError::Flushing);
         rig.push_event(gst::event::FlushStop::new(true));
         assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
         rig.until(|entry| *entry == Entry::FlushStop);
