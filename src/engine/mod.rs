@@ -59,4 +59,4 @@ pub use output::{Output, Progress, SpeakerTrace, Trace};
 pub use rnnt::Token;
 pub use seglst::SegLstRow;
 pub use stream::Stream;
-pub use transcript::{Partial, Segment, WORD_LATENCY_MS, Word};
+pub use transcript::{Partial, Segment, WORD_END_MS, WORD_LATENCY_MS, Word};

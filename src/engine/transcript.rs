@@ -11,10 +11,12 @@ use super::tokenizer::{PieceKind, Tokenizer};
 /// A word is complete when its speaker has added nothing to it for so many encoded frames.
 const WORD_END_FRAMES: u64 = 5;
 
+/// From the end of a word to the moment when it is known to be complete, in milliseconds of audio.
+pub const WORD_END_MS: u32 = WORD_END_FRAMES as u32 * ENCODED_FRAME_MS;
+
 /// From the start of a word to the moment when it is known to be complete, in milliseconds of
-/// audio: for a word of up to 600 ms, which few exceed, and the 400 ms after which it cannot
-/// grow.
-pub const WORD_LATENCY_MS: u32 = 600 + WORD_END_FRAMES as u32 * ENCODED_FRAME_MS;
+/// audio: for a word of up to 600 ms, which few exceed.
+pub const WORD_LATENCY_MS: u32 = 600 + WORD_END_MS;
 
 /// A finished word.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,16 +142,21 @@ impl SpeakerTranscript {
         vocabulary: &impl Vocabulary,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
-        self.advance(token.frame, vocabulary, outputs)?;
         let kind = vocabulary.kind(token.id);
-        match kind {
-            PieceKind::WordStart => self.finish_word(vocabulary, outputs)?,
-            // A mark after its word was told has nothing left to belong to.
-            PieceKind::Punctuation if self.open_word.is_empty() => return Ok(()),
-            PieceKind::Punctuation | PieceKind::Continuation => {}
+        if kind == PieceKind::WordStart {
+            self.finish_word(vocabulary, outputs)?;
+        }
+        self.advance(token.frame, vocabulary, outputs)?;
+        if kind == PieceKind::Punctuation && self.open_word.is_empty() {
+            // After its word was told it has nothing left to belong to.
+            return Ok(());
         }
         if kind != PieceKind::Punctuation {
             self.open_word_end = token.frame + 1;
+            let start = self.open_segment_start();
+            if start.is_some_and(|start| self.open_word_end - start > self.max_frames) {
+                self.finish_segment(outputs);
+            }
         }
         self.open_word.push(token);
         self.changed = true;
@@ -166,8 +173,13 @@ impl SpeakerTranscript {
         vocabulary: &impl Vocabulary,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
-        if self.open_word.last().is_some_and(|last| frame >= last.frame + 1 + WORD_END_FRAMES) {
-            self.finish_word(vocabulary, outputs)?;
+        if let (Some(first), Some(last)) = (self.open_word.first(), self.open_word.last()) {
+            let is_over = frame >= last.frame + 1 + WORD_END_FRAMES;
+            // No word is that long: the decoder repeats a piece, and would without an end.
+            let is_endless = frame >= first.frame + self.max_frames;
+            if is_over || is_endless {
+                self.finish_word(vocabulary, outputs)?;
+            }
         }
         if self.open_word.is_empty() && frame >= self.segment_end + self.pause_frames {
             self.finish_segment(outputs);
@@ -234,10 +246,6 @@ impl SpeakerTranscript {
         let word = self.word_so_far(vocabulary)?;
         self.open_word.clear();
         let Some(word) = word else { return Ok(()) };
-        let start = self.words.first().map_or(word.start_sample, |first| first.start_sample);
-        if word.end_sample - start > self.max_frames * ENCODED_FRAME_SAMPLES {
-            self.finish_segment(outputs);
-        }
         let ends_sentence = word.text.ends_with(['.', '?', '!', '…']);
         self.segment_end = self.open_word_end;
         outputs.push(Output::Word { speaker: self.speaker, word: word.clone() });
@@ -335,6 +343,23 @@ mod tests {
     }
 
     #[test]
+    fn short_pause_closes_the_segment_before_the_next_word() {
+        let words = [("_a", 0), ("_b", 2), ("_a", 4)];
+        assert_eq!(told(&words, &options(100, 10_000)), "a@0-1 b@2-3 a@4-5 |");
+        assert_eq!(told(&words, &options(80, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
+        assert_eq!(told(&words, &options(0, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
+    }
+
+    #[test]
+    fn pieces_without_an_end_are_cut_to_segments() {
+        let pieces: Vec<_> =
+            (0..30).map(|frame| (["c", "_a"][usize::from(frame == 0)], frame)).collect();
+        let word = |pieces: usize| "c".repeat(pieces);
+        let expected = format!("a{}@0-12 | {}@12-24 | {}@24-30 |", word(11), word(12), word(6));
+        assert_eq!(told(&pieces, &options(800, 1000)), expected);
+    }
+
+    #[test]
     fn word_waits_no_longer_than_its_limit() {
         let late = 1 + WORD_END_FRAMES;
         let options = options(800, 10_000);
@@ -347,6 +372,21 @@ mod tests {
     fn long_segment_closes_before_the_word_that_is_too_much() {
         let told = told(&[("_a", 0), ("_b", 6), ("_a", 12), ("_b", 13)], &options(800, 1000));
         assert_eq!(told, "a@0-1 b@6-7 | a@12-13 b@13-14 |");
+    }
+
+    #[test]
+    fn long_segment_closes_with_the_piece_that_is_too_much() {
+        let mut transcript = SpeakerTranscript::new(0, &options(800, 1000));
+        let mut outputs = Vec::new();
+        for (id, frame) in [(0, 0), (1, 6), (0, 11), (2, 12)] {
+            assert!(!outputs.iter().any(|output| matches!(output, Output::Segment(_))));
+            let token = Token { id, frame, probability: 0.5 };
+            transcript.push(token, &Pieces, &mut outputs).expect("text");
+        }
+        assert!(
+            matches!(outputs.last(), Some(Output::Segment(segment)) if segment.text() == "a b")
+        );
+        assert_eq!(transcript.open_segment_start(), Some(11));
     }
 
     #[test]

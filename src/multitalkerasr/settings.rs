@@ -385,7 +385,10 @@ impl Settings {
         let algorithm_ms = preset.operating_point(chunk_latency).latency_ms(chunk_latency);
         let unit_ms = match self.text_unit {
             TextUnit::Word => engine::WORD_LATENCY_MS,
-            TextUnit::Segment => self.max_segment_duration_ms.saturating_add(self.segment_pause_ms),
+            TextUnit::Segment => {
+                let end_ms = self.segment_pause_ms.max(engine::WORD_END_MS);
+                self.max_segment_duration_ms.saturating_add(end_ms)
+            }
         };
         [algorithm_ms, unit_ms, self.compute_ms()]
             .into_iter()
@@ -465,6 +468,8 @@ mod tests {
         assert_eq!(settings.live_latency().mseconds(), 1663);
         settings.text_unit = TextUnit::Segment;
         assert_eq!(settings.live_latency().mseconds(), 160 + 3 + 10_000 + 800 + 500);
+        settings.segment_pause_ms = 0;
+        assert_eq!(settings.live_latency().mseconds(), 160 + 3 + 10_000 + 400 + 500);
     }
 
     #[test]
