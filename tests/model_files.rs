@@ -89,6 +89,21 @@ fn config_that_differs_is_named() {
 }
 
 #[test]
+fn prepared_for_no_chunks_is_refused() {
+    let folder = folder_with(&FP32);
+    let mut graph = std::fs::read(data().join("prepared-models/encoder.onnx")).expect("readable");
+    // The entry as protobuf: a key and a value of one character.
+    let entry = b"max_chunks\x12\x01";
+    let at = graph.windows(entry.len()).position(|bytes| bytes == entry).expect("prepared");
+    graph[at + entry.len()] = b'0';
+    std::fs::write(folder.path().join(FP32[0]), graph).expect("written");
+    let error = load(folder.path(), Precision::Fp32).err().expect("refused").to_string();
+    for part in ["encoder.onnx", "max_chunks in the metadata", "expected a number", "found 0 ("] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+#[test]
 fn chunk_that_the_encoder_does_not_know_is_refused() {
     let folder = with_config("/encoder/att_context_size", serde_json::json!([[28, 13], [28, 0]]));
     let model = load(folder.path(), Precision::Fp32).expect("loads");

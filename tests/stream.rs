@@ -434,6 +434,14 @@ fn failing_network_loses_nothing_recognised_before() {
 }
 
 #[test]
+fn diarizer_with_other_frames_is_refused() {
+    let error = stream_with("sortformer-40ms.onnx").push(&NEWS).expect_err("refused").to_string();
+    for part in ["sortformer-40ms.onnx", "rows of embeddings: expected 14, found 28"] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+#[test]
 fn diarizer_of_version_3_has_eight_speakers() {
     let mut stream = stream_with("sortformer-v3.onnx");
     stream.enable_trace();

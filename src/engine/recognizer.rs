@@ -149,7 +149,7 @@ impl Recognizer {
     pub fn ready_chunks(&self, features: &RowBuffer, ended: bool) -> Range<u64> {
         let known = features.end();
         let chunk_frames = self.options.chunk_latency.encoded_frames();
-        let limit = self.next_chunk + self.encoder.max_chunks(chunk_frames) as u64;
+        let limit = self.next_chunk.saturating_add(self.encoder.max_chunks(chunk_frames) as u64);
         let mel_frames = self.options.chunk_latency.mel_frames() as u64;
         let ready = |&chunk: &u64| {
             let complete = (chunk + 1) * mel_frames <= known;

@@ -77,7 +77,8 @@ impl SpeakerCache {
         point: OperatingPoint,
         compression: Compression,
     ) -> Result<Self, Error> {
-        let least = (1 + compression.silence_frames_per_speaker) * speakers;
+        let least =
+            compression.silence_frames_per_speaker.saturating_add(1).saturating_mul(speakers);
         if point.speaker_cache_frames < least {
             return Err(Error::InvalidOption {
                 option: "speaker cache",

@@ -7,6 +7,7 @@ sortformer-v3.onnx     the contract of version 3: 8 speakers, a second output at
                        of the cache and a learned silence embedding in the metadata. Speaker k is
                        active where the mean of mel bin 8 k is above a threshold.
 sortformer-fails.onnx  version 2, and fails as soon as the FIFO holds 100 frames.
+sortformer-40ms.onnx   version 2, with frames of 40 ms instead of 80.
 
 Needs: pip install onnx numpy
 """
@@ -20,7 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 N_MELS, D_MODEL, SUB = 128, 48, 8
 
 
-def graph(speakers: int, probabilities: str, hires: bool, fails_at: int | None) -> onnx.ModelProto:
+def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int | None = None,
+          subsampling: int = SUB) -> onnx.ModelProto:
     nodes, constants = [], []
 
     def constant(name, value):
@@ -32,7 +34,8 @@ def graph(speakers: int, probabilities: str, hires: bool, fails_at: int | None) 
         return output
 
     by_bin = node("Transpose", ["chunk"], "by_bin", perm=[0, 2, 1])
-    pooled = node("AveragePool", [by_bin], "pooled", kernel_shape=[SUB], strides=[SUB], ceil_mode=1)
+    pooled = node("AveragePool", [by_bin], "pooled", kernel_shape=[subsampling],
+                  strides=[subsampling], ceil_mode=1)
     frames = node("Transpose", [pooled], "frames", perm=[0, 2, 1])
     node("Slice", [frames, constant("zero", [0]), constant("width", [D_MODEL]), constant("last_axis", [2])],
          "chunk_pre_encode_embs")
@@ -47,8 +50,8 @@ def graph(speakers: int, probabilities: str, hires: bool, fails_at: int | None) 
         none = node("Gather", [constant("allowed", np.zeros(fails_at, np.float32)), length], "none")
         logits = node("Add", [logits, none], "guarded")
     node("Sigmoid", [logits], probabilities)
-    node("Div", [node("Add", ["chunk_lengths", constant("seven", [SUB - 1])], "rounded"), constant("eight", [SUB])],
-         "chunk_pre_encode_lengths")
+    node("Div", [node("Add", ["chunk_lengths", constant("rest", [subsampling - 1])], "rounded"),
+                 constant("subsampling", [subsampling])], "chunk_pre_encode_lengths")
 
     def value(name, kind, shape):
         return helper.make_tensor_value_info(name, kind, shape)
@@ -73,14 +76,15 @@ def graph(speakers: int, probabilities: str, hires: bool, fails_at: int | None) 
 def main() -> int:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    version_3 = graph(8, "preds_diar", hires=True, fails_at=None)
+    version_3 = graph(8, "preds_diar", hires=True)
     silence = np.linspace(-16, -8, D_MODEL)
     helper.set_model_props(version_3, {
         "n_spk": "8", "upsample_factor": str(SUB), "spkcache_sil_frames_per_spk": "2", "use_learnable_sil_emb": "True",
         "learnable_sil_emb": str([round(float(v), 3) for v in silence]), "spkcache_update_period": "144",
         "chunk_len": "124", "fifo_len": "124", "spkcache_len": "188", "right_context": "1"})
     onnx.save(version_3, folder / "sortformer-v3.onnx")
-    onnx.save(graph(4, "spkcache_fifo_chunk_preds", hires=False, fails_at=100), folder / "sortformer-fails.onnx")
+    onnx.save(graph(4, "spkcache_fifo_chunk_preds", fails_at=100), folder / "sortformer-fails.onnx")
+    onnx.save(graph(4, "spkcache_fifo_chunk_preds", subsampling=4), folder / "sortformer-40ms.onnx")
     return 0
 
 

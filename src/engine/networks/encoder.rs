@@ -2,6 +2,7 @@
 
 //! The cache-aware FastConformer with speaker kernels.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,8 +37,8 @@ pub struct EncoderGraph {
 
 /// What the graph was prepared for.
 struct Batches {
-    max_chunks: usize,
-    chunk_frames: usize,
+    max_chunks: NonZeroUsize,
+    chunk_frames: NonZeroUsize,
 }
 
 impl EncoderGraph {
@@ -136,8 +137,8 @@ impl EncoderNetwork for InStream<EncoderGraph> {
     }
 
     fn max_chunks(&self, chunk_frames: usize) -> usize {
-        let batches = self.graph.batches.as_ref().filter(|b| b.chunk_frames == chunk_frames);
-        batches.map_or(1, |batches| batches.max_chunks)
+        let batches = self.graph.batches.as_ref().filter(|b| b.chunk_frames.get() == chunk_frames);
+        batches.map_or(1, |batches| batches.max_chunks.get())
     }
 
     fn takes_several_speakers(&self) -> bool {

@@ -8,6 +8,7 @@ use super::{EncoderGraph, InStream, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::diarizer::{Diarization, DiarizationNetwork};
 use crate::engine::error::Error;
+use crate::engine::features::FRAMES_PER_ENCODED_FRAME;
 use crate::engine::onnx::{Canceller, Input, Network, Output};
 use crate::engine::speaker_cache::Compression;
 
@@ -149,11 +150,11 @@ impl DiarizationNetwork for InStream<SortformerGraph> {
         )?;
         let (_, probabilities) = network.values(&probabilities)?;
         let (_, embeddings) = network.values(&embeddings)?;
-        let rows = cache_frames + fifo_frames + embeddings.len() / d_model;
-        if probabilities.len() != rows * self.graph.speakers {
-            let found = probabilities.len() / self.graph.speakers;
-            return Err(network.mismatch("rows of probabilities", rows, found));
-        }
+        let chunk_frames = mel_frames.div_ceil(FRAMES_PER_ENCODED_FRAME);
+        check_size(network, "rows of embeddings", chunk_frames, embeddings.len() / d_model)?;
+        let rows = cache_frames + fifo_frames + chunk_frames;
+        let found = probabilities.len() / self.graph.speakers;
+        check_size(network, "rows of probabilities", rows, found)?;
         Ok(Diarization { probabilities: probabilities.to_vec(), embeddings: embeddings.to_vec() })
     }
 }

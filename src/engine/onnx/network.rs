@@ -2,7 +2,9 @@
 
 //! One ONNX graph: loading it, asking for its shapes, and running it for many streams.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use ort::memory::{AllocationDevice, MemoryInfo};
@@ -135,10 +137,14 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::Mismatch`] where the entry is something else.
-    pub fn parse_metadata<T: std::str::FromStr>(&self, key: &str) -> Result<Option<T>, Error> {
+    pub fn parse_metadata<T>(&self, key: &str) -> Result<Option<T>, Error>
+    where
+        T: FromStr<Err: Display>,
+    {
         let Some(text) = self.metadata(key) else { return Ok(None) };
         let what = format!("{key} in the metadata");
-        text.trim().parse().map(Some).map_err(|_| self.mismatch(&what, "a number", text))
+        let parsed = text.trim().parse().map(Some);
+        parsed.map_err(|error| self.mismatch(&what, "a number", format!("{text} ({error})")))
     }
 
     /// Whether there is an output of this name.
