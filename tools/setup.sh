@@ -80,7 +80,7 @@ fi
 
 if [ -n "$for_tests" ]; then
   if ! .venv/bin/python -m pip freeze 2>/dev/null | cmp -s - tests/requirements.txt; then
-    say "installing what reads media files into .venv"
+    say "installing what the tests run in Python into .venv"
     venv
     .venv/bin/python -m pip install -q -r tests/requirements.txt
   fi

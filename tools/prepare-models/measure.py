@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 """Time one step of several ONNX files of the same graph, in turn, and print a table with ratios to the first.
 
-The encoder's step is one chunk for one speaker, the diariser's a full speaker cache, a full FIFO and one chunk.
+The encoder's step is one chunk for one speaker unless told otherwise, the diariser's a full speaker cache, a full FIFO
+and one chunk.
 """
 import argparse
 import statistics
@@ -14,7 +15,7 @@ import numpy as np
 import stream
 
 
-def random_inputs(s, mel_frames: int, cache_frames: int, fifo_frames: int, before: int) -> dict:
+def random_inputs(s, mel_frames: int, speakers: int, cache_frames: int, fifo_frames: int, before: int) -> dict:
     rng, shape = np.random.default_rng(0), stream.shapes(s)
     noise = lambda *dims: rng.standard_normal(dims).astype(np.float32)
     if "spkcache" in shape:
@@ -22,9 +23,9 @@ def random_inputs(s, mel_frames: int, cache_frames: int, fifo_frames: int, befor
         return stream.diariser_inputs(noise(mel_frames + stream.SUBSAMPLING, shape["chunk"][2]),
                                       noise(cache_frames, width), noise(fifo_frames, width))
     if "processed_signal" in shape:
-        filled = stream.length(shape["cache_last_channel"][2])
-        targets = np.ones(-(-mel_frames // stream.SUBSAMPLING), np.float32)
-        caches = [noise(*shape["cache_last_channel"]), noise(*shape["cache_last_time"]), filled]
+        filled = stream.length(shape["cache_last_channel"][2]).repeat(speakers)
+        targets = np.ones((speakers, -(-mel_frames // stream.SUBSAMPLING)), np.float32)
+        caches = [*(noise(speakers, *shape[name][1:]) for name in ("cache_last_channel", "cache_last_time")), filled]
         features = noise(shape["processed_signal"][1], before + mel_frames)
         return stream.encoder_inputs(features, caches, targets, 0 * targets)
     state = np.zeros(shape["input_states_1"], np.float32)
@@ -37,7 +38,8 @@ def main():
     a.add_argument("files", type=Path, nargs="+", help="ONNX files of the same graph; ratios are to the first")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--runs", type=int, default=9)
-    a.add_argument("--mel-frames", type=int, default=112, help="of a chunk")
+    a.add_argument("--mel-frames", type=int, default=112, help="of a chunk, or of several")
+    a.add_argument("--speakers", type=int, default=1, help="in one run of the encoder")
     a.add_argument("--before", type=int, default=9, help="mel frames before the encoder's chunk")
     a.add_argument("--cache-frames", type=int, default=188)
     a.add_argument("--fifo-frames", type=int, default=188)
@@ -47,7 +49,7 @@ def main():
         start = time.perf_counter()
         sessions.append(stream.session(file, o.threads))
         load = time.perf_counter() - start
-        inputs = random_inputs(sessions[-1], o.mel_frames, o.cache_frames, o.fifo_frames, o.before)
+        inputs = random_inputs(sessions[-1], o.mel_frames, o.speakers, o.cache_frames, o.fifo_frames, o.before)
         sessions[-1].run(None, inputs)
         times.append((load, inputs, []))
     for _ in range(o.runs):

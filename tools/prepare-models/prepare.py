@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import wave
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +52,11 @@ def plain_name(path: Path) -> str:
 
 
 def find(folder: Path, name: str) -> Path:
-    for path in (folder / name, folder / name.replace(".onnx", ".int8.onnx")):
+    names = list(dict.fromkeys((name, name.replace(".onnx", ".int8.onnx"))))
+    for path in (folder / n for n in names):
         if path.exists():
             return path
-    raise Refused(f"{folder}: expected {name} or its int8 form, found neither")
+    raise Refused(f"{folder}: expected {' or '.join(names)}, found {'neither' if names[1:] else 'none'}")
 
 
 def is_diariser(path: Path) -> bool:
@@ -65,6 +67,9 @@ def find_models(folder: Path, diarisers: list[Path]) -> stream.Models:
     if not diarisers:
         names = sorted({plain_name(p) for p in folder.glob("*.onnx")} - {"encoder.onnx", "decoder_joint.onnx"})
         diarisers = [p for p in (find(folder, name) for name in names) if is_diariser(p)]
+    named = Counter(map(plain_name, diarisers))
+    if twice := [name for name, count in named.items() if count > 1]:
+        raise Refused(f"--diarization-model: expected files of different names, found {twice[0]} twice")
     return stream.Models(find(folder, "encoder.onnx"), find(folder, "decoder_joint.onnx"),
                          find(folder, "multitalker_config.json"), diarisers)
 
@@ -216,6 +221,8 @@ def main():
     out = o.out.resolve()
     if out == o.models.resolve() or out in {d.resolve().parent for d in o.diarization_model}:
         a.error("the prepared files need a folder of their own")
+    if o.max_chunks < 1:
+        a.error(f"--max-chunks: expected at least 1, found {o.max_chunks}")
     out.parent.mkdir(parents=True, exist_ok=True)
     logging.disable(logging.WARNING)  # the quantiser's advice about steps that are taken here
     # Beside the target, so that the finished files are moved and not copied.
@@ -223,6 +230,7 @@ def main():
         work = Path(folder)
         try:
             old = find_models(o.models, o.diarization_model)
+            copied = [old.config, find(o.models, "tokenizer.model")]
             audio = stream.read_wav(o.audio) if o.audio else stream.synthetic_audio()
             config = stream.encoder_config(old)
             prepared = {file: prepare(file, work, config, o.precision, o.reduce_range, o.max_chunks)
@@ -237,8 +245,8 @@ def main():
             kind = "int8" if any(".int8." in file.name for file in prepared) else o.precision
             if not compare(expected, stream.run(new, audio, expected), LIMITS[kind]):
                 raise Refused("the prepared models differ too much from the given ones")
-            for name in ("tokenizer.model", "multitalker_config.json"):
-                shutil.copy(find(o.models, name), work)
+            for file in copied:
+                shutil.copy(file, work)
         except (Refused, OSError, ValueError, EOFError, wave.Error) as reason:
             sys.exit(f"prepare.py: {reason}")
         out.mkdir(exist_ok=True)

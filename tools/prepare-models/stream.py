@@ -68,7 +68,11 @@ class Models:
 
 
 def encoder_config(models: Models) -> dict:
-    return json.loads(models.config.read_text())["encoder"]
+    config = json.loads(models.config.read_text()).get("encoder", {})
+    for entry in ("chunk_size", "pre_encode_cache_size"):
+        if not isinstance(config.get(entry), int):
+            raise ValueError(f"{models.config}: expected encoder.{entry} in mel frames, found {config.get(entry)}")
+    return config
 
 
 @dataclass
