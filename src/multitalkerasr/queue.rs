@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::timeline::duration_of;
+use super::timeline::{duration_of, is_continuous};
 use crate::engine::Canceller;
 use crate::engine::sync::lock;
 
@@ -65,7 +65,7 @@ impl QueueState {
             self.queued_samples -= samples.len();
             let end = pts.saturating_add(duration_of(samples.len()));
             match index.checked_sub(1).and_then(|before| self.items.get_mut(before)) {
-                Some(Item::Missing { to, .. }) => *to = end,
+                Some(Item::Missing { to, .. }) if is_continuous(*to, pts) => *to = end,
                 _ => self.items.insert(index, Item::Missing { from: pts, to: end }),
             }
         }
@@ -285,6 +285,16 @@ mod tests {
         taken.map(|(item, _)| matches!(item, Item::Audio { .. }))
     }
 
+    /// With times in whole seconds.
+    fn describe(item: Item) -> String {
+        match item {
+            Item::Audio { pts, .. } => format!("audio {}", pts.seconds()),
+            Item::Missing { from, to } => format!("missing {}-{}", from.seconds(), to.seconds()),
+            Item::Event(_) => "event".to_owned(),
+            Item::Pads => "pads".to_owned(),
+        }
+    }
+
     #[test]
     fn order_is_kept() {
         let queue = Queue::new();
@@ -401,19 +411,24 @@ mod tests {
         assert_eq!(queue.push_event(event()), Ok(()));
         let mut taken = Vec::new();
         for _ in 0..6 {
-            taken.push(match queue.take().expect("an item").0 {
-                Item::Audio { pts, .. } => format!("audio {}", pts.seconds()),
-                Item::Missing { from, to } => {
-                    format!("missing {}-{}", from.seconds(), to.seconds())
-                }
-                Item::Event(_) => "event".to_owned(),
-                Item::Pads => "pads".to_owned(),
-            });
+            taken.push(describe(queue.take().expect("an item").0));
         }
         // Four are left of the first six, two of each four from then on, and so forth.
         assert_eq!(taken[..2], ["event", "missing 0-8"]);
         assert_eq!(taken[2..], ["audio 8", "audio 9", "audio 10", "event"]);
         assert_eq!(queue.queued_samples(), 0);
+
+        // A jump of the times is not missing.
+        let when_full = WhenFull::DropOldest { max_samples: 2 * SECOND };
+        for second in [100, 101, 50, 51, 52] {
+            let pts = gst::ClockTime::from_seconds(second);
+            queue.push_audio(pts, vec![0.0; SECOND], when_full).expect("taken");
+        }
+        let missing: Vec<_> = (0..2).map(|_| describe(queue.take().expect("an item").0)).collect();
+        assert_eq!(missing, ["missing 100-102", "missing 50-51"]);
+        while queue.queued_samples() > 0 {
+            queue.take();
+        }
 
         // One buffer that is longer than the queue is taken whole.
         let when_full = WhenFull::DropOldest { max_samples: SECOND };

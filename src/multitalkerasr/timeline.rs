@@ -9,7 +9,7 @@ use crate::engine::SAMPLE_RATE_HZ;
 const MAX_JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
 /// Holes and overlaps from here on are a discontinuity; shorter ones are mended.
-pub const DISCONTINUITY: gst::ClockTime = gst::ClockTime::from_mseconds(200);
+const DISCONTINUITY: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
 const SECOND_NS: u64 = gst::ClockTime::SECOND.nseconds();
 
@@ -56,10 +56,10 @@ impl Timeline {
     /// Where audio with this PTS goes. Begin a stretch before.
     pub fn place(&self, pts: gst::ClockTime) -> Placement {
         let end = self.end();
-        let apart = if pts > end { pts - end } else { end - pts };
+        let apart = apart(pts, end);
         if apart < MAX_JITTER {
             Placement::Continue { silence: 0, skip: 0 }
-        } else if apart >= DISCONTINUITY {
+        } else if !is_continuous(end, pts) {
             Placement::Discontinuity
         } else if pts > end {
             Placement::Continue { silence: samples_in(apart), skip: 0 }
@@ -79,6 +79,15 @@ impl Timeline {
     }
 }
 
+/// Whether what begins at `pts` may go on from what ends at `end`.
+pub fn is_continuous(end: gst::ClockTime, pts: gst::ClockTime) -> bool {
+    apart(end, pts) < DISCONTINUITY
+}
+
+fn apart(a: gst::ClockTime, b: gst::ClockTime) -> gst::ClockTime {
+    a.max(b) - a.min(b)
+}
+
 /// How long so many samples are.
 pub fn duration_of(samples: usize) -> gst::ClockTime {
     duration(samples as u64)
@@ -93,8 +102,8 @@ fn duration(samples: u64) -> gst::ClockTime {
 
 /// Samples in a time, rounded to the nearest.
 pub fn samples_in(time: gst::ClockTime) -> usize {
-    let rate = u64::from(SAMPLE_RATE_HZ);
-    ((time.nseconds() * rate + SECOND_NS / 2) / SECOND_NS) as usize
+    let samples = u128::from(time.nseconds()) * u128::from(SAMPLE_RATE_HZ);
+    ((samples + u128::from(SECOND_NS / 2)) / u128::from(SECOND_NS)) as usize
 }
 
 #[cfg(test)]
