@@ -50,13 +50,6 @@ fn pts(entries: &[Entry]) -> Vec<u64> {
         .collect()
 }
 
-#[track_caller]
-fn latency_of(pad: &gst::Pad) -> (bool, gst::ClockTime, Option<gst::ClockTime>) {
-    let mut query = gst::query::Latency::new();
-    assert!(pad.query(&mut query), "the query is answered");
-    query.result()
-}
-
 #[test]
 fn text_that_comes_too_late_is_a_warning_that_says_by_how_much() {
     let mut rig = live(&[], gst::ClockTime::from_seconds(60));

@@ -36,16 +36,6 @@ fn engine_words(samples: &[f32]) -> Vec<(usize, Word)> {
     words
 }
 
-fn buffers(entries: &[Entry]) -> Vec<(u64, &str)> {
-    entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Buffer { pts, text, .. } => Some((*pts, text.as_str())),
-            _ => None,
-        })
-        .collect()
-}
-
 fn words_of(words: &[(usize, Word)], speaker: usize) -> Vec<(u64, &str)> {
     words
         .iter()
@@ -289,6 +279,39 @@ fn pads_that_come_and_go_at_any_moment_disturb_nobody() {
 }
 
 #[test]
+fn pad_that_comes_while_its_text_waits_has_it() {
+    let samples = audio("meeting.wav");
+    let mut rig = lockstep(&[("text-unit", "segment"), ("speaker-prefix", "{n}: ")]);
+    let mut all = Vec::new();
+    let texts_of = |entries: &[Entry], speaker: usize| -> Vec<(u64, String)> {
+        let of_speaker = format!("{}: ", speaker + 1);
+        let own = buffers(entries).into_iter().filter(|(_, text)| text.starts_with(&of_speaker));
+        own.map(|(pts, text)| (pts, text.to_owned())).collect()
+    };
+    let mut posted = [0; 4];
+    let mut late = None;
+    for (index, piece) in samples.chunks(1600).enumerate() {
+        rig.push(index as u64 * 1600 * SAMPLE_NS, piece);
+        if late.is_some() {
+            continue;
+        }
+        // Once this is out, the worker waits.
+        rig.push_event(gst::event::CustomDownstream::new(gst::Structure::new_empty("test")));
+        all.extend(rig.until(|entry| *entry == Entry::Other(gst::EventType::CustomDownstream)));
+        rig.said().iter().for_each(|said| posted[said.speaker as usize] += 1);
+        let waits = |speaker: &usize| texts_of(&all, *speaker).len() < posted[*speaker];
+        late = (0..4).find(waits).map(|speaker| {
+            let sink = Sink::of_speaker(&rig.element, &format!("speaker_{speaker}"));
+            (speaker, sink, texts_of(&all, speaker).len())
+        });
+    }
+    all.extend(rig.finish());
+    let (speaker, sink, before) = late.expect("text that waits for another speaker's");
+    let own = sink.until_eos();
+    assert_eq!(texts_of(&own, speaker), texts_of(&all, speaker)[before..]);
+}
+
+#[test]
 fn pad_that_comes_after_the_end_is_told_of_it() {
     let mut rig = lockstep(&[]);
     rig.push_all(&audio("news.wav")[..32_000], 4096);
@@ -459,7 +482,7 @@ fn json_says_all_of_a_segment() {
 #[test]
 fn caps_that_do_not_fit_are_one_clear_error() {
     init_with_runtime();
-    let element = element(&[]);
+    let element = element(&[("diarization-preset", "lockstep")]);
     let src = element.static_pad("src").expect("a pad");
     let rig_bus = gst::Bus::new();
     element.set_bus(Some(&rig_bus));
@@ -469,7 +492,9 @@ fn caps_that_do_not_fit_are_one_clear_error() {
         if let Some(query) = info.query_mut()
             && let gst::QueryViewMut::Caps(caps) = query.view_mut()
         {
-            caps.set_result(&"text/x-raw,format=other".parse::<gst::Caps>().expect("caps"));
+            let other = "text/x-raw,format=other".parse::<gst::Caps>().expect("caps");
+            let filtered = caps.filter_owned().map(|filter| filter.intersect(&other));
+            caps.set_result(&filtered.unwrap_or(other));
             return gst::PadProbeReturn::Handled;
         }
         gst::PadProbeReturn::Ok
@@ -482,7 +507,14 @@ fn caps_that_do_not_fit_are_one_clear_error() {
     let text = error.error().message().to_owned();
     assert!(error.error().matches(gst::CoreError::Negotiation), "{error:?}");
     assert!(text.contains("expected") && text.contains("format=(string)other"), "{text}");
+    harness.play();
+    let samples = audio("news.wav");
+    let refused = samples.chunks(1600).enumerate().find_map(|(index, piece)| {
+        harness.push(f32_buffer(Some(index as u64 * 1600 * SAMPLE_NS), piece)).err()
+    });
+    assert_eq!(refused, Some(gst::FlowError::NotNegotiated));
     element.set_state(gst::State::Null).expect("stops");
+    assert!(rig_bus.pop_filtered(&[gst::MessageType::Error]).is_none(), "told once");
 }
 
 #[test]
@@ -572,4 +604,30 @@ fn unsynced_pad_has_segments_in_progress_and_their_ends() {
     }
     let pts: Vec<_> = buffers(&entries).into_iter().map(|(pts, _)| pts).collect();
     assert!(pts.is_sorted() && pts.len() > 6);
+}
+
+#[test]
+fn unsynced_pad_alone_is_enough() {
+    init_with_runtime();
+    let element = element(&[("diarization-preset", "lockstep")]);
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let pad = element.static_pad("unsynced_src").expect("an always pad");
+    let sink = Sink::on(pad, "application/x-json", Ok(gst::FlowSuccess::Ok));
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), None);
+    harness.set_live(false);
+    harness.set_src_caps_str(F32_CAPS);
+    harness.play();
+    let samples = audio("news.wav");
+    for (index, piece) in samples.chunks(1600).enumerate() {
+        let pts = (index * 1600) as u64 * SAMPLE_NS;
+        harness.push(f32_buffer(Some(pts), piece)).expect("taken");
+    }
+    assert!(harness.push_event(gst::event::Eos::new()));
+    let entries = sink.until_eos();
+    let kinds = buffers(&entries).into_iter().map(|(_, text)| json(text)["kind"].clone());
+    let segments = kinds.filter(|kind| kind == "segment").count();
+    assert_eq!(segments, engine_said(&samples, options(), 0).len());
+    element.set_state(gst::State::Null).expect("stops");
+    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
 }

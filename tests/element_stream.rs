@@ -16,22 +16,6 @@ fn options() -> StreamOptions {
     with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120)
 }
 
-fn texts(entries: &[Entry]) -> Vec<(u64, &str)> {
-    entries
-        .iter()
-        .filter_map(|entry| match entry {
-            Entry::Buffer { pts, text, .. } => Some((*pts, text.as_str())),
-            _ => None,
-        })
-        .collect()
-}
-
-fn latency_of(pad: &gst::Pad) -> (bool, gst::ClockTime, Option<gst::ClockTime>) {
-    let mut query = gst::query::Latency::new();
-    assert!(pad.query(&mut query), "the query is answered");
-    query.result()
-}
-
 #[test]
 fn times_are_those_of_the_segment() {
     let samples = &audio("jfk.wav");
@@ -53,7 +37,7 @@ fn times_are_those_of_the_segment() {
     let mut starts: Vec<_> =
         by_pts.iter().flat_map(|said| &said.words).map(|(_, start, _)| *start).collect();
     starts.sort();
-    let pts: Vec<_> = texts(&entries).iter().map(|(pts, _)| *pts).collect();
+    let pts: Vec<_> = buffers(&entries).iter().map(|(pts, _)| *pts).collect();
     assert_eq!(pts, starts);
 
     // Lateness moves the text's running time, and nothing else.
@@ -195,8 +179,26 @@ fn time_that_jumps_back_closes_the_segments_and_never_shows() {
     let mut expected = engine_said(&samples[..48_000], options(), 20 * SECOND_NS);
     expected.extend(engine_said(&samples[48_000..], options(), 19 * SECOND_NS));
     assert_eq!(rig.said(), expected);
-    let pts: Vec<_> = texts(&entries).iter().map(|(pts, _)| *pts).collect();
+    let pts: Vec<_> = buffers(&entries).iter().map(|(pts, _)| *pts).collect();
     assert!(pts.is_sorted(), "{pts:?}");
+}
+
+#[test]
+fn the_same_segment_again_after_the_end_begins_again() {
+    let samples = &audio("jfk.wav")[..96_000];
+    let mut rig = Rig::new(&[]);
+    let rounds = [0, 1].map(|round| {
+        if round > 0 {
+            rig.push_event(gst::event::StreamStart::new("again"));
+            rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+        }
+        rig.push(0, samples);
+        rig.finish()
+    });
+    let [first, second] = rounds.each_ref().map(|entries| buffers(entries));
+    assert!(first.len() > 3);
+    assert_eq!(second, first);
+    assert_continuous(&rounds[1], 0);
 }
 
 #[test]
@@ -301,6 +303,23 @@ fn latency_adds_up() {
     rig.element.set_property("latency", 4000_u32);
     rig.element.set_property("lateness", 100_u32);
     assert!(rig.bus.pop_filtered(&[gst::MessageType::Latency]).is_none(), "nothing changed");
+}
+
+#[test]
+fn latency_is_that_of_the_run() {
+    let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
+    rig.harness.set_live(true);
+    let of_run = latency_of(&rig.srcpad()).1;
+    // Both are for the next.
+    rig.element.set_property_from_str("chunk-latency", "160ms");
+    rig.element.set_property_from_str("text-unit", "segment");
+    assert_eq!(latency_of(&rig.srcpad()).1, of_run);
+    assert!(rig.bus.pop_filtered(&[gst::MessageType::Latency]).is_none(), "nothing changed");
+    rig.element.set_state(gst::State::Ready).expect("stops");
+    rig.wait_for(gst::MessageType::Latency);
+    rig.element.set_state(gst::State::Playing).expect("starts");
+    let expected = gst::ClockTime::from_mseconds(160 + 3 + 10_000 + 800 + 500);
+    assert_eq!(latency_of(&rig.srcpad()).1, expected);
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub fn observe(element: &MultitalkerAsr, pts: gst::ClockTime, context: Context) 
     }
     element.notify("max-observed-delay");
     let Some((_, upstream, _)) = imp.upstream_latency() else { return };
-    let promised = upstream.saturating_add(context.settings.live_latency());
+    let promised = upstream.saturating_add(imp.live_latency());
     if delay > promised {
         gst::debug!(CAT, obj = element, "Text at {pts} leaves {delay} after its running time");
         let excess = delay - promised;

@@ -42,6 +42,8 @@ struct Input {
 struct Running {
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
+    /// Those with which it began.
+    settings: Settings,
 }
 
 /// The model of the last run.
@@ -68,6 +70,32 @@ pub struct MultitalkerAsr {
 impl MultitalkerAsr {
     pub fn settings(&self) -> Settings {
         lock(&self.settings).clone()
+    }
+
+    /// What the element adds to the latency of a live source, in this run or in the next.
+    pub fn live_latency(&self) -> gst::ClockTime {
+        self.settings_in_effect().live_latency()
+    }
+
+    /// What only a start changes is as it was at the last.
+    fn settings_in_effect(&self) -> Settings {
+        let now = self.settings();
+        match &*lock(&self.running) {
+            Some(run) => Settings { latency_ms: now.latency_ms, ..run.settings.clone() },
+            None => now,
+        }
+    }
+
+    /// Does what may change the latency, and says so if it did.
+    fn announcing_latency<T>(&self, change: impl FnOnce() -> T) -> T {
+        let before = self.live_latency();
+        let result = change();
+        if self.live_latency() != before {
+            let element = self.obj();
+            // Without a bus there is nobody to tell.
+            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
+        }
+        result
     }
 
     /// The model of an earlier run, if it is what these options ask for.
@@ -178,7 +206,7 @@ impl MultitalkerAsr {
             return known;
         }
         let live = self.is_upstream_live();
-        let max_samples = self.settings().max_queued_samples(live);
+        let max_samples = self.settings_in_effect().max_queued_samples(live);
         let when_full = match live {
             true => WhenFull::DropOldest { max_samples },
             false => WhenFull::Wait { max_samples },
@@ -298,9 +326,8 @@ impl MultitalkerAsr {
         match query.view_mut() {
             gst::QueryViewMut::Latency(query) => {
                 let Some((live, min, max)) = self.upstream_latency() else { return false };
-                let settings = self.settings();
-                if live && !settings.is_desynchronized() {
-                    let min = min.saturating_add(settings.live_latency());
+                if live && !self.settings().is_desynchronized() {
+                    let min = min.saturating_add(self.live_latency());
                     query.set(true, min, gst::ClockTime::NONE);
                 } else {
                     query.set(live, min, max);
@@ -326,16 +353,17 @@ impl MultitalkerAsr {
         lock(&self.conversation).clear();
         self.max_delay.clear();
         let queue = Arc::new(Queue::new());
-        let thread =
-            worker::spawn(self.obj().clone(), queue.clone(), settings).map_err(|error| {
+        let thread = worker::spawn(self.obj().clone(), queue.clone(), settings.clone()).map_err(
+            |error| {
                 gst::element_imp_error!(
                     self,
                     gst::ResourceError::Failed,
                     ("Cannot start a thread: {error}")
                 );
                 gst::StateChangeError
-            })?;
-        *lock(&self.running) = Some(Running { queue, thread });
+            },
+        )?;
+        *lock(&self.running) = Some(Running { queue, thread, settings });
         Ok(())
     }
 
@@ -448,19 +476,9 @@ impl ObjectImpl for MultitalkerAsr {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let latency_changed = {
-            let mut settings = lock(&self.settings);
-            let latency = settings.live_latency();
-            settings.set(pspec.name(), value);
-            settings.live_latency() != latency
-        };
+        self.announcing_latency(|| lock(&self.settings).set(pspec.name(), value));
         if pspec.name() == "latency" && self.queue().is_some() {
             self.check_latency();
-        }
-        if latency_changed {
-            let element = self.obj();
-            // Without a bus there is nobody to tell.
-            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
         }
     }
 
@@ -575,7 +593,7 @@ impl ElementImpl for MultitalkerAsr {
                 }
                 self.join();
             }
-            gst::StateChange::PausedToReady => self.join(),
+            gst::StateChange::PausedToReady => self.announcing_latency(|| self.join()),
             gst::StateChange::ReadyToNull => {
                 // A model that was loaded for nothing is for the next run.
                 let mut kept = lock(&self.kept_model);

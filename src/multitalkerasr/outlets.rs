@@ -24,13 +24,14 @@ struct Outlet {
     sequencer: Sequencer,
     /// `None` before the negotiation, and when it failed.
     format: Option<TextFormat>,
+    /// Nothing fits until downstream asks for another negotiation.
+    refused: bool,
 }
 
 /// All source pads.
 pub struct Outlets<'a> {
     element: &'a MultitalkerAsr,
     queue: &'a Queue,
-    unit: TextUnit,
     /// The pad of all speakers first, which is always there.
     outlets: Vec<Outlet>,
     flows: UniqueFlowCombiner,
@@ -46,12 +47,10 @@ impl<'a> Outlets<'a> {
         let pad = element.imp().srcpad.clone();
         let mut flows = UniqueFlowCombiner::new();
         flows.add_pad(&pad);
-        let sequencer = Sequencer::new(unit, None, None);
         Self {
             element,
             queue,
-            unit,
-            outlets: vec![Outlet { pad, sequencer, format: None }],
+            outlets: vec![Outlet::new(pad, Sequencer::new(unit))],
             flows,
             stream_start: None,
             has_caps: false,
@@ -79,10 +78,10 @@ impl<'a> Outlets<'a> {
     }
 
     fn add(&mut self, speaker: usize, pad: gst::Pad) {
-        let position = self.outlets.first().and_then(|outlet| outlet.sequencer.position());
-        let sequencer = Sequencer::new(self.unit, Some(speaker), position);
+        let Some(everybody) = self.outlets.first() else { return };
+        let sequencer = everybody.sequencer.for_speaker(speaker);
         self.flows.add_pad(&pad);
-        self.outlets.push(Outlet { pad: pad.clone(), sequencer, format: None });
+        self.outlets.push(Outlet::new(pad.clone(), sequencer));
         self.prepare();
         if let Some(event) = &self.eos {
             pad.push_event(event.clone());
@@ -117,6 +116,8 @@ impl<'a> Outlets<'a> {
         self.prepare();
         self.forward(&event);
         self.eos = Some(event);
+        // Audio may come again, also in the same segment.
+        self.clear();
     }
 
     /// Pushes any other event from all pads.
@@ -235,7 +236,10 @@ impl<'a> Outlets<'a> {
                 _ => (),
             }
         }
-        flow.map(|_| ())
+        match flow {
+            Err(gst::FlowError::NotLinked) if self.unsynced().is_linked() => Ok(()),
+            flow => flow.map(|_| ()),
+        }
     }
 
     /// Segments in progress and their ends, as soon as they are known.
@@ -297,10 +301,14 @@ fn is_there(element: &MultitalkerAsr, pad: &gst::Pad) -> bool {
 }
 
 impl Outlet {
+    fn new(pad: gst::Pad, sequencer: Sequencer) -> Self {
+        Self { pad, sequencer, format: None, refused: false }
+    }
+
     /// Agrees on caps with downstream, once there is one and whenever it asks for it, and tells it
     /// the segment that it has missed.
     fn prepare(&mut self, element: &MultitalkerAsr, segment: Option<&gst::Event>) {
-        let is_new = !self.pad.has_current_caps();
+        let is_new = !self.pad.has_current_caps() && !self.refused;
         if (self.pad.check_reconfigure() || is_new) && self.pad.is_linked() {
             self.negotiate(element);
         }
@@ -327,13 +335,15 @@ impl Outlet {
                 element,
                 gst::CoreError::Negotiation,
                 (
-                    "Downstream of {}: expected to take one of {}, found {taken}",
+                    "Downstream of {}: expected to take one of {}, found {}",
                     self.pad.name(),
-                    TextFormat::all_caps()
+                    TextFormat::all_caps(),
+                    self.pad.peer_query_caps(None)
                 )
             ),
         }
         self.format = format;
+        self.refused = format.is_none();
     }
 
     /// Begins a segment, and says whose text it has.

@@ -57,7 +57,7 @@ impl Context<'_> {
 }
 
 /// Text that waits until no earlier one can come.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Utterance {
     words: Vec<Word>,
     ends_segment: bool,
@@ -81,16 +81,30 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Begins at `position`, or where the audio begins.
-    pub fn new(unit: TextUnit, speaker: Option<usize>, position: Option<gst::ClockTime>) -> Self {
+    /// The text of everybody, from where the audio begins.
+    pub fn new(unit: TextUnit) -> Self {
         Self {
             unit,
-            speaker,
+            speaker: None,
             waiting: BTreeMap::new(),
             arrivals: 0,
             current_speaker: None,
-            last_pts: position,
-            position,
+            last_pts: None,
+            position: None,
+        }
+    }
+
+    /// The text of one speaker, from where this of everybody is now.
+    pub fn for_speaker(&self, speaker: usize) -> Self {
+        let own = self.waiting.iter().filter(|((_, of, _), _)| *of == speaker);
+        Self {
+            unit: self.unit,
+            speaker: Some(speaker),
+            waiting: own.map(|(key, utterance)| (*key, utterance.clone())).collect(),
+            arrivals: self.arrivals,
+            current_speaker: None,
+            last_pts: self.position,
+            position: self.position,
         }
     }
 
@@ -99,14 +113,9 @@ impl Sequencer {
         self.speaker
     }
 
-    /// Time up to which buffers and gaps reach.
-    pub fn position(&self) -> Option<gst::ClockTime> {
-        self.position
-    }
-
     /// Forgets all, as after a flush or before another segment.
     pub fn clear(&mut self) {
-        *self = Self::new(self.unit, self.speaker, None);
+        *self = Self { speaker: self.speaker, ..Self::new(self.unit) };
     }
 
     /// Takes what the engine told and gives what can go out.
@@ -287,7 +296,7 @@ mod tests {
             timeline.start(gst::ClockTime::ZERO);
             timeline.advance(10_000 * MS as usize);
             Self {
-                sequencer: Sequencer::new(unit, None, None),
+                sequencer: Sequencer::new(unit),
                 timeline,
                 settings: Settings::default(),
                 now: None,
@@ -424,7 +433,7 @@ mod tests {
     #[test]
     fn pad_of_one_speaker_has_its_words_alone() {
         let mut bench = Bench::new(TextUnit::Word);
-        bench.sequencer = Sequencer::new(TextUnit::Word, Some(1), None);
+        bench.sequencer = bench.sequencer.for_speaker(1);
         let segment = Output::Segment(Segment { speaker: 0, words: vec![word("a", 0, 80)] });
         let outputs = vec![said(0, "a", 0, 80), said(1, "b", 80, 160), segment];
         assert_eq!(bench.accept(outputs, 240), ["gap@0+80", "speaker 1", "b@80+80", "gap@160+80"]);
@@ -436,12 +445,18 @@ mod tests {
     #[test]
     fn pad_that_comes_later_begins_where_the_others_are() {
         let mut bench = Bench::new(TextUnit::Segment);
-        let position = gst::ClockTime::from_mseconds(200);
-        bench.sequencer = Sequencer::new(TextUnit::Segment, Some(0), Some(position));
-        let words = vec![word("a", 160, 240), word("b", 240, 320)];
-        let outputs = vec![Output::Segment(Segment { speaker: 0, words })];
-        let told = bench.accept(outputs, 400);
-        assert_eq!(told, ["speaker 0", "a b@200+120", "final", "gap@320+80"]);
+        let segment = |speaker, text, start_ms, end_ms| {
+            Output::Segment(Segment { speaker, words: vec![word(text, start_ms, end_ms)] })
+        };
+        assert_eq!(bench.accept(vec![], 200), ["gap@0+200"]);
+        // These wait for another speaker, whose segment goes on.
+        let waiting = vec![segment(0, "a", 240, 320), segment(1, "b", 240, 400)];
+        assert_eq!(bench.accept(waiting, 200), [""; 0]);
+        bench.sequencer = bench.sequencer.for_speaker(1);
+        assert_eq!(
+            bench.accept(vec![segment(1, "c", 160, 200)], 480),
+            ["speaker 1", "c@200+80", "final", "b@240+160", "final", "gap@400+80"]
+        );
     }
 
     #[test]

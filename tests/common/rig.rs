@@ -286,6 +286,25 @@ fn until(entries: &mpsc::Receiver<Entry>, mut is_last: impl FnMut(&Entry) -> boo
     }
 }
 
+/// PTS and text of the buffers among these.
+pub fn buffers(entries: &[Entry]) -> Vec<(u64, &str)> {
+    entries
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Buffer { pts, text, .. } => Some((*pts, text.as_str())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What a latency query on a source pad gives.
+#[track_caller]
+pub fn latency_of(pad: &gst::Pad) -> (bool, gst::ClockTime, Option<gst::ClockTime>) {
+    let mut query = gst::query::Latency::new();
+    assert!(pad.query(&mut query), "the query is answered");
+    query.result()
+}
+
 /// An element between a source and a sink that are the test.
 pub struct Rig {
     pub harness: gst_check::Harness,
