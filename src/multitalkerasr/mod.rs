@@ -77,7 +77,8 @@
 //!                                            diarization-preset)
 //! + 1000 ms                                  a word of up to 600 ms and the 400 ms after which it
 //!                                            cannot grow; with text-unit=segment instead
-//!                                            max-segment-duration + segment-pause
+//!                                            max-segment-duration + segment-pause, or 400 ms
+//!                                            where that is more
 //! + latency                                  time to compute, at least 100 ms
 //! ```
 //!
@@ -87,8 +88,8 @@
 //! details `multitalkerasr/excessive-delay` {`new-observed-max-delay`, `promised-delay`: ClockTime};
 //! `max-observed-delay` is the worst so far. `latency=4294967295` promises nothing: the latency of
 //! upstream is passed on, and text has the time at which it comes out instead of that of the speech,
-//! so that nobody waits for it. Without a live source upstream's latency is passed on unchanged. An element
-//! that is not linked answers as if its source were live.
+//! so that nobody waits for it. Without a live source upstream's latency is passed on unchanged. An
+//! element that is not linked answers as if its source were live.
 //!
 //! ## The model
 //!

@@ -224,7 +224,12 @@ impl<'a> Outlets<'a> {
                     }
                     let pushed = outlet.push(&text, context);
                     if pushed.is_ok() || is_there(self.element, &outlet.pad) {
-                        flow = self.flows.update_pad_flow(&outlet.pad, pushed);
+                        flow = match self.flows.update_pad_flow(&outlet.pad, pushed) {
+                            Err(gst::FlowError::NotLinked) if self.unsynced().is_linked() => {
+                                Ok(gst::FlowSuccess::Ok)
+                            }
+                            flow => flow,
+                        };
                     }
                 }
                 Push::Downstream(event) if flow.is_ok() => {
@@ -236,10 +241,7 @@ impl<'a> Outlets<'a> {
                 _ => (),
             }
         }
-        match flow {
-            Err(gst::FlowError::NotLinked) if self.unsynced().is_linked() => Ok(()),
-            flow => flow.map(|_| ()),
-        }
+        flow.map(|_| ())
     }
 
     /// Segments in progress and their ends, as soon as they are known.
