@@ -20,7 +20,8 @@ gst-launch-1.0 -q \
     videoconvert ! x264enc ! h264parse ! mux. \
   matroskamux name=mux ! filesink location="$output" \
   filesrc location="$input" ! decodebin ! audioconvert ! audioresample ! \
-    multitalkerasr name=asr model-dir="$MODEL_DIR" diarization-model="$DIARIZATION_MODEL" text-unit=segment \
+    multitalkerasr name=asr model-dir="$MODEL_DIR" \
+    ${DIARIZATION_MODEL:+diarization-model="$DIARIZATION_MODEL"} text-unit=segment \
   asr.speaker_0 ! text/x-raw,format=pango-markup ! $queue ! line0.text_sink \
   asr.speaker_1 ! text/x-raw,format=pango-markup ! $queue ! line1.text_sink \
   asr.speaker_2 ! text/x-raw,format=pango-markup ! $queue ! line2.text_sink \

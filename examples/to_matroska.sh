@@ -15,7 +15,8 @@ gst-launch-1.0 -q \
   urisourcebin uri="file://$(realpath "$input")" parse-streams=true : \
     matroskamux name=mux ! filesink location="$output" \
   filesrc location="$input" ! decodebin ! audioconvert ! audioresample ! \
-    multitalkerasr name=asr model-dir="$MODEL_DIR" diarization-model="$DIARIZATION_MODEL" text-unit=segment \
+    multitalkerasr name=asr model-dir="$MODEL_DIR" \
+    ${DIARIZATION_MODEL:+diarization-model="$DIARIZATION_MODEL"} text-unit=segment \
   asr.speaker_0 ! $queue ! mux. \
   asr.speaker_1 ! $queue ! mux. \
   asr.speaker_2 ! $queue ! mux. \

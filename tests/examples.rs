@@ -215,6 +215,17 @@ fn audio_alone_gets_tracks_too() {
 }
 
 #[test]
+fn without_a_diariser_there_is_one_speaker() {
+    let bench = Bench::get();
+    for (example, name) in [("to_matroska.sh", "one.mkv"), ("to_mp4.sh", "one.mp4")] {
+        let output = bench.folder.path().join(name);
+        run(bench.example(example).env_remove("DIARIZATION_MODEL").args([&bench.media, &output]));
+        let rows = read(&output);
+        assert!(!rows.is_empty() && rows.iter().all(|row| row.speaker == "0"), "{rows:?}");
+    }
+}
+
+#[test]
 fn text_is_burnt_in_with_colours() {
     let bench = Bench::get();
     let output = bench.output("burn_in.sh", "burnt.mkv");

@@ -21,11 +21,11 @@ fi
 export GST_PLUGIN_PATH="$PWD/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
 export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/.onnxruntime/libonnxruntime.so}"
 echo "gst-launch-1.0 filesrc location=$audio ! decodebin ! audioconvert ! audioresample ! \\
-  multitalkerasr model-dir=$model_dir diarization-model=$diarization_model ! fakesink"
+  multitalkerasr model-dir=$model_dir${diarization_model:+ diarization-model=$diarization_model} ! fakesink"
 echo
 stdbuf -oL gst-launch-1.0 --messages \
   filesrc location="$audio" ! decodebin ! audioconvert ! audioresample ! \
-  multitalkerasr model-dir="$model_dir" diarization-model="$diarization_model" ! fakesink |
+  multitalkerasr model-dir="$model_dir" ${diarization_model:+diarization-model="$diarization_model"} ! fakesink |
   tools/print_transcript.py
 if [ "$audio" = "$data/demo/conversation.wav" ]; then
   printf '\nWhat was said:\n\n'
