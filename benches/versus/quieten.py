@@ -5,16 +5,20 @@
 Models of tools/reference/make_models.py emit ten tokens on every frame, 125 a second. With 0.9375 more for the blank
 those of `--size full --seed 1` emit four a second. Needs: onnx
 """
-import sys
+import argparse
 
 import onnx
 from onnx import numpy_helper
 
-source, target, more = sys.argv[1], sys.argv[2], float(sys.argv[3])
-model = onnx.load(source)
+arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+arguments.add_argument("source")
+arguments.add_argument("target")
+arguments.add_argument("more", type=float, help="to add to the blank's bias")
+o = arguments.parse_args()
+model = onnx.load(o.source)
 logits = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
 (bias,) = [t for t in model.graph.initializer if list(t.dims) == [logits] and t.name.endswith("bias")]
 values = numpy_helper.to_array(bias).copy()
-values[-1] += more
+values[-1] += o.more
 bias.CopyFrom(numpy_helper.from_array(values, bias.name))
-onnx.save(model, target)
+onnx.save(model, o.target)

@@ -19,7 +19,7 @@ use crate::{SAMPLE_RATE_HZ, peak_mib, read_wav};
 /// speak as there may be.
 const EVERYBODY: f32 = 0.001;
 
-/// Prints tables of what was asked for.
+/// Prints a table of what was asked for.
 #[derive(Args)]
 pub struct Growth {
     /// 16 kHz mono, 16 bits; repeated as often as needed.
@@ -34,7 +34,7 @@ pub struct Growth {
     #[arg(long, default_value_t = 20)]
     seconds: usize,
     /// Numbers of speakers, live at 1120 ms; all of them always speak.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', required_unless_present_any = ["streams", "lengths"])]
     speakers: Vec<usize>,
     /// Numbers of streams on one model, live at 1120 ms.
     #[arg(long, value_delimiter = ',')]
@@ -53,6 +53,7 @@ pub fn print(growth: &Growth) -> Result<(), Box<dyn Error>> {
         ..Default::default()
     };
     let model = Model::load(&options, &Canceller::new())?;
+    println!("| what | s for 1 s | median | longest | MiB |\n|---|---|---|---|---|");
     let seconds = growth.seconds;
     for &speakers in &growth.speakers {
         let options =

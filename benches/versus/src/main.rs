@@ -63,8 +63,8 @@ struct Table {
     #[arg(long, value_delimiter = ',', default_value = "2,4")]
     peer_threads: Vec<usize>,
     /// How often all are run; the medians are shown.
-    #[arg(long, default_value_t = 1)]
-    rounds: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
 }
 
 #[derive(Args)]
@@ -96,6 +96,11 @@ struct Measurement {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // The peer waits for ever where it finds none.
+    let runtime = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    if !runtime.as_ref().is_some_and(|path| path.is_file()) {
+        return Err(format!("ORT_DYLIB_PATH: expected an ONNX Runtime, found {runtime:?}").into());
+    }
     match Arguments::parse().command {
         Task::Table(table) => print_table(&table),
         Task::Growth(growth) => growth::print(&growth),
@@ -177,7 +182,7 @@ fn run_alone(
     };
     command.arg(&table.audio).arg(models).arg(sortformer);
     command.args([table.seconds.to_string(), threads.to_string()]);
-    let output = command.output()?;
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
@@ -227,7 +232,8 @@ fn engine(
 }
 
 fn read_wav(path: &Path, at_most: usize) -> Result<Vec<f32>, Box<dyn Error>> {
-    let mut reader = hound::WavReader::open(path)?;
+    let mut reader =
+        hound::WavReader::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let spec = reader.spec();
     if (spec.sample_rate as usize, spec.channels, spec.bits_per_sample) != (SAMPLE_RATE_HZ, 1, 16) {
         return Err(format!("{}: expected 16 kHz, mono, 16 bits", path.display()).into());
