@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Prints segments, one a line: those in the messages of `gst-launch-1.0 --messages` on the standard
 input, or the rows of a SegLST file."""
+import argparse
 import json
 import re
 import sys
@@ -23,10 +24,13 @@ def show(start_s: float, end_s: float, speaker: str, words: str):
 
 
 def main() -> int:
-    for path in sys.argv[1:]:
-        for row in json.load(open(path, encoding="utf-8")):
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", metavar="SEGLST", nargs="*", type=argparse.FileType(encoding="utf-8"))
+    files = parser.parse_args().files
+    for file in files:
+        for row in json.load(file):
             show(row["start_time"], row["end_time"], row["speaker"], row["words"])
-    if sys.argv[1:]:
+    if files:
         return 0
     failed = False
     for line in sys.stdin:

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from model_files import model_file
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 os.environ.setdefault("ORT_DYLIB_PATH", str(REPOSITORY / ".onnxruntime/libonnxruntime.so"))
 
@@ -53,8 +55,8 @@ def main():
         Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
     if not Gst.ElementFactory.find("multitalkerasr"):
         sys.exit("no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
-    diariser = o.models / ("sortformer.int8.onnx" if o.precision == "int8" else "sortformer.onnx")
-    properties = {"model-dir": str(o.models), "diarization-model": str(diariser), "precision": o.precision,
+    properties = {"model-dir": str(o.models), "precision": o.precision,
+                  "diarization-model": str(model_file(o.models, "sortformer", o.precision)),
                   "chunk-latency": f"{o.latency}ms", "diarization-preset": o.diarisation}
     o.out.mkdir(parents=True, exist_ok=True)
     for wav in o.wavs:

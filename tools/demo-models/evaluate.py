@@ -11,6 +11,7 @@ cpWER is meeteval's. DER counts missed, false and confused speaker time, without
 """
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,8 +23,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 OPTIONS = " --models {models} --out {out} --latency {latency} --diarisation {diarisation} --precision {precision} {tests}/*.wav"
-LISTEN = f"{sys.executable} {Path(__file__).parent / 'listen.py'}" + OPTIONS
-ELEMENT = str(Path(__file__).parent / "element.py") + OPTIONS
+HERE = Path(__file__).resolve().parent
+LISTEN = shlex.join([sys.executable, str(HERE / "listen.py")]) + OPTIONS
+ELEMENT = shlex.quote(str(HERE / "element.py")) + OPTIONS
 # latency in ms, diarisation, precision
 SETTINGS = [(1120, "30s", "fp32"), (1120, "30s", "int8"), (560, "30s", "fp32"), (160, "30s", "fp32"), (80, "30s", "fp32"),
             (1120, "lockstep", "fp32"), (1120, "lockstep", "int8"), (1120, "10s", "fp32"), (1120, "1s", "fp32"), (560, "lockstep", "fp32"),
@@ -89,6 +91,10 @@ def main():
     a.add_argument("--keep", type=Path, help="folder to keep what was heard in")
     o = a.parse_args()
     settings = [s.split(",") for s in o.setting] if o.setting else SETTINGS
+    if wrong := [s for s in settings if len(s) != 3]:
+        a.error(f"--setting: expected LATENCY,DIARISATION,PRECISION, found {','.join(wrong[0])}")
+    if not any(o.tests.glob("*.json")):
+        a.error(f"--tests: {o.tests} holds no NAME.json")
     groups = [*sorted({str(len({r["speaker"] for r in json.loads(p.read_text())})) for p in o.tests.glob("*.json")}), "all"]
     print("| latency | diarisation | precision | " + " | ".join(f"cpWER {g}" for g in groups) + " | " + " | ".join(f"DER {g}" for g in groups) + " |")
     print("|---" * (3 + 2 * len(groups)) + "|", flush=True)
@@ -96,8 +102,10 @@ def main():
         for latency, diarisation, precision in settings:
             out = (o.keep or Path(scratch)) / f"{latency}-{diarisation}-{precision}"
             out.mkdir(parents=True, exist_ok=True)
-            command = o.command.format(models=o.models, tests=o.tests, out=out, latency=latency, diarisation=diarisation, precision=precision)
-            subprocess.run(command, shell=True, check=True, stdout=sys.stderr)
+            folders = {name: shlex.quote(str(path)) for name, path in (("models", o.models), ("tests", o.tests), ("out", out))}
+            command = o.command.format(**folders, latency=latency, diarisation=diarisation, precision=precision)
+            if code := subprocess.run(command, shell=True, stdout=sys.stderr).returncode:
+                sys.exit(f"evaluate.py: {code} was the exit code of {command}")
             result = score(o.tests, out)
             print(f"| {latency} ms | {diarisation} | {precision} | " + " | ".join(f"{result[g][0]:.1f}" for g in groups)
                   + " | " + " | ".join(f"{result[g][1]:.1f}" for g in groups) + " |", flush=True)

@@ -22,18 +22,17 @@ import torch
 from nemo.collections.asr.modules import AudioToMelSpectrogramPreprocessor
 from nemo.collections.asr.modules.sortformer_modules import SortformerModules
 
+from model_files import model_file
+
 SUB, FRAME_S, MAX_SYMBOLS, THRESHOLD, PAUSE_S = 8, 0.08, 10, 0.5, 0.8
 # chunk, right context, FIFO, update period, in frames of 80 ms; None: the recogniser's chunk
 DIARISATION = {"lockstep": (None, 0, 188, 144), "1s": (6, 7, 188, 144), "10s": (124, 1, 124, 124), "30s": (340, 40, 40, 300)}
 
 
 def session(folder: Path, name: str, precision: str, threads: int):
-    path = folder / (f"{name}.int8.onnx" if precision == "int8" else f"{name}.onnx")
-    if not path.exists():  # only one of them may be there
-        path = next(folder.glob(f"{name}*.onnx"))
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(model_file(folder, name, precision)), options, providers=["CPUExecutionProvider"])
 
 
 class Diariser:
@@ -152,7 +151,8 @@ def main():
     chunk = o.latency // 80
     for wav in o.wavs:
         audio, rate = sf.read(wav, dtype="float32")
-        assert rate == 16000 and audio.ndim == 1, f"{wav}: 16 kHz mono expected"
+        if (rate, audio.ndim) != (16000, 1):
+            a.error(f"{wav}: expected mono at 16000 Hz, found {rate} Hz of shape {audio.shape}")
         with torch.no_grad():
             mel, _ = features(input_signal=torch.tensor(audio)[None], length=torch.tensor([len(audio)]))
         mel = mel[0, :, :len(audio) // 160].numpy()

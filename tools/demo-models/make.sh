@@ -4,6 +4,7 @@
 # WORK (several GB) takes data, checkpoints and .nemo files, OUT the ONNX files (default: tests/data/demo-models).
 # Every step that is done is not done again, and training goes on from its last checkpoint.
 set -eu
+[ $# -ge 1 ] || { echo "usage: make.sh WORK [OUT]" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
 work=$1
 out=${2:-$here/../../tests/data/demo-models}
@@ -12,13 +13,16 @@ python=${PYTHON:-python3}
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 
 [ -f "$work/data/utterances.json" ] || "$python" "$here/synthesize.py" --data "$work/data"
-mkdir -p "$work/recogniser" "$work/diariser"
 [ -f "$work/diariser/diar.nemo" ] || "$python" "$here/train_diariser.py" --data "$work/data" --out "$work/diariser"
 [ -f "$work/recogniser/asr.nemo" ] || "$python" "$here/train_recogniser.py" --data "$work/data" --out "$work/recogniser" \
     --diariser "$work/diariser/diar.nemo"
 "$python" "$here/../export-models/export.py" --int8 --out "$work/onnx" \
     --asr "$work/recogniser/asr.nemo" --diar "$work/diariser/diar.nemo"
-[ -d "$work/tests" ] || "$python" "$here/make_tests.py" --data "$work/data" --out "$work/tests"
+if [ ! -d "$work/tests" ]; then
+    rm -rf "$work/tests.unfinished"
+    "$python" "$here/make_tests.py" --data "$work/data" --out "$work/tests.unfinished"
+    mv "$work/tests.unfinished" "$work/tests"
+fi
 mkdir -p "$out"
 # What is shipped: 8-bit weights alone, which cost nothing here.
 for file in encoder.int8.onnx decoder_joint.int8.onnx tokenizer.model multitalker_config.json; do

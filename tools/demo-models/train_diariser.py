@@ -11,6 +11,7 @@ import copy
 import itertools
 import math
 import random
+import sys
 
 import numpy as np
 import torch
@@ -222,9 +223,10 @@ def main():
                     line += [f"{point} {trainer.der(long_checks, point):.1f}" for point in ("lockstep", "30s")]
                 print(f"{step} DER: " + ", ".join(line), flush=True)
             means.clear()
-    if not training.stopped:
-        with training.averaged():
-            fold_scale(trainer.diar).save_to(str(o.out / "diar.nemo"))
+    if training.stopped:
+        sys.exit(f"stopped after step {training.step}; run again to go on")
+    with training.averaged():
+        fold_scale(trainer.diar).save_to(str(o.out / "diar.nemo"))
 
 
 if __name__ == "__main__":

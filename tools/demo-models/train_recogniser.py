@@ -8,6 +8,7 @@ they have letters. That is nearly right for synthetic voices, and it ends CTC's 
 alignment.
 """
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -307,10 +308,11 @@ def main():
                                 line.append(f"ctc {name} {trainer.wer(talks, right, False):.1f}")
                 print(f"{step} WER: " + ", ".join(line), flush=True)
             means.clear()
-    if not training.stopped:
-        with training.averaged():
-            trainer.calibrate_blank([conversation(speech, rng, "known", 2 + i % 2, 24.0, overlap=0.5) for i in range(24)])
-            fold_scale(trainer.asr).save_to(str(o.out / "asr.nemo"))
+    if training.stopped:
+        sys.exit(f"stopped after step {training.step}; run again to go on")
+    with training.averaged():
+        trainer.calibrate_blank([conversation(speech, rng, "known", 2 + i % 2, 24.0, overlap=0.5) for i in range(24)])
+        fold_scale(trainer.asr).save_to(str(o.out / "asr.nemo"))
 
 
 if __name__ == "__main__":

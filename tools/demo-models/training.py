@@ -30,6 +30,7 @@ class Training:
         self.optimiser = torch.optim.AdamW(modules.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=1e-3)
         self.average = {n: v.detach().clone() for n, v in modules.state_dict().items() if v.is_floating_point()}
         self.step, self.stopped = 0, False
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if checkpoint.exists():
             saved = torch.load(checkpoint, weights_only=True)
             modules.load_state_dict(saved["model"])

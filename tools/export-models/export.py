@@ -12,6 +12,8 @@ onnxruntime runs and quantises better.
 import argparse
 import json
 import os
+import shutil
+import tarfile
 import tempfile
 import types
 import warnings
@@ -93,6 +95,7 @@ def write(model, args, path: Path, inputs, outputs, dynamic, metadata, int8: boo
     data.unlink(missing_ok=True)
     if sum(len(t.raw_data) for t in graph.graph.initializer) > INLINE_LIMIT:
         onnx.save(graph, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
+        shutil.copymode(path, data)  # onnx keeps it from all others
     else:
         onnx.save(graph, str(path))
     if int8:
@@ -175,12 +178,19 @@ def main():
     o = a.parse_args()
     if not (o.asr or o.diar):
         a.error("nothing to do: give --asr, --diar or both")
+    for file in filter(None, (o.asr, o.diar)):
+        if not tarfile.is_tarfile(file):
+            a.error(f"{file}: expected a .nemo file, which is a tar archive")
     o.out.mkdir(parents=True, exist_ok=True)
     from nemo.collections.asr.models import ASRModel, SortformerEncLabelModel
     if o.asr:
-        export_asr(ASRModel.restore_from(str(o.asr), map_location="cpu").eval(), o.out, o.int8)
+        asr = ASRModel.restore_from(str(o.asr), map_location="cpu").eval()
+        if not hasattr(asr, "spk_kernels"):
+            a.error(f"{o.asr}: expected a multitalker recogniser, found {type(asr).__name__}")
+        export_asr(asr, o.out, o.int8)
     if o.diar:
-        export_diar(SortformerEncLabelModel.restore_from(str(o.diar), map_location="cpu").eval(), o.out, o.int8)
+        diar = SortformerEncLabelModel.restore_from(str(o.diar), map_location="cpu").eval()
+        export_diar(diar, o.out, o.int8)
     for file in sorted(o.out.iterdir()):
         print(f"{file.stat().st_size:>12} {file.name}")
 

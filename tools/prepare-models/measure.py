@@ -23,6 +23,8 @@ def random_inputs(s, mel_frames: int, speakers: int, cache_frames: int, fifo_fra
         return stream.diariser_inputs(noise(mel_frames + stream.SUBSAMPLING, shape["chunk"][2]),
                                       noise(cache_frames, width), noise(fifo_frames, width))
     if "processed_signal" in shape:
+        if speakers > 1 and shape["cache_last_channel"][0] == 1:
+            raise SystemExit("measure.py: expected prepared encoders for several speakers, found one that takes one")
         filled = stream.length(shape["cache_last_channel"][2]).repeat(speakers)
         targets = np.ones((speakers, -(-mel_frames // stream.SUBSAMPLING)), np.float32)
         caches = [*(noise(speakers, *shape[name][1:]) for name in ("cache_last_channel", "cache_last_time")), filled]
@@ -44,6 +46,10 @@ def main():
     a.add_argument("--cache-frames", type=int, default=188)
     a.add_argument("--fifo-frames", type=int, default=188)
     o = a.parse_args()
+    if missing := [file for file in o.files if not file.is_file()]:
+        a.error(f"{missing[0]}: no such file")
+    if min(o.runs, o.speakers) < 1:
+        a.error("--runs and --speakers: expected at least 1")
     sessions, times = [], []
     for file in o.files:
         start = time.perf_counter()
@@ -62,7 +68,7 @@ def main():
     print("| file | median ms | fastest | slowest | ratio | load s |\n|---|---|---|---|---|---|")
     for file, (load, _, taken) in zip(o.files, times):
         median = statistics.median(taken)
-        print(f"| {file.parent.name}/{file.name} | {median:.1f} | {min(taken):.1f} | {max(taken):.1f} | "
+        print(f"| {file} | {median:.1f} | {min(taken):.1f} | {max(taken):.1f} | "
               f"{first / median:.2f} | {load:.1f} |")
 
 

@@ -17,12 +17,12 @@ import os
 import shutil
 import sys
 import tempfile
-import wave
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 import dequantise
@@ -47,6 +47,13 @@ class Refused(Exception):
     """The models cannot be prepared, or came out too different."""
 
 
+def load(path: Path, weights: bool = True):
+    try:
+        return onnx.load(str(path), load_external_data=weights)
+    except (DecodeError, onnx.checker.ValidationError) as reason:
+        raise Refused(f"{path}: expected an ONNX file with its weights, found: {reason}") from reason
+
+
 def plain_name(path: Path) -> str:
     return path.name.replace(".int8.onnx", ".onnx")
 
@@ -60,13 +67,16 @@ def find(folder: Path, name: str) -> Path:
 
 
 def is_diariser(path: Path) -> bool:
-    return "spkcache" in {i.name for i in onnx.load(str(path), load_external_data=False).graph.input}
+    return "spkcache" in {i.name for i in load(path, weights=False).graph.input}
 
 
 def find_models(folder: Path, diarisers: list[Path]) -> stream.Models:
     if not diarisers:
         names = sorted({plain_name(p) for p in folder.glob("*.onnx")} - {"encoder.onnx", "decoder_joint.onnx"})
         diarisers = [p for p in (find(folder, name) for name in names) if is_diariser(p)]
+    for path in diarisers:
+        if not is_diariser(path):
+            raise Refused(f"{path}: expected a Sortformer's ONNX file, found no input spkcache")
     named = Counter(map(plain_name, diarisers))
     if twice := [name for name, count in named.items() if count > 1]:
         raise Refused(f"--diarization-model: expected files of different names, found {twice[0]} twice")
@@ -102,7 +112,7 @@ def save(model, path: Path):
 
 def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: bool, max_chunks: int) -> Path:
     """Writes the prepared form of one file into the folder `out`."""
-    model = onnx.load(str(path))
+    model = load(path)
     if KEY in {p.key for p in model.metadata_props}:
         raise Refused(f"{path} is prepared already")
     try:
@@ -150,7 +160,7 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
 
 def contract(path: Path):
     """Names, types, ranks and fixed sizes of inputs and outputs, and the metadata."""
-    model = onnx.load(str(path), load_external_data=False)
+    model = load(path, weights=False)
     tensors = [(t.name, t.type.tensor_type.elem_type, [d.dim_value for d in t.type.tensor_type.shape.dim])
                for t in [*model.graph.input, *model.graph.output]]
     return tensors, {(p.key, p.value) for p in model.metadata_props if p.key != "onnx.infer"}
@@ -221,6 +231,8 @@ def main():
     out = o.out.resolve()
     if out == o.models.resolve() or out in {d.resolve().parent for d in o.diarization_model}:
         a.error("the prepared files need a folder of their own")
+    if out.exists() and not out.is_dir():
+        a.error(f"{out}: expected a folder, found a file")
     if o.max_chunks < 1:
         a.error(f"--max-chunks: expected at least 1, found {o.max_chunks}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -247,8 +259,10 @@ def main():
                 raise Refused("the prepared models differ too much from the given ones")
             for file in copied:
                 shutil.copy(file, work)
-        except (Refused, OSError, ValueError, EOFError, wave.Error) as reason:
+        except (Refused, OSError, ValueError) as reason:
             sys.exit(f"prepare.py: {reason}")
+        for data in work.glob("*.data"):  # onnx keeps them from all others
+            shutil.copymode(data.with_suffix(""), data)
         out.mkdir(exist_ok=True)
         for file in sorted(work.iterdir()):
             os.replace(file, out / file.name)

@@ -19,11 +19,17 @@ CACHE_FRAMES, FIFO_FRAMES, UPDATE_FRAMES = 94, 47, 36
 
 
 def read_wav(path: Path) -> np.ndarray:
-    with wave.open(str(path)) as f:
-        if (f.getframerate(), f.getnchannels(), f.getsampwidth()) != (RATE, 1, 2):
-            raise ValueError(f"{path}: expected 16-bit mono at {RATE} Hz, found {8 * f.getsampwidth()}-bit, "
-                             f"{f.getnchannels()} channels at {f.getframerate()} Hz")
-        return np.frombuffer(f.readframes(f.getnframes()), "<i2").astype(np.float32) / 32768
+    try:
+        with wave.open(str(path)) as f:
+            kind = f"{8 * f.getsampwidth()}-bit, {f.getnchannels()} channels at {f.getframerate()} Hz"
+            samples = f.readframes(f.getnframes())
+    except (wave.Error, EOFError) as reason:
+        raise ValueError(f"{path}: expected a WAV file of integers, found: {str(reason) or 'its end'}") from reason
+    if kind != f"16-bit, 1 channels at {RATE} Hz":
+        raise ValueError(f"{path}: expected 16-bit, 1 channel at {RATE} Hz, found {kind}")
+    if len(samples) < 2 * RATE:
+        raise ValueError(f"{path}: expected at least 1 s, found {len(samples) / 2 / RATE:.2f} s")
+    return np.frombuffer(samples, "<i2").astype(np.float32) / 32768
 
 
 def synthetic_audio(seconds: float = 20.3) -> np.ndarray:

@@ -4,7 +4,7 @@
 # Conversations of synthetic voices, with overlap, as 16 kHz mono WAV: make_audio.sh FOLDER
 # Needs espeak-ng, flite and sox.
 set -eu
-out=$1; mkdir -p "$out"; tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
+out=${1:?expected a folder}; mkdir -p "$out"; tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 espeak() { espeak-ng -v "$1" -s "$2" -p "$3" -w "$tmp/raw.wav" "$4"; sox "$tmp/raw.wav" -r 16000 -c 1 -b 16 "$5"; }
 fl() { flite -voice "$1" -t "$2" -o "$tmp/raw.wav"; sox "$tmp/raw.wav" -r 16000 -c 1 -b 16 "$3"; }
 # place FILE SECONDS: the file as one track of the mix, starting there

@@ -74,6 +74,9 @@ def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int 
 
 
 def main() -> int:
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     version_3 = graph(8, "preds_diar", hires=True)

@@ -7,7 +7,7 @@ ONNX) are gigabytes of another licence, so this builds NeMo's own classes from t
 architecture, gives them seeded random weights, and exports them with the same input and
 output names, ranks, baked constants and metadata. Two sizes:
 
-  --size tiny   a few hundred kB: for tests; every dimension differs from the published one
+  --size tiny   a few MB: for tests; every dimension differs from the published one
                 on purpose, so code that hard-codes a dimension fails
   --size full   the published dimensions (600M + 120M parameters, 2.9 GB fp32): for measuring
                 speed and memory
@@ -231,6 +231,7 @@ def consolidate(path: Path, external: bool, meta: dict):
     data.unlink(missing_ok=True)
     if external:
         onnx.save(model, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
+        shutil.copymode(path, data)  # onnx keeps it from all others
     else:
         onnx.save(model, str(path))
 

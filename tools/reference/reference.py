@@ -218,7 +218,9 @@ def main():
     m.chunk_len, m.fifo_len, m.spkcache_len, m.spkcache_update_period = diar_chunk, o.fifo_len, o.spkcache_len, o.update_period
 
     audio, rate = sf.read(o.audio, dtype="float32")
-    assert rate == 16000 and audio.ndim == 1, "16 kHz mono"
+    if (rate, audio.ndim) != (16000, 1):
+        a.error(f"{o.audio}: expected mono at 16000 Hz, found {rate} Hz of shape {audio.shape}")
+    o.out.parent.mkdir(parents=True, exist_ok=True)
     mel = mel_of(asr, audio)
     sp = spm.SentencePieceProcessor(model_file=str(o.models / "tokenizer.model"))
 
