@@ -12,7 +12,7 @@ if [ $# -ne 2 ]; then
 fi
 input=$1 output=$2
 [ -f "$input" ] || fail "no file $input"
-[ "$input" != "$output" ] || fail "$output is the input"
+! [ "$input" -ef "$output" ] || fail "$output is the input"
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
 if [ -z "${MODEL_DIR:-}" ]; then

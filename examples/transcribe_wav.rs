@@ -242,7 +242,7 @@ fn line(segment: &Segment) -> String {
 fn row(segment: &Segment, session: &str) -> SegLstRow {
     SegLstRow {
         session_id: session.to_owned(),
-        speaker: (segment.speaker + 1).to_string(),
+        speaker: segment.speaker.to_string(),
         words: segment.text(),
         start_time: seconds(segment.start_sample()),
         end_time: seconds(segment.end_sample()),

@@ -631,3 +631,23 @@ fn unsynced_pad_alone_is_enough() {
     element.set_state(gst::State::Null).expect("stops");
     assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
 }
+
+#[test]
+fn nobody_who_takes_the_text_is_an_error_at_the_end() {
+    init_with_runtime();
+    let element = element(&[]);
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let mut harness = gst_check::Harness::with_element(&element, Some("sink"), None);
+    harness.set_live(false);
+    harness.set_src_caps_str(F32_CAPS);
+    harness.play();
+    // Too short for a word before its end.
+    harness.push(f32_buffer(Some(0), &audio("jfk.wav")[..16_000])).expect("taken");
+    assert!(harness.push_event(gst::event::Eos::new()));
+    let message = wait_for(&bus, gst::MessageType::Error);
+    let gst::MessageView::Error(error) = message.view() else { unreachable!() };
+    let text = error.error().message().to_owned();
+    assert!(text.contains("expected a source pad that is linked, found none"), "{text}");
+    element.set_state(gst::State::Null).expect("stops");
+}

@@ -114,6 +114,14 @@ impl<'a> Outlets<'a> {
 
     pub fn eos(&mut self, event: gst::Event) {
         self.prepare();
+        // Upstream pushes no more, which would tell it.
+        if !self.pads().iter().any(|pad| pad.is_linked()) {
+            gst::element_error!(
+                self.element,
+                gst::StreamError::Failed,
+                ("Nobody takes the text: expected a source pad that is linked, found none")
+            );
+        }
         self.forward(&event);
         self.eos = Some(event);
         // Audio may come again, also in the same segment.

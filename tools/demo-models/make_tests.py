@@ -13,7 +13,7 @@ from conversations import RATE, Conversation, Speech, conversation
 
 def write(talk: Conversation, path: Path):
     sf.write(path.with_suffix(".wav"), talk.audio, RATE, subtype="PCM_16")
-    rows = [dict(session_id=path.stem, speaker=str(t.speaker + 1), words=t.text,
+    rows = [dict(session_id=path.stem, speaker=str(t.speaker), words=t.text,
                  start_time=round(t.start / RATE, 2), end_time=round(t.end / RATE, 2)) for t in talk.turns]
     path.with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n")
     with path.with_suffix(".rttm").open("w") as f:
