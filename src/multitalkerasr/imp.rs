@@ -77,7 +77,8 @@ impl MultitalkerAsr {
         self.settings_in_effect().live_latency()
     }
 
-    /// What only a start changes is as it was at the last.
+    /// Those of the last start while it lasts, with the present `latency`: what the latency and the
+    /// queue depend on.
     fn settings_in_effect(&self) -> Settings {
         let now = self.settings();
         match &*lock(&self.running) {

@@ -179,7 +179,7 @@ def main():
     if not (o.asr or o.diar):
         a.error("nothing to do: give --asr, --diar or both")
     for file in filter(None, (o.asr, o.diar)):
-        if not tarfile.is_tarfile(file):
+        if not (file.is_file() and tarfile.is_tarfile(file)):
             a.error(f"{file}: expected a .nemo file, which is a tar archive")
     o.out.mkdir(parents=True, exist_ok=True)
     from nemo.collections.asr.models import ASRModel, SortformerEncLabelModel

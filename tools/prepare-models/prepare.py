@@ -74,9 +74,8 @@ def find_models(folder: Path, diarisers: list[Path]) -> stream.Models:
     if not diarisers:
         names = sorted({plain_name(p) for p in folder.glob("*.onnx")} - {"encoder.onnx", "decoder_joint.onnx"})
         diarisers = [p for p in (find(folder, name) for name in names) if is_diariser(p)]
-    for path in diarisers:
-        if not is_diariser(path):
-            raise Refused(f"{path}: expected a Sortformer's ONNX file, found no input spkcache")
+    elif others := [path for path in diarisers if not is_diariser(path)]:
+        raise Refused(f"{others[0]}: expected a Sortformer's ONNX file, found no input spkcache")
     named = Counter(map(plain_name, diarisers))
     if twice := [name for name, count in named.items() if count > 1]:
         raise Refused(f"--diarization-model: expected files of different names, found {twice[0]} twice")
@@ -235,7 +234,10 @@ def main():
         a.error(f"{out}: expected a folder, found a file")
     if o.max_chunks < 1:
         a.error(f"--max-chunks: expected at least 1, found {o.max_chunks}")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        a.error(f"{out}: {reason}")
     logging.disable(logging.WARNING)  # the quantiser's advice about steps that are taken here
     # Beside the target, so that the finished files are moved and not copied.
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".prepare-models-") as folder:

@@ -74,7 +74,10 @@ class Models:
 
 
 def encoder_config(models: Models) -> dict:
-    config = json.loads(models.config.read_text()).get("encoder", {})
+    config = json.loads(models.config.read_text())
+    config = config.get("encoder") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError(f"{models.config}: expected an object with the entry encoder, found none")
     for entry in ("chunk_size", "pre_encode_cache_size"):
         if not isinstance(config.get(entry), int):
             raise ValueError(f"{models.config}: expected encoder.{entry} in mel frames, found {config.get(entry)}")

@@ -96,11 +96,6 @@ struct Measurement {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The peer waits for ever where it finds none.
-    let runtime = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
-    if !runtime.as_ref().is_some_and(|path| path.is_file()) {
-        return Err(format!("ORT_DYLIB_PATH: expected an ONNX Runtime, found {runtime:?}").into());
-    }
     match Arguments::parse().command {
         Task::Table(table) => print_table(&table),
         Task::Growth(growth) => growth::print(&growth),
@@ -112,6 +107,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn print_table(table: &Table) -> Result<(), Box<dyn Error>> {
+    // The peer waits for ever where it finds none.
+    let runtime = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    if !runtime.as_ref().is_some_and(|path| path.is_file()) {
+        return Err(format!("ORT_DYLIB_PATH: expected an ONNX Runtime, found {runtime:?}").into());
+    }
     // It takes int8 files of a folder first, as the engine does.
     let mut rows = Vec::new();
     for &threads in &table.peer_threads {
