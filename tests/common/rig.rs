@@ -11,7 +11,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Segment, Stream,
-    StreamOptions,
+    StreamOptions, Word,
 };
 
 use crate::common::{data, read_wav};
@@ -286,6 +286,35 @@ fn until(entries: &mpsc::Receiver<Entry>, mut is_last: impl FnMut(&Entry) -> boo
     }
 }
 
+/// The words that the engine tells of some audio, by start and speaker.
+pub fn engine_words(samples: &[f32], options: StreamOptions) -> Vec<(usize, Word)> {
+    let mut words: Vec<_> = engine_outputs(samples, options)
+        .into_iter()
+        .filter_map(|output| match output {
+            Output::Word { speaker, word } => Some((speaker, word)),
+            _ => None,
+        })
+        .collect();
+    words.sort_by_key(|(speaker, word)| (word.start_sample, *speaker));
+    words
+}
+
+/// The kinds of the first so many of these.
+pub fn kinds(entries: &[Entry], count: usize) -> Vec<&'static str> {
+    let kinds = entries.iter().map(|entry| match entry {
+        Entry::Other(gst::EventType::StreamStart) => "stream-start",
+        Entry::Other(gst::EventType::Tag) => "tag",
+        Entry::Other(_) => "other",
+        Entry::Caps(_) => "caps",
+        Entry::Segment(_) => "segment",
+        Entry::Gap { .. } => "gap",
+        Entry::Buffer { .. } => "buffer",
+        Entry::Eos => "eos",
+        _ => "custom",
+    });
+    kinds.take(count).collect()
+}
+
 /// PTS and text of the buffers among these.
 pub fn buffers(entries: &[Entry]) -> Vec<(u64, &str)> {
     entries
@@ -326,10 +355,19 @@ impl Rig {
 
     /// Without caps the test sends all events itself.
     pub fn of(element: gst::Element, caps: Option<&str>) -> Self {
+        Self::around(element, caps, Some("src"))
+    }
+
+    /// With F32 audio, a source that is not live, and `src` as the test has linked it.
+    pub fn before(element: gst::Element) -> Self {
+        Self::around(element, Some(F32_CAPS), None)
+    }
+
+    fn around(element: gst::Element, caps: Option<&str>, src: Option<&str>) -> Self {
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
         let entries = record(&element);
-        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), Some("src"));
+        let mut harness = gst_check::Harness::with_element(&element, Some("sink"), src);
         harness.set_live(false);
         if let Some(caps) = caps {
             harness.set_src_caps_str(caps);
