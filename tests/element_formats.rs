@@ -18,16 +18,12 @@ fn options() -> StreamOptions {
     with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
 }
 
-fn lockstep(more: &[(&str, &str)]) -> Rig {
-    Rig::new(&[&[("diarization-preset", "lockstep")], more].concat())
-}
-
 /// What leaves `src` for a sink that takes these caps.
 #[track_caller]
 fn texts_with_caps(samples: &[f32], caps: &str, properties: &[(&str, &str)]) -> Vec<String> {
     init_with_runtime();
     let properties = [&[("diarization-preset", "lockstep")], properties].concat();
-    let mut rig = Rig::before(element(&properties));
+    let mut rig = Rig::without_sink(element(&properties));
     let sink = Sink::on(rig.srcpad(), caps, Ok(gst::FlowSuccess::Ok));
     rig.push(0, samples);
     rig.push_event(gst::event::Eos::new());
@@ -156,7 +152,7 @@ fn caps_that_do_not_fit_are_one_clear_error() {
         }
         gst::PadProbeReturn::Ok
     });
-    let mut rig = Rig::before(element);
+    let mut rig = Rig::without_sink(element);
     let message = rig.wait_for(gst::MessageType::Error);
     let gst::MessageView::Error(error) = message.view() else { unreachable!() };
     let text = error.error().message().to_owned();
@@ -175,7 +171,7 @@ fn caps_that_do_not_fit_are_one_clear_error() {
 fn another_sink_may_want_another_format() {
     let samples = audio("news.wav");
     let half = samples.len() / 4;
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     let first = Sink::of_speaker(&rig.element, "speaker_1");
     rig.push(0, &samples[..half]);
     // Once all of it is out, the worker waits.
@@ -200,7 +196,7 @@ fn another_sink_may_want_another_format() {
 #[test]
 fn buffers_carry_the_meta() {
     let samples = audio("news.wav");
-    let mut rig = lockstep(&[("text-unit", "segment")]);
+    let mut rig = Rig::lockstep(&[("text-unit", "segment")]);
     let metas = Arc::new(std::sync::Mutex::new(Vec::new()));
     let found = metas.clone();
     rig.srcpad().add_probe(gst::PadProbeType::BUFFER, move |_, info| {
@@ -231,7 +227,7 @@ fn buffers_carry_the_meta() {
 #[test]
 fn unsynced_pad_has_segments_in_progress_and_their_ends() {
     let samples = audio("news.wav");
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     let pad = rig.element.static_pad("unsynced_src").expect("an always pad");
     let sink = Sink::on(pad, "application/x-json", Ok(gst::FlowSuccess::Ok));
     rig.push_all(&samples, 4096);

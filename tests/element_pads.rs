@@ -19,10 +19,6 @@ fn options() -> StreamOptions {
     with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
 }
 
-fn lockstep(more: &[(&str, &str)]) -> Rig {
-    Rig::new(&[&[("diarization-preset", "lockstep")], more].concat())
-}
-
 fn words_of(words: &[(usize, Word)], speaker: usize) -> Vec<(u64, &str)> {
     words
         .iter()
@@ -35,7 +31,7 @@ fn words_of(words: &[(usize, Word)], speaker: usize) -> Vec<(u64, &str)> {
 fn every_speaker_has_a_pad() {
     let samples = &audio("meeting.wav")[..40 * 16_000];
     let words = engine_words(samples, options());
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     let sinks: Vec<_> = (0..4).map(|_| Sink::of_speaker(&rig.element, "speaker_%u")).collect();
     rig.push_all(samples, 4096);
     let all = rig.finish();
@@ -65,7 +61,7 @@ fn every_speaker_has_a_pad() {
 #[test]
 fn segments_of_a_speaker_are_whole() {
     let samples = &audio("meeting.wav")[..40 * 16_000];
-    let mut rig = lockstep(&[("text-unit", "segment"), ("speaker-prefix", "{n}: ")]);
+    let mut rig = Rig::lockstep(&[("text-unit", "segment"), ("speaker-prefix", "{n}: ")]);
     let sinks: Vec<_> = (0..4).map(|_| Sink::of_speaker(&rig.element, "speaker_%u")).collect();
     rig.push_all(samples, 4096);
     rig.finish();
@@ -94,7 +90,7 @@ fn people_who_talk_at_once_come_out_one_after_the_other() {
         .windows(2)
         .filter(|pair| pair[0].0 != pair[1].0 && pair[1].1.start_sample < pair[0].1.end_sample);
     assert!(overlaps.count() > 3, "people talk at once");
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     rig.push_all(samples, 4096);
     let entries = rig.finish();
     let expected: Vec<_> = words
@@ -119,7 +115,7 @@ fn people_who_talk_at_once_come_out_one_after_the_other() {
 #[test]
 fn src_need_not_be_linked() {
     init_with_runtime();
-    let mut rig = Rig::before(element(&[("diarization-preset", "lockstep")]));
+    let mut rig = Rig::without_sink(element(&[("diarization-preset", "lockstep")]));
     let samples = audio("news.wav");
     // Of two pads one leads nowhere.
     let unlinked = rig.element.request_pad_simple("speaker_0").expect("a pad");
@@ -135,7 +131,7 @@ fn src_need_not_be_linked() {
 #[test]
 fn nothing_linked_is_an_error() {
     init_with_runtime();
-    let mut rig = Rig::before(element(&[("diarization-preset", "lockstep")]));
+    let mut rig = Rig::without_sink(element(&[("diarization-preset", "lockstep")]));
     for _ in 0..4 {
         rig.element.request_pad_simple("speaker_%u").expect("a pad");
     }
@@ -149,7 +145,7 @@ fn nothing_linked_is_an_error() {
 #[test]
 fn nothing_linked_is_an_error_of_short_audio_too() {
     init_with_runtime();
-    let mut rig = Rig::before(element(&[]));
+    let mut rig = Rig::without_sink(element(&[]));
     // No word comes before its end, after which upstream asks no more.
     rig.push(0, &audio("jfk.wav")[..16_000]);
     rig.push_event(gst::event::Eos::new());
@@ -163,7 +159,7 @@ fn nothing_linked_is_an_error_of_short_audio_too() {
 fn flows_of_the_pads_are_combined() {
     // A speaker's pad that has had enough stops nobody.
     let samples = audio("news.wav");
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     let pad = rig.element.request_pad_simple("speaker_0").expect("a pad");
     let sink = Sink::on(pad, "ANY", Err(gst::FlowError::Eos));
     rig.push_all(&samples, 4096);
@@ -171,7 +167,7 @@ fn flows_of_the_pads_are_combined() {
     sink.until_eos();
 
     // One that fails stops all.
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     let pad = rig.element.request_pad_simple("speaker_0").expect("a pad");
     let _sink = Sink::on(pad, "ANY", Err(gst::FlowError::Error));
     let refused = samples.chunks(1600).enumerate().find_map(|(index, piece)| {
@@ -190,7 +186,7 @@ fn pads_come_and_go_while_running() {
         words.iter().filter(|(of, word)| of == speaker && late(word)).count()
     };
     let speaker = (0..4).max_by_key(says_after).expect("speakers");
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     let leaves = Sink::of_speaker(&rig.element, &format!("speaker_{}", (speaker + 1) % 4));
     rig.push_all(&samples[..half], 4096);
     let before =
@@ -257,7 +253,7 @@ fn pad_that_comes_while_its_text_waits_has_it() {
     let samples = audio("meeting.wav");
     // No core is left for a recogniser that is behind, so once an event is out, the worker waits.
     let cores = std::thread::available_parallelism().expect("a number").to_string();
-    let mut rig = lockstep(&[
+    let mut rig = Rig::lockstep(&[
         ("text-unit", "segment"),
         ("speaker-prefix", "{n}: "),
         ("intra-op-threads", &cores),
@@ -292,7 +288,7 @@ fn pad_that_comes_while_its_text_waits_has_it() {
 
 #[test]
 fn pad_that_comes_after_the_end_is_told_of_it() {
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     rig.push_all(&audio("news.wav")[..32_000], 4096);
     rig.finish();
     let sink = Sink::of_speaker(&rig.element, "speaker_0");
@@ -322,7 +318,7 @@ fn pads_have_the_numbers_of_speakers() {
 #[test]
 fn flush_reaches_all_pads() {
     let samples = audio("news.wav");
-    let mut rig = lockstep(&[]);
+    let mut rig = Rig::lockstep(&[]);
     let sink = Sink::of_speaker(&rig.element, "speaker_0");
     rig.push_all(&samples, 4096);
     rig.until(Entry::is_text);
@@ -342,7 +338,7 @@ fn flush_reaches_all_pads() {
 #[test]
 fn unsynced_pad_alone_is_enough() {
     init_with_runtime();
-    let mut rig = Rig::before(element(&[("diarization-preset", "lockstep")]));
+    let mut rig = Rig::without_sink(element(&[("diarization-preset", "lockstep")]));
     let pad = rig.element.static_pad("unsynced_src").expect("an always pad");
     let sink = Sink::on(pad, "application/x-json", Ok(gst::FlowSuccess::Ok));
     let samples = audio("news.wav");

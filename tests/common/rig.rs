@@ -358,8 +358,13 @@ impl Rig {
         Self::around(element, caps, Some("src"))
     }
 
-    /// With F32 audio, a source that is not live, and `src` as the test has linked it.
-    pub fn before(element: gst::Element) -> Self {
+    /// As [`Self::new`], with the diariser in lockstep.
+    pub fn lockstep(properties: &[(&str, &str)]) -> Self {
+        Self::new(&[&[("diarization-preset", "lockstep")], properties].concat())
+    }
+
+    /// With F32 audio and a source that is not live; the test links `src`, or does not.
+    pub fn without_sink(element: gst::Element) -> Self {
         Self::around(element, Some(F32_CAPS), None)
     }
 
