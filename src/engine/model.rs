@@ -148,10 +148,11 @@ enum Claim {
 
 fn claim(options: &ModelOptions) -> Claim {
     let mut shared = lock(&SHARED);
-    match shared.get(options) {
+    let known = shared.get(options).map(|model| model.as_ref().map(Weak::upgrade));
+    match known {
         Some(None) => Claim::Loading,
-        Some(Some(model)) if let Some(model) = model.upgrade() => Claim::Ready(model),
-        _ => {
+        Some(Some(Some(model))) => Claim::Ready(model),
+        Some(Some(None)) | None => {
             shared.insert(options.clone(), None);
             Claim::Mine
         }
