@@ -189,12 +189,23 @@ impl DiarizationPreset {
     }
 }
 
+/// The shortest FIFO of the presets.
+const ECONOMICAL_FIFO_FRAMES: usize = 40;
+
+/// One hour in frames of 80 ms: more than any part of an operating point is good for.
+const MAX_FRAMES: usize = 45_000;
+
 impl OperatingPoint {
-    /// With a shorter FIFO, the shortest of the presets, and so less to compute for each chunk.
+    /// With a FIFO of 3.2 s and so less to compute for each chunk; the same where it is as short.
     pub(super) fn economical(self) -> Self {
-        let fifo_frames = self.fifo_frames.min(40);
-        let update_period_frames = self.update_period_frames.min(fifo_frames.max(1));
-        Self { fifo_frames, update_period_frames, ..self }
+        if self.fifo_frames <= ECONOMICAL_FIFO_FRAMES {
+            return self;
+        }
+        Self {
+            fifo_frames: ECONOMICAL_FIFO_FRAMES,
+            update_period_frames: self.update_period_frames.min(ECONOMICAL_FIFO_FRAMES),
+            ..self
+        }
     }
 
     /// The longest time in milliseconds from a sample of audio to the moment when all that its
@@ -202,10 +213,14 @@ impl OperatingPoint {
     pub fn latency_ms(&self, chunk: ChunkLatency) -> u32 {
         // A recogniser chunk waits for the diariser chunk that its last frame lies in, and the
         // starts of both are apart by multiples of their greatest common divisor.
-        let encoded_frames = chunk.encoded_frames() + self.chunk_frames
-            - greatest_common_divisor(chunk.encoded_frames(), self.chunk_frames)
-            + self.right_context_frames;
-        encoded_frames as u32 * ENCODED_FRAME_MS + FEATURE_DELAY_MS
+        let apart = chunk.encoded_frames()
+            - greatest_common_divisor(chunk.encoded_frames(), self.chunk_frames);
+        let encoded_frames =
+            self.chunk_frames.saturating_add(apart).saturating_add(self.right_context_frames);
+        u32::try_from(encoded_frames)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(ENCODED_FRAME_MS)
+            .saturating_add(FEATURE_DELAY_MS)
     }
 }
 
@@ -278,23 +293,62 @@ impl StreamOptions {
             "at least 1",
             "0".to_owned(),
         )?;
-        check(
-            point.chunk_frames > 0,
-            "diarizer chunk",
-            "at least 1 frame",
-            point.chunk_frames.to_string(),
-        )?;
-        check(
-            point.update_period_frames > 0,
-            "speaker cache update period",
-            "at least 1 frame",
-            point.update_period_frames.to_string(),
-        )?;
+        for (option, frames, least) in [
+            ("diarizer chunk", point.chunk_frames, 1),
+            ("diarizer look-ahead", point.right_context_frames, 0),
+            ("diarizer FIFO", point.fifo_frames, 0),
+            ("speaker cache update period", point.update_period_frames, 1),
+            ("speaker cache", point.speaker_cache_frames, 1),
+        ] {
+            let expected = format!("{least} to {MAX_FRAMES} frames");
+            check((least..=MAX_FRAMES).contains(&frames), option, &expected, frames.to_string())?;
+        }
         check(
             self.max_segment_ms >= 1000,
             "maximum segment duration",
             "at least 1000 ms",
             format!("{} ms", self.max_segment_ms),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRESETS: [DiarizationPreset; 4] = [
+        DiarizationPreset::Lockstep,
+        DiarizationPreset::OneSecond,
+        DiarizationPreset::TenSeconds,
+        DiarizationPreset::ThirtySeconds,
+    ];
+
+    #[test]
+    fn short_fifo_is_economical_as_it_is() {
+        for point in PRESETS.map(|preset| preset.operating_point(ChunkLatency::Ms1120)) {
+            let economical = point.economical();
+            assert_eq!(economical == point, point.fifo_frames <= 40, "{point:?}");
+            assert_eq!(economical.economical(), economical);
+            assert!(economical.update_period_frames <= point.update_period_frames);
+        }
+    }
+
+    #[test]
+    fn operating_point_is_bounded() {
+        let parts: [fn(&mut OperatingPoint) -> &mut usize; 5] = [
+            |point| &mut point.chunk_frames,
+            |point| &mut point.right_context_frames,
+            |point| &mut point.fifo_frames,
+            |point| &mut point.update_period_frames,
+            |point| &mut point.speaker_cache_frames,
+        ];
+        for part in parts {
+            for (frames, fits) in [(45_000, true), (45_001, false), (usize::MAX, false)] {
+                let mut options = StreamOptions::default();
+                *part(&mut options.diarization) = frames;
+                assert_eq!(options.validate().is_ok(), fits, "{:?}", options.diarization);
+                assert!(options.diarization.latency_ms(ChunkLatency::Ms80) >= 80);
+            }
+        }
     }
 }
