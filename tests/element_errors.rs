@@ -303,3 +303,35 @@ fn failure_in_the_middle_loses_nothing_recognised_before() {
     let words: usize = segments.iter().map(|segment| segment.words.len()).sum();
     assert_eq!(entries.iter().filter(|entry| entry.is_text()).count(), words);
 }
+
+#[test]
+fn logits_that_are_no_numbers_are_one_error_and_lose_nothing_recognised_before() {
+    let folder = folder(|folder| {
+        let decoder = data().join("fake-models/decoder_joint-nan.onnx");
+        fs::copy(decoder, folder.join("decoder_joint.onnx")).expect("copied");
+    });
+    let model_dir = folder.path().display().to_string();
+    let properties = [("model-dir", &*model_dir), ("diarization-preset", "lockstep")];
+    let mut rig = Rig::new(&properties);
+    let samples = audio("news.wav");
+    let refused = samples.chunks(1600).enumerate().find_map(|(index, piece)| {
+        rig.harness.push(f32_buffer(Some(index as u64 * 1600 * SAMPLE_NS), piece)).err()
+    });
+    assert_eq!(refused, Some(gst::FlowError::Error));
+    let entries = rig.finish();
+    rig.element.set_state(gst::State::Null).expect("stops");
+
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let error = one_error(&messages);
+    assert_contains(&error, &["inference with", "decoder_joint.onnx failed", "found NaN"]);
+
+    // Every word comes out in both ways, and one speaker has all that it can have.
+    let segments: Vec<_> =
+        structures(messages.into_iter(), "multitalkerasr/transcript").iter().map(said).collect();
+    let mut words = [0_usize; 4];
+    for segment in &segments {
+        words[segment.speaker as usize] += segment.words.len();
+    }
+    assert_eq!(words.iter().max(), Some(&300), "{words:?}");
+    assert_eq!(entries.iter().filter(|entry| entry.is_text()).count(), words.iter().sum::<usize>());
+}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{read_wav, tiny_model, tiny_model_options};
 use gstmultitalkerasr::engine::{
     Canceller, ChunkLatency, DiarizationPreset, Error, Model, ModelOptions, Output, Progress,
-    RuntimeOptions, Segment, Stream, StreamOptions,
+    RuntimeOptions, Segment, SpeakerTrace, Stream, StreamOptions,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -101,6 +101,43 @@ fn reset_equals_new() {
     assert_eq!(outputs(&mut used, [excerpt()]), fresh, "after some audio");
     used.reset();
     assert_eq!(outputs(&mut used, [excerpt()]), fresh, "after the end");
+}
+
+#[test]
+fn reset_keeps_what_was_asked_for() {
+    let mut options = small_options();
+    options.diarization.fifo_frames = 100;
+    options.diarization.speaker_cache_frames = 48;
+    let mut economical = stream(options.clone());
+    economical.set_economical(true);
+    let expected = outputs(&mut economical, [&NEWS[..]]);
+    assert_ne!(expected, outputs(&mut stream(options), [&NEWS[..]]), "it makes a difference");
+    for _ in 0..2 {
+        economical.reset();
+        assert_eq!(outputs(&mut economical, [&NEWS[..]]), expected);
+    }
+}
+
+#[test]
+fn longest_options_are_no_trouble() {
+    let options = StreamOptions {
+        segment_pause_ms: u32::MAX,
+        max_segment_ms: u32::MAX,
+        max_speakers: Some(usize::MAX),
+        ..small_options()
+    };
+    let outputs = outputs(&mut stream(options), [excerpt()]);
+    // Only sentences end segments, and these models make none.
+    let segments = segments(&outputs);
+    let speakers: HashSet<_> = segments.iter().map(|segment| segment.speaker).collect();
+    assert!(segments.len() > 1 && segments.len() == speakers.len(), "{segments:?}");
+    let mut longest = StreamOptions::default();
+    longest.diarization.chunk_frames = 45_000;
+    longest.diarization.right_context_frames = 45_000;
+    longest.diarization.fifo_frames = 45_000;
+    longest.diarization.update_period_frames = 45_000;
+    longest.diarization.speaker_cache_frames = 45_000;
+    self::outputs(&mut stream(longest), [excerpt()]);
 }
 
 #[test]
@@ -279,6 +316,7 @@ fn options_are_checked() {
     assert!(refused(|o| o.activity_threshold = 1.0).contains("found 1"));
     assert!(refused(|o| o.max_speakers = Some(0)).contains("at least 1"));
     assert!(refused(|o| o.diarization.chunk_frames = 0).contains("chunk"));
+    assert!(refused(|o| o.diarization.chunk_frames = usize::MAX).contains("1 to 45000 frames"));
     assert!(refused(|o| o.diarization.update_period_frames = 0).contains("update period"));
     assert!(refused(|o| o.diarization.speaker_cache_frames = 15).contains("16 frames for 4"));
     assert!(refused(|o| o.max_segment_ms = 10).contains("found 10 ms"));
@@ -403,34 +441,69 @@ fn stream_with(sortformer: &str) -> Stream {
     Stream::new(model, StreamOptions::default()).expect("options that fit")
 }
 
-#[test]
-fn failing_network_loses_nothing_recognised_before() {
-    let mut failing = stream_with("sortformer-fails.onnx");
-    let mut told = Vec::new();
-    let mut error = None;
+/// Pushes the news second by second up to an error; gives this and all that was recognized.
+fn until_failure(stream: &mut Stream) -> (String, Vec<Output>) {
+    let mut emitted = Vec::new();
     for second in NEWS.chunks(16_000) {
-        match failing.push(second) {
-            Ok(outputs) => told.extend(outputs),
-            Err(failure) => {
-                error = Some(failure.to_string());
-                break;
+        match stream.push(second) {
+            Ok(outputs) => emitted.extend(outputs),
+            Err(error) => {
+                assert!(matches!(error, Error::Inference { .. }), "{error:?}");
+                emitted.extend(stream.salvage());
+                assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
+                assert!(matches!(stream.finish(), Err(Error::Ended)));
+                return (error.to_string(), emitted);
             }
         }
     }
-    let error = error.expect("it fails once the FIFO holds 100 frames");
-    assert!(error.contains("sortformer-fails.onnx failed"), "{error}");
-    let decoded = failing.progress().decoded;
-    assert_eq!(decoded, 112 * 1280, "eight chunks of 14 frames");
-    told.extend(failing.salvage());
-    assert!(matches!(failing.push(&[0.0]), Err(Error::Ended)));
+    panic!("it does not fail");
+}
 
-    // The window of the last frame reaches 40 samples beyond it.
-    let before = &NEWS[..decoded as usize + 40];
-    let expected = outputs(&mut stream_with("sortformer-fails.onnx"), [before]);
-    assert!(!segments(&expected).is_empty());
-    assert_eq!(segments(&told), segments(&expected));
-    failing.reset();
-    assert!(!outputs(&mut failing, [excerpt()]).is_empty(), "it works again");
+#[test]
+fn failing_network_loses_nothing_recognised_before() {
+    for (file, reason) in [
+        ("sortformer-fails.onnx", "sortformer-fails.onnx failed"),
+        ("sortformer-nan.onnx", "sortformer-nan.onnx failed: expected numbers as probabilities"),
+    ] {
+        let mut failing = stream_with(file);
+        failing.enable_trace();
+        let (error, emitted) = until_failure(&mut failing);
+        assert!(error.contains(reason), "{error}");
+        let frames = failing.trace().expect("enabled above").probabilities.len() / 4;
+        assert_eq!(frames, 112, "eight chunks of 14 frames, then the FIFO holds 100");
+
+        // The window of the last frame reaches 40 samples beyond it.
+        let before = &NEWS[..frames * 1280 + 40];
+        let expected = outputs(&mut stream_with(file), [before]);
+        assert!(!segments(&expected).is_empty());
+        assert_eq!(segments(&emitted), segments(&expected));
+        failing.reset();
+        assert!(!outputs(&mut failing, [excerpt()]).is_empty(), "it works again");
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_lose_nothing_recognised_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["encoder.onnx", "tokenizer.model"] {
+        let from = common::data().join("tiny-models").join(name);
+        std::fs::copy(from, folder.path().join(name)).expect("copied");
+    }
+    let decoder = common::data().join("fake-models/decoder_joint-nan.onnx");
+    std::fs::copy(decoder, folder.path().join("decoder_joint.onnx")).expect("copied");
+    let options = ModelOptions { model_dir: folder.path().to_owned(), ..tiny_model_options() };
+    let model = Model::load(&options, &Canceller::new()).expect("loads");
+    let mut stream = Stream::new(model, small_options()).expect("options that fit");
+    stream.enable_trace();
+    let (error, emitted) = until_failure(&mut stream);
+    let reason = "decoder_joint.onnx failed: expected numbers as logits, found NaN";
+    assert!(error.contains(reason), "{error}");
+    // One speaker has as many tokens as it can have, and each is a word.
+    let tokens = |speaker: &SpeakerTrace| speaker.tokens.len();
+    let trace = stream.trace().expect("enabled above");
+    assert_eq!(trace.speakers.iter().map(tokens).max(), Some(300));
+    let words: usize = segments(&emitted).iter().map(|segment| segment.words.len()).sum();
+    assert_eq!(words, trace.speakers.iter().map(tokens).sum::<usize>());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::row_buffer::RowBuffer;
 /// The cache-aware FastConformer with speaker kernels.
 pub trait EncoderNetwork {
     /// What the network remembers of one speaker.
-    type Cache;
+    type Cache: Clone;
 
     /// Mel frames before a chunk that the network sees again.
     fn left_context_mel_frames(&self) -> usize;
@@ -28,7 +28,7 @@ pub trait EncoderNetwork {
 
     /// Runs on `features` (`mel_frames` columns for each mel bin, the context first), for each of
     /// the speakers with these `targets`, one each encoded frame, and `caches`. Returns the encoded
-    /// frames of each, one row a frame.
+    /// frames of each, one row of finite values a frame.
     fn run(
         &self,
         features: &[f32],

@@ -8,14 +8,15 @@ use super::transcript::{Partial, Segment, Word};
 /// What a stream tells, in the order in which it became known.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// A finished word; it will not change.
+    /// A finished word; it will not change, but its [`Segment`] has the punctuation marks that came
+    /// after this.
     Word {
         /// Index of the speaker, in the order in which they first spoke.
         speaker: usize,
         /// The word.
         word: Word,
     },
-    /// A finished segment, whose words were all told before.
+    /// A finished segment, whose words were all emitted before, without the marks that came late.
     Segment(Segment),
     /// The words so far of a segment that goes on, told once a chunk where they changed.
     Partial(Partial),

@@ -22,6 +22,12 @@ pub trait JointNetwork {
     /// Index of the blank, which is also the token before the first.
     fn blank(&self) -> usize;
 
+    /// Runs that can be made at a time.
+    fn parallel_runs(&self) -> usize;
+
+    /// The error of a run that gave what it must not give.
+    fn failure(&self, reason: String) -> Error;
+
     /// The state before the first token.
     fn initial_state(&self) -> Result<Self::State, Error>;
 
@@ -66,7 +72,8 @@ impl<S> DecoderState<S> {
 /// `first_frame`, and appends to `tokens`.
 ///
 /// # Errors
-/// Those of the network; the tokens before stay in `tokens`.
+/// [`Error::Inference`] where logits are missing or no numbers, and all errors of the network; the
+/// tokens before stay in `tokens`.
 pub fn decode_greedily<N: JointNetwork>(
     network: &N,
     frames: &[f32],
@@ -84,9 +91,22 @@ pub fn decode_greedily<N: JointNetwork>(
         let end = if first_alone { frame + 1 } else { count };
         let rest = &frames[frame * network.frame_size()..end * network.frame_size()];
         let (logits, next) = network.run(rest, state.last_token, &state.network)?;
-        let best = logits.chunks_exact(vocabulary_and_blank).map(|row| (argmax(row), row));
-        let emitted = best.enumerate().find(|(_, (id, _))| *id != network.blank());
-        let Some((skipped, (id, row))) = emitted else {
+        let expected = (end - frame) * vocabulary_and_blank;
+        if logits.len() != expected {
+            let found = logits.len();
+            return Err(network.failure(format!("expected {expected} logits, found {found}")));
+        }
+        let mut emitted = None;
+        for (index, row) in logits.chunks_exact(vocabulary_and_blank).enumerate() {
+            let best = argmax(row).ok_or_else(|| {
+                network.failure("expected numbers as logits, found NaN or infinity".to_owned())
+            })?;
+            if best != network.blank() {
+                emitted = Some((index, best, row));
+                break;
+            }
+        }
+        let Some((skipped, id, row)) = emitted else {
             frame = end;
             symbols_in_frame = 0;
             first_alone = false;
@@ -109,15 +129,18 @@ pub fn decode_greedily<N: JointNetwork>(
     Ok(())
 }
 
-/// Index of the largest value, the first of equal ones.
-fn argmax(row: &[f32]) -> usize {
+/// Index of the largest value, the first of equal ones; `None` where a value is NaN or the largest
+/// is infinite. Others may be: a graph masks with minus infinity.
+fn argmax(row: &[f32]) -> Option<usize> {
     let mut best = 0;
+    let mut has_nan = false;
     for (index, value) in row.iter().enumerate() {
+        has_nan |= value.is_nan();
         if *value > row[best] {
             best = index;
         }
     }
-    best
+    (!has_nan && row[best].is_finite()).then_some(best)
 }
 
 /// Probability of entry `index` of `logits`.
@@ -141,16 +164,26 @@ mod tests {
         /// (frame, token) in order.
         tokens: Vec<(usize, usize)>,
         runs: Cell<usize>,
+        /// What happens to the logits of which run.
+        spoil: Option<(usize, fn(&mut Vec<f32>))>,
     }
 
     impl Script {
         fn new(tokens: &[(usize, usize)]) -> Self {
-            Self { tokens: tokens.to_vec(), runs: Cell::new(0) }
+            Self { tokens: tokens.to_vec(), runs: Cell::new(0), spoil: None }
         }
     }
 
     impl JointNetwork for Script {
         type State = usize;
+
+        fn parallel_runs(&self) -> usize {
+            1
+        }
+
+        fn failure(&self, reason: String) -> Error {
+            Error::Inference { path: "script.onnx".into(), reason }
+        }
 
         fn frame_size(&self) -> usize {
             1
@@ -178,7 +211,11 @@ mod tests {
                 let id = next.filter(|(at, _)| *at == frame as usize).map_or(BLANK, |(_, id)| *id);
                 (0..=BLANK).map(move |i| if i == id { 2.0 } else { 0.0 })
             });
-            Ok((logits.collect(), state + 1))
+            let mut logits = logits.collect();
+            if let Some((_, spoil)) = self.spoil.filter(|(run, _)| *run == self.runs.get()) {
+                spoil(&mut logits);
+            }
+            Ok((logits, state + 1))
         }
     }
 
@@ -227,7 +264,32 @@ mod tests {
     }
 
     #[test]
+    fn logits_that_are_no_numbers_are_an_error_and_cost_no_token() {
+        let spoils: [(&str, fn(&mut Vec<f32>)); 6] = [
+            ("NaN", |logits| logits.fill(f32::NAN)),
+            ("NaN", |logits| logits[BLANK] = f32::NAN),
+            ("infinity", |logits| logits.fill(f32::NEG_INFINITY)),
+            ("infinity", |logits| logits[1] = f32::INFINITY),
+            ("found 3", |logits| logits.truncate(BLANK)),
+            ("found 8", |logits| logits.extend_from_within(..)),
+        ];
+        for (found, spoil) in spoils {
+            let script = Script { spoil: Some((3, spoil)), ..Script::new(&[(0, 0), (0, 2)]) };
+            let mut state = DecoderState::new(&script).expect("no network");
+            let mut tokens = Vec::new();
+            let error = decode_greedily(&script, &[0.0; 1], 0, &mut state, &mut tokens);
+            let error = error.expect_err("the third run is spoilt");
+            assert!(matches!(error, Error::Inference { .. }), "{error}");
+            for part in ["script.onnx", found] {
+                assert!(error.to_string().contains(part), "{part} is not in: {error}");
+            }
+            assert_eq!(tokens.len(), 2, "{error}");
+        }
+    }
+
+    #[test]
     fn first_of_equal_logits_wins() {
-        assert_eq!(argmax(&[0.5, 1.0, 1.0]), 1);
+        assert_eq!(argmax(&[0.5, 1.0, 1.0]), Some(1));
+        assert_eq!(argmax(&[f32::NEG_INFINITY, -3.0, f32::NEG_INFINITY]), Some(1));
     }
 }

@@ -10,7 +10,7 @@ use super::diarizer::Diarizer;
 use super::error::Error;
 use super::features::{FeatureExtractor, SAMPLE_RATE_HZ};
 use super::model::Model;
-use super::networks::{InStream, SortformerGraph};
+use super::networks::{EncoderGraph, InStream, JointGraph, SortformerGraph};
 use super::onnx::Canceller;
 use super::output::{Output, Progress, Trace};
 use super::recognizer::Recognizer;
@@ -37,7 +37,7 @@ pub struct Stream {
     extractor: FeatureExtractor,
     features: RowBuffer,
     diarizer: Option<Diarizer<InStream<SortformerGraph>>>,
-    recognizer: Recognizer,
+    recognizer: Recognizer<InStream<EncoderGraph>, InStream<JointGraph>, Arc<Model>>,
     /// Whether diariser and recogniser run at the same time where they can.
     side_by_side: bool,
     ended: bool,
@@ -80,12 +80,16 @@ impl Stream {
             None => None,
         };
         let n_mels = model.encoder.n_mels;
+        let side_by_side = diarizer.is_some() && model.has_spare_threads;
+        let encoder = InStream { graph: model.encoder.clone(), canceller: canceller.clone() };
+        let joint = InStream { graph: model.joint.clone(), canceller: canceller.clone() };
+        let speakers = diarizer.is_some().then(|| model.speakers());
         Ok(Self {
             extractor: FeatureExtractor::new(n_mels),
             features: RowBuffer::new(n_mels),
-            side_by_side: diarizer.is_some() && model.has_spare_threads,
+            side_by_side,
             diarizer,
-            recognizer: Recognizer::new(model, options, &canceller),
+            recognizer: Recognizer::new(encoder, joint, model, speakers, options),
             ended: false,
             canceller,
         })
@@ -129,7 +133,8 @@ impl Stream {
     /// Decodes what is left and closes all segments. The stream has then ended.
     ///
     /// # Errors
-    /// As [`Self::push`].
+    /// As [`Self::push`], and [`Error::UnreadableFile`] where the tokenizer has no text for the last
+    /// word of a speaker.
     pub fn finish(&mut self) -> Result<Vec<Output>, Error> {
         if self.ended {
             return Err(Error::Ended);
@@ -138,17 +143,21 @@ impl Stream {
         self.extractor.finish(&mut self.features);
         self.trace_features(known);
         self.work(Audio::Ended)?;
-        Ok(self.salvage())
+        self.ended = true;
+        self.recognizer.finish(self.extractor.received_samples())?;
+        Ok(self.recognizer.take_outputs())
     }
 
-    /// Ends the stream without decoding more, and returns what was recognised and not yet told.
+    /// Ends the stream without decoding more, and returns what was recognized and not yet emitted.
     pub fn salvage(&mut self) -> Vec<Output> {
         self.ended = true;
-        self.recognizer.finish(self.extractor.received_samples());
+        // A word without a text is all that an error here costs.
+        let _ = self.recognizer.finish(self.extractor.received_samples());
         self.recognizer.take_outputs()
     }
 
-    /// Begins anew, as if just made, and allows work where it was cancelled.
+    /// Begins anew, with nothing heard, and allows work where it was cancelled. What was asked for
+    /// with [`Self::set_economical`] and [`Self::enable_trace`] stays.
     pub fn reset(&mut self) {
         if let Some(diarizer) = &mut self.diarizer {
             diarizer.reset();

@@ -2,11 +2,14 @@
 
 //! Tokens to words and segments, with their times.
 
+use std::sync::Arc;
+
 use super::config::{ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, StreamOptions};
 use super::error::Error;
+use super::model::Model;
 use super::output::Output;
 use super::rnnt::Token;
-use super::tokenizer::{PieceKind, Tokenizer};
+use super::tokenizer::PieceKind;
 
 /// A word is complete when its speaker has added nothing to it for so many encoded frames.
 const WORD_END_FRAMES: u64 = 5;
@@ -32,6 +35,10 @@ pub struct Word {
 }
 
 /// What one speaker said without a pause, at most a sentence.
+///
+/// The decoder often emits a punctuation mark later than its word. A mark that comes after its word
+/// was emitted, and before its segment closes, is in the text of the word here and not in that of
+/// [`Output::Word`](super::Output::Word); times and confidence are the same in both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
     /// Index of the speaker, in the order in which they first spoke.
@@ -91,13 +98,13 @@ pub trait Vocabulary {
     fn text(&self, ids: &[usize]) -> Result<String, Error>;
 }
 
-impl Vocabulary for Tokenizer {
+impl Vocabulary for Arc<Model> {
     fn kind(&self, id: usize) -> PieceKind {
-        self.kind(id)
+        self.tokenizer.kind(id)
     }
 
     fn text(&self, ids: &[usize]) -> Result<String, Error> {
-        self.text(ids)
+        self.tokenizer.text(ids)
     }
 }
 
@@ -114,6 +121,9 @@ pub struct SpeakerTranscript {
     words: Vec<Word>,
     /// The frame after the last of `words`.
     segment_end: u64,
+    /// Frame of the mark that ended the sentence after its word was finished. More marks may follow
+    /// in that frame; then the segment closes.
+    sentence_end: Option<u64>,
     changed: bool,
 }
 
@@ -128,6 +138,7 @@ impl SpeakerTranscript {
             open_word_end: 0,
             words: Vec::new(),
             segment_end: 0,
+            sentence_end: None,
             changed: false,
         }
     }
@@ -135,7 +146,7 @@ impl SpeakerTranscript {
     /// Takes the next token.
     ///
     /// # Errors
-    /// Those of the vocabulary.
+    /// Errors of the vocabulary, which cost the text of one word or mark and nothing else.
     pub fn push(
         &mut self,
         token: Token,
@@ -143,62 +154,68 @@ impl SpeakerTranscript {
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
         let kind = vocabulary.kind(token.id);
-        if kind == PieceKind::WordStart {
-            self.finish_word(vocabulary, outputs)?;
-        }
-        self.advance(token.frame, vocabulary, outputs)?;
+        let finished = match kind {
+            PieceKind::WordStart => self.finish_word(vocabulary, outputs),
+            PieceKind::Continuation | PieceKind::Punctuation => Ok(()),
+        };
+        let advanced = self.advance(token.frame, vocabulary, outputs);
+        let result = finished.and(advanced);
         if kind == PieceKind::Punctuation && self.open_word.is_empty() {
-            // After its word was told it has nothing left to belong to.
-            return Ok(());
+            return result.and(self.add_late_mark(token, vocabulary));
         }
         if kind != PieceKind::Punctuation {
             self.open_word_end = token.frame + 1;
             let start = self.open_segment_start();
-            if start.is_some_and(|start| self.open_word_end - start > self.max_frames) {
+            let is_too_long =
+                start.is_some_and(|start| self.open_word_end - start > self.max_frames);
+            if is_too_long || self.sentence_end.is_some() {
                 self.finish_segment(outputs);
             }
         }
         self.open_word.push(token);
         self.changed = true;
-        Ok(())
+        result
     }
 
     /// Closes what no token from `frame` on can change.
     ///
     /// # Errors
-    /// Those of the vocabulary.
+    /// Errors of the vocabulary, which cost the text of one word and nothing else.
     pub fn advance(
         &mut self,
         frame: u64,
         vocabulary: &impl Vocabulary,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
+        let mut result = Ok(());
         if let (Some(first), Some(last)) = (self.open_word.first(), self.open_word.last()) {
             let is_over = frame >= last.frame + 1 + WORD_END_FRAMES;
             // No word is that long: the decoder repeats a piece, and would without an end.
             let is_endless = frame >= first.frame + self.max_frames;
             if is_over || is_endless {
-                self.finish_word(vocabulary, outputs)?;
+                result = self.finish_word(vocabulary, outputs);
             }
         }
-        if self.open_word.is_empty() && frame >= self.segment_end + self.pause_frames {
+        let is_pause = frame >= self.segment_end + self.pause_frames;
+        let is_sentence_over = self.sentence_end.is_some_and(|mark| frame > mark);
+        if self.open_word.is_empty() && (is_pause || is_sentence_over) {
             self.finish_segment(outputs);
         }
-        Ok(())
+        result
     }
 
     /// Closes everything.
     ///
     /// # Errors
-    /// Those of the vocabulary.
+    /// Errors of the vocabulary, which cost the text of the last word and nothing else.
     pub fn finish(
         &mut self,
         vocabulary: &impl Vocabulary,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
-        self.finish_word(vocabulary, outputs)?;
+        let result = self.finish_word(vocabulary, outputs);
         self.finish_segment(outputs);
-        Ok(())
+        result
     }
 
     /// The words so far, if they changed since the last call.
@@ -238,15 +255,27 @@ impl SpeakerTranscript {
         }))
     }
 
+    /// Adds a mark to the last word of the open segment; without one there is nothing that it could
+    /// belong to.
+    fn add_late_mark(&mut self, token: Token, vocabulary: &impl Vocabulary) -> Result<(), Error> {
+        let Some(word) = self.words.last_mut() else { return Ok(()) };
+        word.text.push_str(vocabulary.text(&[token.id])?.trim());
+        if ends_sentence(&word.text) {
+            self.sentence_end = Some(token.frame);
+        }
+        self.changed = true;
+        Ok(())
+    }
+
     fn finish_word(
         &mut self,
         vocabulary: &impl Vocabulary,
         outputs: &mut Vec<Output>,
     ) -> Result<(), Error> {
-        let word = self.word_so_far(vocabulary)?;
+        let word = self.word_so_far(vocabulary);
         self.open_word.clear();
-        let Some(word) = word else { return Ok(()) };
-        let ends_sentence = word.text.ends_with(['.', '?', '!', '…']);
+        let Some(word) = word? else { return Ok(()) };
+        let ends_sentence = ends_sentence(&word.text);
         self.segment_end = self.open_word_end;
         outputs.push(Output::Word { speaker: self.speaker, word: word.clone() });
         self.words.push(word);
@@ -257,6 +286,7 @@ impl SpeakerTranscript {
     }
 
     fn finish_segment(&mut self, outputs: &mut Vec<Output>) {
+        self.sentence_end = None;
         if !self.words.is_empty() {
             let words = std::mem::take(&mut self.words);
             outputs.push(Output::Segment(Segment { speaker: self.speaker, words }));
@@ -264,14 +294,36 @@ impl SpeakerTranscript {
     }
 }
 
+fn ends_sentence(text: &str) -> bool {
+    text.ends_with(['.', '?', '!', '…'])
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Pieces by their index; "_" begins a word.
     const PIECES: [&str; 8] = ["_a", "_b", "c", ".", ",", "_", "d", "_5"];
 
     struct Pieces;
+
+    /// As [`Pieces`], without a text for words with "d".
+    struct Refusing;
+
+    impl Vocabulary for Refusing {
+        fn kind(&self, id: usize) -> PieceKind {
+            Pieces.kind(id)
+        }
+
+        fn text(&self, ids: &[usize]) -> Result<String, Error> {
+            match ids.contains(&6) {
+                true => Err(Error::Ended),
+                false => Pieces.text(ids),
+            }
+        }
+    }
 
     impl Vocabulary for Pieces {
         fn kind(&self, id: usize) -> PieceKind {
@@ -365,7 +417,163 @@ mod tests {
         let options = options(800, 10_000);
         assert_eq!(told(&[("_a", 0), ("c", late - 1)], &options), "ac@0-6 |");
         assert_eq!(told(&[("_a", 0), ("c", late)], &options), "a@0-1 c@6-7 |");
-        assert_eq!(told(&[("_a", 0), (".", late)], &options), "a@0-1 |", "the mark is too late");
+        assert_eq!(told(&[("_a", 0), (".", late)], &options), "a@0-1 |", "without the mark");
+    }
+
+    fn output_texts(outputs: &[Output]) -> Vec<String> {
+        let texts = outputs.iter().map(|output| match output {
+            Output::Word { word, .. } => word.text.clone(),
+            Output::Segment(segment) => format!("[{}]", segment.text()),
+            Output::Partial(partial) => partial.text(),
+        });
+        texts.collect()
+    }
+
+    fn token(piece: &str, frame: u64) -> Token {
+        let id = PIECES.iter().position(|p| *p == piece).expect("a piece");
+        Token { id, frame, probability: 0.5 }
+    }
+
+    fn texts(tokens: &[(&str, u64)], options: &StreamOptions) -> Vec<String> {
+        let mut transcript = SpeakerTranscript::new(0, options);
+        let mut outputs = Vec::new();
+        for &(piece, frame) in tokens {
+            transcript.push(token(piece, frame), &Pieces, &mut outputs).expect("text");
+        }
+        transcript.finish(&Pieces, &mut outputs).expect("text");
+        output_texts(&outputs)
+    }
+
+    #[test]
+    fn late_mark_belongs_to_the_segment_while_it_is_open() {
+        let options = options(800, 10_000);
+        for frame in [6, 8, 10] {
+            let found = texts(&[("_a", 0), (".", frame), ("_b", frame + 1)], &options);
+            assert_eq!(found, ["a", "[a.]", "b", "[b]"], "at frame {frame}");
+        }
+        let found = texts(&[("_a", 0), (".", 11), ("_b", 12)], &options);
+        assert_eq!(found, ["a", "[a]", "b", "[b]"], "the segment is closed");
+    }
+
+    #[test]
+    fn late_comma_closes_nothing_and_moves_no_end() {
+        let options = options(800, 10_000);
+        let found = texts(&[("_a", 0), (",", 7), ("_b", 8)], &options);
+        assert_eq!(found, ["a", "b", "[a, b]"]);
+        let found = texts(&[("_a", 0), (",", 7), ("_b", 11)], &options);
+        assert_eq!(found, ["a", "[a,]", "b", "[b]"], "the pause begins with the word's end");
+    }
+
+    #[test]
+    fn late_sentence_end_takes_all_marks_of_its_frame() {
+        let options = options(800, 10_000);
+        let marks = [("_a", 0), (".", 7), (".", 7), (".", 7), ("c", 7), (".", 7)];
+        assert_eq!(texts(&marks, &options), ["a", "[a...]", "c.", "[c.]"]);
+        let found = texts(&[("_a", 0), (".", 7), (".", 8)], &options);
+        assert_eq!(found, ["a", "[a.]"], "the segment is closed");
+    }
+
+    #[test]
+    fn late_sentence_end_closes_the_segment_when_its_frame_is_over() {
+        let mut transcript = SpeakerTranscript::new(0, &options(800, 10_000));
+        let mut outputs = Vec::new();
+        transcript.push(token("_a", 0), &Pieces, &mut outputs).expect("text");
+        transcript.advance(7, &Pieces, &mut outputs).expect("text");
+        transcript.partial(&Pieces).expect("text");
+        transcript.push(token(".", 7), &Pieces, &mut outputs).expect("text");
+        let partial = transcript.partial(&Pieces).expect("text").expect("changed");
+        assert_eq!(partial.text(), "a.");
+        assert_eq!(output_texts(&outputs), ["a"]);
+        transcript.advance(8, &Pieces, &mut outputs).expect("text");
+        let [Output::Word { word, .. }, Output::Segment(segment)] = &outputs[..] else {
+            panic!("{outputs:?}")
+        };
+        let with_mark = Word { text: "a.".to_owned(), ..word.clone() };
+        assert_eq!(segment.words, [with_mark], "times and confidence are the word's");
+    }
+
+    #[test]
+    fn word_without_a_text_costs_no_other_word() {
+        let tokens = [("_a", 0), ("_b", 1), ("d", 2), ("_a", 3), ("c", 4), ("d", 12)];
+        let mut transcript = SpeakerTranscript::new(0, &options(800, 10_000));
+        let mut outputs = Vec::new();
+        let mut errors = 0;
+        for (piece, frame) in tokens {
+            let result = transcript.push(token(piece, frame), &Refusing, &mut outputs);
+            errors += usize::from(result.is_err());
+        }
+        errors += usize::from(transcript.finish(&Refusing, &mut outputs).is_err());
+        assert_eq!(errors, 2);
+        assert_eq!(output_texts(&outputs), ["a", "ac", "[a ac]"]);
+        assert!(transcript.finish(&Refusing, &mut outputs).is_ok(), "it is closed");
+    }
+
+    /// Random pieces with the frames between them, and at how many of these frames the transcript
+    /// is advanced before each.
+    fn pieces() -> impl Strategy<Value = Vec<(usize, u64, u64)>> {
+        let gap = prop_oneof![4 => 0..3_u64, 2 => 3..14_u64, 1 => 14..200_u64];
+        prop::collection::vec((0..PIECES.len(), gap, 0..4_u64), 0..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_tokens_keep_the_contract(
+            pieces in pieces(),
+            pause_ms in prop::sample::select(vec![0, 80, 400, 800, 5000, u32::MAX]),
+            max_ms in prop::sample::select(vec![1000, 3000, 10_000, u32::MAX]),
+        ) {
+            let options = options(pause_ms, max_ms);
+            let mut stepwise = SpeakerTranscript::new(0, &options);
+            let mut at_once = SpeakerTranscript::new(0, &options);
+            let (mut outputs, mut expected) = (Vec::new(), Vec::new());
+            let (mut frame, mut accepted) = (0, String::new());
+            for (id, gap, steps) in pieces {
+                for step in 0..steps {
+                    stepwise.advance(frame + gap * step / 3, &Pieces, &mut outputs)?;
+                }
+                frame += gap;
+                let token = Token { id, frame, probability: 0.5 };
+                at_once.push(token, &Pieces, &mut expected)?;
+                stepwise.advance(frame, &Pieces, &mut outputs)?;
+                let is_mark = Pieces.kind(id) == PieceKind::Punctuation;
+                if !is_mark || stepwise.open_segment_start().is_some() {
+                    accepted.push_str(PIECES[id].trim_start_matches('_'));
+                }
+                stepwise.push(token, &Pieces, &mut outputs)?;
+            }
+            at_once.finish(&Pieces, &mut expected)?;
+            stepwise.finish(&Pieces, &mut outputs)?;
+            prop_assert_eq!(&outputs, &expected, "whenever it is advanced");
+
+            let (mut words, mut said) = (Vec::new(), String::new());
+            let mut last_end = 0;
+            for output in &outputs {
+                match output {
+                    Output::Word { word, .. } => {
+                        prop_assert!(word.start_sample < word.end_sample);
+                        words.push(word.clone());
+                    }
+                    Output::Segment(segment) => {
+                        prop_assert_eq!(segment.words.len(), words.len());
+                        for (told, word) in words.drain(..).zip(&segment.words) {
+                            let marks = word.text.strip_prefix(told.text.as_str());
+                            prop_assert!(marks.is_some_and(|marks| marks.chars().all(
+                                |mark| matches!(mark, '.' | ',')
+                            )));
+                            prop_assert_eq!(Word { text: word.text.clone(), ..told }, word.clone());
+                            said.push_str(&word.text);
+                        }
+                        prop_assert!(segment.start_sample() >= last_end);
+                        last_end = segment.start_sample();
+                    }
+                    Output::Partial(_) => prop_assert!(false, "nobody asked for it"),
+                }
+            }
+            prop_assert!(words.is_empty(), "every word is in a segment");
+            prop_assert_eq!(said, accepted, "every piece that was taken is in the text");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{InStream, check_size};
+use super::{InStream, check_finite, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::encoder::{EncoderNetwork, Targets};
 use crate::engine::error::Error;
@@ -191,13 +191,16 @@ impl EncoderNetwork for InStream<EncoderGraph> {
             &self.canceller,
         )?;
         let (shape, values) = network.values(&encoded)?;
-        let columns = shape.last().copied().unwrap_or(0);
+        let (rows, width, columns) = match shape[..] {
+            [rows, width, columns] => (rows, width, columns),
+            _ => (0, 0, 0),
+        };
         let valid = network.lengths(&encoded_len)?;
         let attention_frames = network.lengths(&attention_frames)?;
-        let lengths = (valid.first().copied(), shape[0], attention_frames.len());
-        let expected = (Some(frames as i64), targets.len(), targets.len());
+        let lengths = (valid.first().copied(), rows, width, attention_frames.len());
+        let expected = (Some(frames as i64), targets.len(), *d_model, targets.len());
         if columns < frames || lengths != expected {
-            let what = "encoded frames and rows of a run";
+            let what = "encoded frames, rows, width and cache rows of a run";
             return Err(network.mismatch(what, format!("{expected:?}"), format!("{lengths:?}")));
         }
         let by_frame = |values: &[f32]| {
@@ -209,7 +212,10 @@ impl EncoderNetwork for InStream<EncoderGraph> {
             }
             by_frame
         };
-        let encoded = values.chunks_exact(columns * d_model).map(by_frame).collect();
+        let encoded: Vec<_> = values.chunks_exact(columns * d_model).map(by_frame).collect();
+        for frames in &encoded {
+            check_finite(network, "encoded frames", frames)?;
+        }
         let rows = Arc::new(CacheRows { attention, convolution, attention_frames });
         for (row, cache) in caches.iter_mut().enumerate() {
             *cache = EncoderCache { rows: rows.clone(), row };

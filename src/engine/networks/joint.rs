@@ -63,11 +63,6 @@ impl JointGraph {
         })
     }
 
-    /// Threads that can run this at a time.
-    pub fn sessions(&self) -> usize {
-        self.network.sessions()
-    }
-
     /// Checks the graph against the encoder whose frames it takes.
     ///
     /// # Errors
@@ -93,6 +88,14 @@ impl JointNetwork for InStream<JointGraph> {
 
     fn blank(&self) -> usize {
         self.graph.vocabulary
+    }
+
+    fn parallel_runs(&self) -> usize {
+        self.graph.network.sessions()
+    }
+
+    fn failure(&self, reason: String) -> Error {
+        self.graph.network.failure(reason)
     }
 
     fn initial_state(&self) -> Result<JointState, Error> {

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::error::Error;
 use super::onnx::{Canceller, Network};
 
-pub use encoder::{EncoderCache, EncoderGraph};
-pub use joint::{JointGraph, JointState};
+pub use encoder::EncoderGraph;
+pub use joint::JointGraph;
 pub use sortformer::SortformerGraph;
 
 /// A graph as one stream uses it.
@@ -29,4 +29,12 @@ pub struct InStream<G> {
 /// Compares two sizes that must be one.
 fn check_size(network: &Network, what: &str, expected: usize, found: usize) -> Result<(), Error> {
     if expected == found { Ok(()) } else { Err(network.mismatch(what, expected, found)) }
+}
+
+/// Refuses what is not a number among the `values` of an output.
+fn check_finite(network: &Network, what: &str, values: &[f32]) -> Result<(), Error> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(found) => Err(network.failure(format!("expected numbers as {what}, found {found}"))),
+    }
 }

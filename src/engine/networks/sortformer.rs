@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{EncoderGraph, InStream, check_size};
+use super::{EncoderGraph, InStream, check_finite, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::diarizer::{Diarization, DiarizationNetwork};
 use crate::engine::error::Error;
@@ -155,6 +155,8 @@ impl DiarizationNetwork for InStream<SortformerGraph> {
         let rows = cache_frames + fifo_frames + chunk_frames;
         let found = probabilities.len() / self.graph.speakers;
         check_size(network, "rows of probabilities", rows, found)?;
+        check_finite(network, "probabilities", probabilities)?;
+        check_finite(network, "embeddings", embeddings)?;
         Ok(Diarization { probabilities: probabilities.to_vec(), embeddings: embeddings.to_vec() })
     }
 }

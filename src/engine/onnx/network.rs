@@ -223,7 +223,7 @@ impl Network {
         drop(session);
         result.map_err(|error| match canceller.is_cancelled() {
             true => Error::Cancelled,
-            false => self.failed(&error),
+            false => self.failure(error),
         })
     }
 
@@ -232,7 +232,7 @@ impl Network {
     /// # Errors
     /// [`Error::Inference`] where they are no floating-point numbers.
     pub fn values<'t>(&self, tensor: &'t Tensor) -> Result<(Vec<usize>, &'t [f32]), Error> {
-        let (shape, values) = tensor.0.try_extract_tensor::<f32>().map_err(|e| self.failed(&e))?;
+        let (shape, values) = tensor.0.try_extract_tensor::<f32>().map_err(|e| self.failure(e))?;
         Ok((shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect(), values))
     }
 
@@ -241,7 +241,7 @@ impl Network {
     /// # Errors
     /// [`Error::Inference`] where they are something else.
     pub fn lengths(&self, tensor: &Tensor) -> Result<Vec<i64>, Error> {
-        let (_, values) = tensor.0.try_extract_tensor::<i64>().map_err(|e| self.failed(&e))?;
+        let (_, values) = tensor.0.try_extract_tensor::<i64>().map_err(|e| self.failure(e))?;
         Ok(values.to_vec())
     }
 
@@ -281,16 +281,17 @@ impl Network {
         }
         let copy = tensor.0.view().downcast::<DynTensorValueType>();
         let copy = copy.and_then(|tensor| tensor.to(AllocationDevice::CPU, 0));
-        copy.map(|tensor| Some(Tensor(tensor.into_dyn()))).map_err(|e| self.failed(&e))
+        copy.map(|tensor| Some(Tensor(tensor.into_dyn()))).map_err(|e| self.failure(e))
     }
 
     fn tensor(&self, shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor, Error> {
         let tensor = ort::value::Tensor::from_array((shape, values));
-        tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(|e| self.failed(&e))
+        tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(|e| self.failure(e))
     }
 
-    fn failed(&self, error: &ort::Error) -> Error {
-        Error::Inference { path: self.path.clone(), reason: error.to_string() }
+    /// An [`Error::Inference`] of this file.
+    pub fn failure(&self, reason: impl ToString) -> Error {
+        Error::Inference { path: self.path.clone(), reason: reason.to_string() }
     }
 }
 
