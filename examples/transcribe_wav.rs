@@ -3,8 +3,9 @@
 //! Transcribes a WAV file with the engine alone, without GStreamer.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,8 +14,9 @@ use gstmultitalkerasr::engine::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Precision,
     RuntimeOptions, SAMPLE_RATE_HZ, SegLstRow, Segment, Stream, StreamOptions, TargetMode,
 };
-use hound::{SampleFormat, WavReader};
+use hound::{SampleFormat, WavReader, WavSpec};
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempPath;
 
 /// Prints who said what and when in a 16 kHz mono WAV file.
 #[derive(Parser)]
@@ -152,73 +154,94 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let options = arguments.stream_options()?;
     let samples = read_samples(&arguments.file)?;
+    // An hour's work must not end with a folder that does not exist.
+    let seglst = arguments.seglst.as_deref().map(OutputFile::create).transpose()?;
+    let rttm = arguments.rttm.as_deref().map(OutputFile::create).transpose()?;
     let model = Model::load(&arguments.model_options(), &Canceller::new())?;
     let mut stream = Stream::new(model, options)?;
 
-    let progress = ProgressBar::new(samples.len() as u64 / u64::from(SAMPLE_RATE_HZ));
-    progress.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} s, {eta} left")?);
     let mut segments = Vec::new();
-    let mut tell = |outputs: Vec<Output>| {
-        for output in outputs {
-            if let Output::Segment(segment) = output {
-                progress.suspend(|| println!("{}", line(&segment)));
-                segments.push(segment);
-            }
+    let transcribed = transcribe(&mut stream, &samples, &mut segments);
+    if transcribed.is_err() {
+        // What was recognized before the error.
+        for output in stream.salvage() {
+            print(output, &mut segments)?;
         }
-    };
-    for second in samples.chunks(SAMPLE_RATE_HZ as usize) {
-        match stream.push(second) {
-            Ok(outputs) => tell(outputs),
-            Err(error) => {
-                tell(stream.salvage());
-                return Err(error.into());
-            }
-        }
-        progress.inc(1);
     }
-    tell(stream.finish()?);
-    progress.finish_and_clear();
+    transcribed?;
 
     segments.sort_by_key(Segment::start_sample);
     let session = arguments.file.file_stem().unwrap_or_default().to_string_lossy();
     let rows: Vec<SegLstRow> = segments.iter().map(|segment| row(segment, &session)).collect();
-    if let Some(path) = &arguments.seglst {
-        write(path, |file| Ok(serde_json::to_writer_pretty(file, &rows)?))?;
+    if let Some(file) = seglst {
+        file.write(|file| Ok(serde_json::to_writer_pretty(file, &rows)?))?;
     }
-    if let Some(path) = &arguments.rttm {
-        write(path, |file| {
-            for row in &rows {
-                writeln!(file, "{}", row.rttm())?;
-            }
-            Ok(())
-        })?;
+    if let Some(file) = rttm {
+        file.write(|file| rows.iter().try_for_each(|row| writeln!(file, "{}", row.rttm())))?;
+    }
+    Ok(())
+}
+
+/// Prints the segments as they come, and adds them to `segments`.
+fn transcribe(
+    stream: &mut Stream,
+    samples: &[f32],
+    segments: &mut Vec<Segment>,
+) -> Result<(), Box<dyn Error>> {
+    let progress = ProgressBar::new(samples.len() as u64 / u64::from(SAMPLE_RATE_HZ));
+    progress.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} s, {eta} left")?);
+    for second in samples.chunks(SAMPLE_RATE_HZ as usize) {
+        for output in stream.push(second)? {
+            progress.suspend(|| print(output, segments))?;
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    for output in stream.finish()? {
+        print(output, segments)?;
+    }
+    Ok(())
+}
+
+fn print(output: Output, segments: &mut Vec<Segment>) -> Result<(), String> {
+    if let Output::Segment(segment) = output {
+        let printed = writeln!(io::stdout(), "{}", line(&segment));
+        printed.map_err(|error| format!("standard output: {error}"))?;
+        segments.push(segment);
     }
     Ok(())
 }
 
 /// The samples of a file in the one format that the models take, from -1 to 1.
-fn read_samples(path: &Path) -> Result<Vec<f32>, Box<dyn Error>> {
-    let mut reader =
-        WavReader::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+fn read_samples(path: &Path) -> Result<Vec<f32>, String> {
+    let wrong = |found: &dyn Display| {
+        format!(
+            "{}: expected a WAV file of {SAMPLE_RATE_HZ} Hz and 1 channel, with 8 to 32-bit \
+             integers or 32-bit floating point, found {found}",
+            path.display()
+        )
+    };
+    let mut reader = WavReader::open(path).map_err(|error| wrong(&error))?;
     let spec = reader.spec();
     if spec.sample_rate != SAMPLE_RATE_HZ || spec.channels != 1 {
-        return Err(format!(
-            "{}: expected {SAMPLE_RATE_HZ} Hz and 1 channel, found {} Hz and {} (convert it with \
-             `sox IN -r {SAMPLE_RATE_HZ} -c 1 OUT.wav`)",
-            path.display(),
-            spec.sample_rate,
-            spec.channels
-        )
-        .into());
+        let WavSpec { sample_rate, channels, .. } = spec;
+        return Err(wrong(&format!(
+            "{sample_rate} Hz and {channels} channels (convert it with \
+             `sox IN -r {SAMPLE_RATE_HZ} -c 1 OUT.wav`)"
+        )));
     }
     let samples: Result<Vec<f32>, hound::Error> = match spec.sample_format {
         SampleFormat::Float => reader.samples::<f32>().collect(),
         SampleFormat::Int => {
-            let scale = 1.0 / (1_u32 << (spec.bits_per_sample - 1)) as f32;
+            let scale = 2_f32.powi(1 - i32::from(spec.bits_per_sample));
             reader.samples::<i32>().map(|sample| Ok(sample? as f32 * scale)).collect()
         }
     };
-    samples.map_err(|error| format!("{}: {error}", path.display()).into())
+    match samples {
+        Ok(samples) if samples.is_empty() => Err(wrong(&"no samples")),
+        Ok(samples) => Ok(samples),
+        Err(error) => Err(wrong(&error)),
+    }
 }
 
 fn seconds(sample: u64) -> f64 {
@@ -249,12 +272,48 @@ fn row(segment: &Segment, session: &str) -> SegLstRow {
     }
 }
 
-fn write(
-    path: &Path,
-    content: impl FnOnce(&mut BufWriter<File>) -> Result<(), Box<dyn Error>>,
-) -> Result<(), Box<dyn Error>> {
-    let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    content(&mut file)?;
-    Ok(file.flush()?)
+/// A file that has its name when it is whole; what has the name before stays until then.
+struct OutputFile {
+    path: PathBuf,
+    file: File,
+    /// Removed where nothing was written; none for what is no regular file, such as `/dev/stdout`.
+    temporary: Option<TempPath>,
+}
+
+impl OutputFile {
+    fn create(path: &Path) -> Result<Self, String> {
+        let create = || {
+            if fs::metadata(path).is_ok_and(|existing| !existing.is_file()) {
+                let file = File::options().write(true).open(path)?;
+                return Ok(Self { path: path.to_owned(), file, temporary: None });
+            }
+            // A link stays, and its target is replaced.
+            let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(".transcribe_wav-");
+            #[cfg(unix)]
+            builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+            let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+            let (file, temporary) = file.into_parts();
+            Ok(Self { path, file, temporary: Some(temporary) })
+        };
+        create().map_err(|error: io::Error| format!("cannot write {}: {error}", path.display()))
+    }
+
+    fn write(
+        self,
+        content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), String> {
+        let write = || {
+            let mut file = BufWriter::new(self.file);
+            content(&mut file)?;
+            file.flush()?;
+            match self.temporary {
+                Some(temporary) => Ok(temporary.persist(&self.path)?),
+                None => Ok(()),
+            }
+        };
+        write().map_err(|error: io::Error| format!("cannot write {}: {error}", self.path.display()))
+    }
 }
