@@ -7,7 +7,6 @@ sortformer-v3.onnx     the contract of version 3: 8 speakers, a second output at
                        of the cache and a learned silence embedding in the metadata. Speaker k is
                        active where the mean of mel bin 8 k is above a threshold.
 sortformer-fails.onnx  version 2, and fails as soon as the FIFO holds 100 frames.
-sortformer-nan.onnx    version 2, with NaN as probabilities as soon as the FIFO holds 100 frames.
 sortformer-40ms.onnx   version 2, with frames of 40 ms instead of 80.
 
 Needs: pip install onnx numpy
@@ -23,7 +22,7 @@ N_MELS, D_MODEL, SUB = 128, 48, 8
 
 
 def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int | None = None,
-          nan_at: int | None = None, subsampling: int = SUB) -> onnx.ModelProto:
+          subsampling: int = SUB) -> onnx.ModelProto:
     nodes, constants = [], []
 
     def constant(name, value):
@@ -50,10 +49,6 @@ def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int 
         length = node("Gather", ["fifo_lengths", constant("first", 0)], "length")
         none = node("Gather", [constant("allowed", np.zeros(fails_at, np.float32)), length], "none")
         logits = node("Add", [logits, none], "guarded")
-    if nan_at:
-        length = node("Gather", ["fifo_lengths", constant("first", 0)], "length")
-        table = np.where(np.arange(1000) < nan_at, 0, np.nan).astype(np.float32)
-        logits = node("Add", [logits, node("Gather", [constant("table", table), length], "nothing")], "spoilt")
     node("Sigmoid", [logits], probabilities)
     node("Div", [node("Add", ["chunk_lengths", constant("rest", [subsampling - 1])], "rounded"),
                  constant("subsampling", [subsampling])], "chunk_pre_encode_lengths")
@@ -92,7 +87,6 @@ def main() -> int:
         "chunk_len": "124", "fifo_len": "124", "spkcache_len": "188", "right_context": "1"})
     onnx.save(version_3, folder / "sortformer-v3.onnx")
     onnx.save(graph(4, "spkcache_fifo_chunk_preds", fails_at=100), folder / "sortformer-fails.onnx")
-    onnx.save(graph(4, "spkcache_fifo_chunk_preds", nan_at=100), folder / "sortformer-nan.onnx")
     onnx.save(graph(4, "spkcache_fifo_chunk_preds", subsampling=4), folder / "sortformer-40ms.onnx")
     return 0
 

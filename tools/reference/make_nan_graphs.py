@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Write a small graph with the contract of the tiny models' decoder_joint.onnx:
-make_fake_decoder.py FOLDER
+"""Write small graphs that give NaN in the middle into the folder of make_fake_sortformers.py:
+make_nan_graphs.py FOLDER
 
-decoder_joint-nan.onnx  Emits "▁the" in each frame whose first value is above 0, ten times as any
-                        frame may, and gives NaN as soon as a speaker has 300 tokens.
+sortformer-nan.onnx     As sortformer-fails.onnx, and gives NaN where this fails: as soon as the FIFO
+                        holds 100 frames.
+decoder_joint-nan.onnx  With the contract of the tiny models' decoder. Emits "▁the" in each frame
+                        whose first value is above 0, ten times as any frame may, and gives NaN as
+                        soon as a speaker has 300 tokens.
 
 Needs: pip install onnx numpy
 """
@@ -19,7 +22,16 @@ D_MODEL, LAYERS, HIDDEN, VOCABULARY = 64, 2, 48, 96
 WORD, TOKENS = 5, 300
 
 
-def graph() -> onnx.ModelProto:
+def sortformer(fails: onnx.ModelProto) -> onnx.ModelProto:
+    # The table that is too short for a longer FIFO becomes long enough, with NaN.
+    [table] = [constant for constant in fails.graph.initializer if constant.dims == [100]]
+    values = np.where(np.arange(1000) < 100, 0, np.nan).astype(np.float32)
+    table.CopyFrom(numpy_helper.from_array(values, table.name))
+    onnx.checker.check_model(fails)
+    return fails
+
+
+def decoder() -> onnx.ModelProto:
     nodes, constants = [], []
 
     def constant(name, value):
@@ -67,8 +79,8 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         return 2
     folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(graph(), folder / "decoder_joint-nan.onnx")
+    onnx.save(sortformer(onnx.load(folder / "sortformer-fails.onnx")), folder / "sortformer-nan.onnx")
+    onnx.save(decoder(), folder / "decoder_joint-nan.onnx")
     return 0
 
 
