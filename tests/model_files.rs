@@ -135,3 +135,14 @@ fn provider_that_is_not_there_is_an_error_unless_auto() {
     assert!(error.contains("execution provider coreml is not available"), "{error}");
     assert!(error.contains("offers cpu"), "{error}");
 }
+
+#[test]
+fn number_of_threads_is_bounded() {
+    for intra_op_threads in [1025, u32::MAX as usize, usize::MAX] {
+        let runtime = RuntimeOptions { intra_op_threads, ..Default::default() };
+        let options = ModelOptions { runtime, ..tiny_model_options() };
+        let error = Model::load(&options, &Canceller::new()).err().expect("refused");
+        assert!(matches!(error, Error::InvalidOption { .. }), "{error}");
+        assert!(error.to_string().contains("at most 1024"), "{error}");
+    }
+}

@@ -78,6 +78,26 @@ pub struct RuntimeOptions {
     pub optimization_level: OptimizationLevel,
 }
 
+/// More threads than the largest machines have cores make an inference slower without an end.
+const MAX_THREADS: usize = 1024;
+
+impl RuntimeOptions {
+    /// Checks the numbers by themselves.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] names the one that is out of its range.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.intra_op_threads <= MAX_THREADS {
+            return Ok(());
+        }
+        Err(Error::InvalidOption {
+            option: "threads of one inference",
+            expected: format!("at most {MAX_THREADS}"),
+            found: self.intra_op_threads.to_string(),
+        })
+    }
+}
+
 /// Which networks make a [`Model`](super::Model). Two equal values share one in a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ModelOptions {

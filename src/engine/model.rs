@@ -73,6 +73,7 @@ impl Model {
     }
 
     fn load_files(options: &ModelOptions, canceller: &Canceller) -> Result<Self, Error> {
+        options.runtime.validate()?;
         let folder = &options.model_dir;
         if !folder.is_dir() {
             let expected = "a folder with the encoder, the decoder and the tokenizer".to_owned();
