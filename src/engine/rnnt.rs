@@ -158,6 +158,9 @@ mod tests {
 
     const BLANK: usize = 3;
 
+    /// Makes other logits of a run's.
+    type Spoil = fn(&mut Vec<f32>);
+
     /// Emits, in frame f, the tokens listed for it: the frame carries its number and the state
     /// counts the tokens so far.
     struct Script {
@@ -165,7 +168,7 @@ mod tests {
         tokens: Vec<(usize, usize)>,
         runs: Cell<usize>,
         /// What happens to the logits of which run.
-        spoil: Option<(usize, fn(&mut Vec<f32>))>,
+        spoil: Option<(usize, Spoil)>,
     }
 
     impl Script {
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn logits_that_are_no_numbers_are_an_error_and_cost_no_token() {
-        let spoils: [(&str, fn(&mut Vec<f32>)); 6] = [
+        let spoils: [(&str, Spoil); 6] = [
             ("NaN", |logits| logits.fill(f32::NAN)),
             ("NaN", |logits| logits[BLANK] = f32::NAN),
             ("infinity", |logits| logits.fill(f32::NEG_INFINITY)),
