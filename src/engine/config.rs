@@ -78,6 +78,19 @@ pub struct RuntimeOptions {
     pub optimization_level: OptimizationLevel,
 }
 
+/// Which networks make a [`Model`](super::Model). Two equal values share one in a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ModelOptions {
+    /// Folder with the encoder, the decoder, the tokenizer and their configuration.
+    pub model_dir: PathBuf,
+    /// The Sortformer file. Without one there is a single speaker, who always speaks.
+    pub diarization_model: Option<PathBuf>,
+    /// Which of the files in `model_dir` are taken.
+    pub precision: Precision,
+    /// How the networks are run.
+    pub runtime: RuntimeOptions,
+}
+
 /// More threads than the largest machines have cores make an inference slower without an end.
 const MAX_THREADS: usize = 1024;
 
@@ -96,19 +109,6 @@ impl RuntimeOptions {
             found: self.intra_op_threads.to_string(),
         })
     }
-}
-
-/// Which networks make a [`Model`](super::Model). Two equal values share one in a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ModelOptions {
-    /// Folder with the encoder, the decoder, the tokenizer and their configuration.
-    pub model_dir: PathBuf,
-    /// The Sortformer file. Without one there is a single speaker, who always speaks.
-    pub diarization_model: Option<PathBuf>,
-    /// Which of the files in `model_dir` are taken.
-    pub precision: Precision,
-    /// How the networks are run.
-    pub runtime: RuntimeOptions,
 }
 
 /// Length of the recogniser's chunk, which is its algorithmic latency.
