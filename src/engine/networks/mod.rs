@@ -38,3 +38,56 @@ fn check_finite(network: &Network, what: &str, values: &[f32]) -> Result<(), Err
         Some(found) => Err(network.failure(format!("expected numbers as {what}, found {found}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::config::{ModelOptions, Precision};
+    use crate::engine::diarizer::DiarizationNetwork;
+    use crate::engine::encoder::{EncoderNetwork, Targets};
+    use crate::engine::model::Model;
+    use crate::engine::rnnt::{DecoderState, decode_greedily};
+
+    #[test]
+    fn outputs_that_are_no_numbers_are_errors_that_name_the_file() {
+        let model_dir =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tiny-models");
+        let options = ModelOptions {
+            diarization_model: Some(model_dir.join("sortformer.onnx")),
+            model_dir,
+            precision: Precision::Fp32,
+            ..Default::default()
+        };
+        let canceller = Canceller::new();
+        let model = Model::load(&options, &canceller).expect("fixtures, and ORT_DYLIB_PATH");
+        let frames = 14;
+
+        // What goes in is not a number, so neither is what comes out.
+        let encoder = InStream { graph: model.encoder.clone(), canceller: canceller.clone() };
+        let mel_frames = encoder.left_context_mel_frames() + frames * 8;
+        let features = vec![f32::NAN; model.encoder.n_mels * mel_frames];
+        let mut caches = [encoder.initial_cache().expect("memory")];
+        let targets = [Targets::single_speaker(frames)];
+        let encoded = encoder.run(&features, mel_frames, &targets, &mut caches);
+
+        let graph = model.sortformer.clone().expect("asked for");
+        let features = vec![f32::NAN; graph.n_mels * frames * 8];
+        let diarized = InStream { graph, canceller: canceller.clone() }.run(&features, &[], &[]);
+
+        let joint = InStream { graph: model.joint.clone(), canceller };
+        let mut state = DecoderState::new(&joint).expect("memory");
+        let frames = vec![f32::NAN; frames * model.joint.d_model];
+        let mut tokens = Vec::new();
+        let decoded = decode_greedily(&joint, &frames, 0, &mut state, &mut tokens);
+        assert_eq!(tokens, []);
+
+        for (error, file) in [
+            (encoded.err(), "tiny-models/encoder.onnx"),
+            (diarized.err(), "tiny-models/sortformer.onnx"),
+            (decoded.err(), "tiny-models/decoder_joint.onnx"),
+        ] {
+            let error = error.expect("an error").to_string();
+            assert!(error.contains(file) && error.contains("found NaN"), "{error}");
+        }
+    }
+}
