@@ -3,30 +3,62 @@
 import numpy as np
 from onnx import helper, numpy_helper
 
-from graph import attributes, constants, producers, prune, set_nodes, users
+from graph import attributes, constants, producers, prune, reads, set_nodes, users
 
-QUANTISED = {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
-             "MatMulIntegerToFloat", "MatMulNBits", "MatMulInteger", "QLinearConv", "QLinearMatMul"}
+# Operators of 8 or fewer bits. DequantizeLinear is none of them: of weights it is a constant, and of a row of them,
+# as Gather takes one from a table, it stays.
+QUANTISED = {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "GatherBlockQuantized",
+             "MatMulBnb4", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm", "QLinearAdd",
+             "QLinearConv", "QLinearMatMul", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear"}
 
 
 class Unsupported(Exception):
     """The graph holds something that is not understood well enough to be rewritten."""
 
 
-def dequantise(graph) -> int:
-    """Turns dynamically quantised products, convolutions and LSTMs back into those of floats."""
-    known, made_by, read_by = constants(graph), producers(graph), users(graph)
-    floats, replaced = {}, {}
+def is_quantised(graph) -> bool:
+    return any(node.op_type in QUANTISED for node in graph.node)
 
-    def weight(quantised, zero_point, scale, axis, permutation=None):
-        if quantised not in floats:
-            q, z, s = (numpy_helper.to_array(known[n]).astype(np.float32) for n in (quantised, zero_point, scale))
+
+class Weights:
+    """Floats of the quantised weights, each made once."""
+
+    def __init__(self, known):
+        self.known, self.made = known, {}
+
+    def floats(self, quantised, zero_point, scale, axis, permutation=None):
+        if quantised not in self.made:
+            shapes = [tuple(self.known[n].dims) for n in (quantised, scale, *filter(None, [zero_point]))]
+            self.made[quantised] = None if any(not self.fits(shapes[0], s, axis) for s in shapes[1:]) else \
+                (zero_point, scale, axis, permutation)
+        if self.made[quantised] is None:
+            raise KeyError(quantised)
+        return quantised + "_float"
+
+    @staticmethod
+    def fits(weights, parameters, axis) -> bool:
+        """One value, or one for each channel."""
+        return int(np.prod(parameters)) in (1, weights[axis])
+
+    def tensors(self):
+        for quantised, (zero_point, scale, axis, permutation) in self.made.items():
+            q = numpy_helper.to_array(self.known[quantised]).astype(np.float32)
             shape = [1] * q.ndim
-            shape[axis] = -1  # one value, or one for each channel
-            w = (q - z.reshape(shape)) * s.reshape(shape)
-            w = w if permutation is None else w.transpose(permutation)
-            floats[quantised] = numpy_helper.from_array(np.ascontiguousarray(w), quantised + "_float")
-        return floats[quantised].name
+            shape[axis] = -1
+            if zero_point:
+                q -= numpy_helper.to_array(self.known[zero_point]).astype(np.float32).reshape(shape)
+            q *= numpy_helper.to_array(self.known[scale]).astype(np.float32).reshape(shape)
+            q = q if permutation is None else q.transpose(permutation)
+            yield numpy_helper.from_array(np.ascontiguousarray(q), quantised + "_float")
+
+
+def plan(graph):
+    """(nodes by the output that they are to make, Weights): the graph in floats, from its structure alone.
+
+    Raises Unsupported where that is not possible.
+    """
+    known, made_by, read_by = constants(graph), producers(graph), users(graph)
+    weights, replaced = Weights(known), {}
 
     def only_user(node, op_type):
         found = read_by.get(node.output[0], [])
@@ -34,34 +66,76 @@ def dequantise(graph) -> int:
             raise KeyError(node.output[0])
         return found[0]
 
+    def source(name):
+        """What was quantised to `name` as the graph ran."""
+        dynamic = made_by[name]
+        if dynamic.op_type != "DynamicQuantizeLinear":
+            raise KeyError(name)
+        return dynamic.input[0]
+
+    def at(node, i):
+        return node.input[i] if i < len(node.input) else ""
+
+    def biased(op_type, inputs, bias, node):
+        """[(output, node)] of a product and its bias, if there is one."""
+        if not bias:
+            return [(node.output[0], helper.make_node(op_type, inputs, node.output, node.name))]
+        product = node.output[0] + "_product"
+        return [(product, helper.make_node(op_type, inputs, [product], node.name)),
+                (node.output[0], helper.make_node("Add", [product, bias], node.output))]
+
     def as_floats(node):
-        """The name of the result, and the node that makes it."""
+        """[(output, node)] in floats, the last of which gives the result."""
         if node.op_type == "DynamicQuantizeLSTM":
-            w = weight(node.input[1], node.input[9], node.input[8], -1, [0, 2, 1])
-            r = weight(node.input[2], node.input[11], node.input[10], -1, [0, 2, 1])
-            return node.output[0], helper.make_node(
-                "LSTM", [node.input[0], w, r, *node.input[3:8]], node.output, node.name, **attributes(node))
+            w = weights.floats(node.input[1], at(node, 9), node.input[8], -1, [0, 2, 1])
+            r = weights.floats(node.input[2], at(node, 11), node.input[10], -1, [0, 2, 1])
+            return [(node.output[0], helper.make_node(
+                "LSTM", [node.input[0], w, r, *node.input[3:8]], node.output, node.name, **attributes(node)))]
+        if node.op_type == "DynamicQuantizeMatMul":
+            w = weights.floats(node.input[1], at(node, 3), node.input[2], -1)
+            return biased("MatMul", [node.input[0], w], at(node, 4), node)
+        if node.op_type == "MatMulIntegerToFloat":
+            w = weights.floats(node.input[1], at(node, 5), node.input[3], -1)
+            return biased("MatMul", [source(node.input[0]), w], at(node, 6), node)
         op_type, axis = ("MatMul", -1) if node.op_type == "MatMulInteger" else ("Conv", 0)
         rescale = only_user(only_user(node, "Cast"), "Mul")
         scales = next(made_by[i] for i in rescale.input if i in made_by and made_by[i].op_type == "Mul")
-        w = weight(node.input[1], node.input[3], next(i for i in scales.input if i in known), axis)
-        dynamic = made_by[node.input[0]]
-        if dynamic.op_type != "DynamicQuantizeLinear":
-            raise KeyError(node.input[0])
-        return rescale.output[0], helper.make_node(
-            op_type, [dynamic.input[0], w], rescale.output, node.name, **attributes(node))
+        w = weights.floats(node.input[1], at(node, 3), next(i for i in scales.input if i in known), axis)
+        return [(rescale.output[0], helper.make_node(
+            op_type, [source(node.input[0]), w], rescale.output, node.name, **attributes(node)))]
 
     for node in graph.node:
-        if node.op_type in ("MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM"):
+        if node.op_type in ("MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul",
+                            "MatMulIntegerToFloat"):
             try:
-                result, made = as_floats(node)
+                made = as_floats(node)
             except (KeyError, IndexError, StopIteration) as reason:
-                raise Unsupported(f"{node.op_type} {node.name} has an unknown form") from reason
-            replaced[result] = made
-    graph.initializer.extend(floats.values())
-    set_nodes(graph, [replaced.get(n.output[0], n) for n in graph.node])
-    prune(graph)
-    left = {n.op_type for n in graph.node} & QUANTISED
+                raise Unsupported(f"{node.op_type} {node.name} of an unknown form") from reason
+            replaced[made[-1][0]] = [n for _, n in made]
+    left = {n.op_type for n in needed(graph, replaced)} & QUANTISED
     if left:
-        raise Unsupported(f"8-bit operations of an unknown form: {', '.join(sorted(left))}")
+        raise Unsupported(f"operators of an unknown form: {', '.join(sorted(left))}")
+    return replaced, weights
+
+
+def needed(graph, replaced):
+    """The nodes that stay when those of `replaced` make their outputs."""
+    made_by = producers(graph)
+    for output, nodes in replaced.items():
+        made_by |= {name: node for node in nodes for name in node.output if name}
+    found, waiting = {}, [o.name for o in graph.output]
+    while waiting:
+        node = made_by.get(waiting.pop())
+        if node is not None and id(node) not in found:
+            found[id(node)] = node
+            waiting += reads(node)
+    return found.values()
+
+
+def dequantise(graph) -> int:
+    """Turns dynamically quantised products, convolutions and LSTMs back into those of floats."""
+    replaced, weights = plan(graph)
+    graph.initializer.extend(weights.tensors())
+    set_nodes(graph, (made for n in graph.node for made in replaced.get(n.output[0], [n])))
+    prune(graph)
     return len(replaced)

@@ -10,28 +10,35 @@ It then runs the old and the new models on audio and prints how far each stage d
 exit code is 1, when that is too far.
 """
 import argparse
+import contextlib
 import gc
 import itertools
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 import dequantise
+import files
+import graph
+import normalize
 import rewrite
 import stream
+from files import KEY, Refused
 
 # Bytes; above, the weights go into a file beside the graph, which ONNX Runtime maps: it loads faster and in less memory.
 INLINE_LIMIT = 64_000_000
-KEY = "prepared"
+CONFIG, TOKENIZER = "multitalker_config.json", "tokenizer.model"
 
 # Largest relative error of a stage (of the norm), and largest mean difference of probabilities.
 LIMITS = {
@@ -40,18 +47,19 @@ LIMITS = {
     # The usual 8-bit files are 3 to 4% from their floats; 5% of a logit of 2 moves a probability by up to 0.03. An
     # untrained or unsure model turns that into other tokens, so their number is shown and not limited.
     "int8": dict(relative=0.05, probability=0.03, equal_tokens=False),
+    # What 8-bit files give on a processor that adds their products in too few bits is no measure.
+    "shown": dict(relative=None, probability=None, equal_tokens=False),
 }
 
 
-class Refused(Exception):
-    """The models cannot be prepared, or came out too different."""
-
-
-def load(path: Path, weights: bool = True):
-    try:
-        return onnx.load(str(path), load_external_data=weights)
-    except (DecodeError, onnx.checker.ValidationError) as reason:
-        raise Refused(f"{path}: expected an ONNX file with its weights, found: {reason}") from reason
+@contextlib.contextmanager
+def step(what: str):
+    """Says what is being done, and how long it took."""
+    print(f"{what} …", flush=True)
+    start = time.monotonic()
+    yield
+    if (took := time.monotonic() - start) >= 10:
+        print(f"  took {took:.0f} s", flush=True)
 
 
 def plain_name(path: Path) -> str:
@@ -61,46 +69,61 @@ def plain_name(path: Path) -> str:
 def find(folder: Path, name: str) -> Path:
     names = list(dict.fromkeys((name, name.replace(".onnx", ".int8.onnx"))))
     for path in (folder / n for n in names):
-        if path.exists():
+        if path.exists() or path.is_symlink():
             return path
     raise Refused(f"{folder}: expected {' or '.join(names)}, found {'neither' if names[1:] else 'none'}")
 
 
 def is_diariser(path: Path) -> bool:
-    return "spkcache" in {i.name for i in load(path, weights=False).graph.input}
+    return "spkcache" in {i.name for i in files.read(path).graph.input}
 
 
 def find_models(folder: Path, diarisers: list[Path]) -> stream.Models:
+    if not folder.is_dir():
+        raise Refused(f"{folder}: expected a folder with the models, found {'a file' if folder.exists() else 'none'}")
+    models = stream.Models(find(folder, "encoder.onnx"), find(folder, "decoder_joint.onnx"), diarisers)
+    find(folder, TOKENIZER)
     if not diarisers:
         names = sorted({plain_name(p) for p in folder.glob("*.onnx")} - {"encoder.onnx", "decoder_joint.onnx"})
-        diarisers = [p for p in (find(folder, name) for name in names) if is_diariser(p)]
+        models.diarisers = [p for p in (find(folder, name) for name in names) if is_diariser(p)]
     elif others := [path for path in diarisers if not is_diariser(path)]:
         raise Refused(f"{others[0]}: expected a Sortformer's ONNX file, found no input spkcache")
-    named = Counter(map(plain_name, diarisers))
+    named = Counter(map(plain_name, models.diarisers))
     if twice := [name for name, count in named.items() if count > 1]:
         raise Refused(f"--diarization-model: expected files of different names, found {twice[0]} twice")
-    return stream.Models(find(folder, "encoder.onnx"), find(folder, "decoder_joint.onnx"),
-                         find(folder, "multitalker_config.json"), diarisers)
+    return models
 
 
-def calls(graph, config: dict, max_chunks: int = 1):
+def sums_overflow() -> bool:
+    """Whether ONNX Runtime adds products of unsigned and signed 8-bit integers in 16 bits here, as on x86 processors
+    without VNNI, so that large ones are cut off."""
+    rows, columns = 255 * np.ones((4, 64), np.uint8), 127 * np.ones((64, 16), np.int8)
+    made = helper.make_graph([helper.make_node("MatMulInteger", ["rows", "columns"], ["sums"])], "sums",
+                             [helper.make_tensor_value_info("rows", TensorProto.UINT8, [4, 64])],
+                             [helper.make_tensor_value_info("sums", TensorProto.INT32, [4, 16])],
+                             [numpy_helper.from_array(columns, "columns")])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bool((graph.session(model).run(None, {"rows": rows})[0] != 255 * 127 * 64).any())
+
+
+def calls(graph, chunk: stream.Chunk, version_3: bool, max_chunks: int = 1):
     """Inputs as the plugin gives them: short and long chunks, caches from empty to full; lengths are always full."""
-    shape = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in graph.input}
+    shape = {i.name: files.dims(i) for i in graph.input}
     if "spkcache" in shape:
         bins, width = shape["chunk"][2], shape["spkcache"][2]
         # Subsampling rounds three times by 2, so lengths repeat their behaviour after 8.
-        for chunk, (cache, fifo) in zip([*range(1, 33), 112, 121, 1008, 3048],
-                                        itertools.cycle([(0, 0), (0, 1), (0, 17), (3, 40), (23, 0)])):
+        for frames, (cache, fifo) in zip([*range(1, 33), 112, 121, 1008, 3048],
+                                         itertools.cycle([(0, 0), (0, 1), (0, 17), (3, 40), (23, 0)])):
             yield stream.diariser_inputs(*(np.zeros((n, w), np.float32) for n, w in
-                                           ((chunk, bins), (cache, width), (fifo, width))))
+                                           ((frames, bins), (cache, width), (fifo, width))), version_3)
     elif "processed_signal" in shape:
         bins, left = shape["processed_signal"][1], shape["cache_last_channel"][2]
-        caches, before = stream.empty_caches(shape), config["pre_encode_cache_size"]
-        lengths = [*range(1, config["chunk_size"] + 1), *range(config["chunk_size"], max_chunks * config["chunk_size"], 50)]
-        for frames, filled in zip([*lengths, max_chunks * config["chunk_size"]],
+        caches, size = stream.empty_caches(shape), chunk.mel_frames
+        lengths = [*range(1, size + 1), *range(size, max_chunks * size, 50)]
+        for frames, filled in zip([*lengths, max_chunks * size],
                                   itertools.cycle([0, 1, left // 2, left - 1, left])):
             targets = np.zeros((1, -(-frames // stream.SUBSAMPLING)), np.float32)
-            yield stream.encoder_inputs(np.zeros((bins, before + frames), np.float32),
+            yield stream.encoder_inputs(np.zeros((bins, chunk.before + frames), np.float32),
                                         [*caches[:2], stream.length(filled)], targets, targets)
 
 
@@ -109,31 +132,41 @@ def save(model, path: Path):
     onnx.save(model, str(path), save_as_external_data=size > INLINE_LIMIT, location=path.name + ".data")
 
 
-def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: bool, max_chunks: int) -> Path:
-    """Writes the prepared form of one file into the folder `out`."""
-    model = load(path)
-    if KEY in {p.key for p in model.metadata_props}:
-        raise Refused(f"{path} is prepared already")
-    try:
-        floats = dequantise.dequantise(model.graph)
-    except dequantise.Unsupported as reason:
-        raise Refused(f"{path}: {reason}; the fp32 file is needed") from reason
-    rewrite.share_constants(model.graph)
+def in_floats(path: Path, folder: Path) -> Path:
+    """The same graph in floats: the given file, or one in `folder` made of its 8-bit weights."""
+    structure = normalize.inline_functions(files.read(path))
+    if not dequantise.is_quantised(structure.graph):
+        return path
+    model = files.load(path)
+    count = dequantise.dequantise(model.graph)
+    print(f"{path.name}: {count} 8-bit operations to floats")
+    save(model, folder / plain_name(path))
+    return folder / plain_name(path)
+
+
+def prepare(path: Path, out: Path, chunk: stream.Chunk, precision: str, reduce_range: bool, max_chunks: int) -> Path:
+    """Writes the prepared form of one file of floats into the folder `out`."""
+    model = files.load(path)
     encoder = "processed_signal" in {i.name for i in model.graph.input}
-    inputs = list(calls(model.graph, config, max_chunks if encoder else 1))
-    counts = {"8-bit operations to floats": floats,
-              "idle masks out": rewrite.without_idle_masks(model, inputs),
-              "pointwise convolutions to products": rewrite.pointwise_as_products(model.graph),
-              "idle pads out": rewrite.without_idle_pads(model, inputs),
-              "relative shifts without padding": rewrite.shorter_relative_shift(model, inputs),
-              "attention masks to sums": rewrite.masks_as_sums(model, inputs)}
-    # The diariser's chunks and caches are free to grow, so its positions are not known here.
+    version_3 = stream.is_version_3({o.name: files.dims(o) for o in model.graph.output},
+                                    {p.key for p in model.metadata_props})
+    inputs = list(calls(model.graph, chunk, version_3, max_chunks if encoder else 1))
+    counts = normalize.normalize(model, inputs)
+    counts |= {"idle masks out": rewrite.without_idle_masks(model, inputs),
+               "pointwise convolutions to products": rewrite.pointwise_as_products(model.graph),
+               "idle pads out": rewrite.without_idle_pads(model, inputs),
+               "relative shifts without padding": rewrite.shorter_relative_shift(model, inputs),
+               "attention masks to sums": rewrite.masks_as_sums(model, inputs)}
+    # The diarizer's chunks and caches are free to grow, so its positions are not known here.
     if encoder:
         counts["position products to tables"] = rewrite.positions_as_tables(model, inputs)
-        if rewrite.several_chunks_and_speakers(model.graph):
+        if rewrite.several_chunks_and_speakers(model, inputs):
             counts["chunks and any number of speakers at once"] = max_chunks
             model.metadata_props.add(key=stream.MAX_CHUNKS, value=str(max_chunks))
-            model.metadata_props.add(key="chunk_frames", value=str(config["chunk_size"] // stream.SUBSAMPLING))
+            model.metadata_props.add(key="chunk_frames", value=str(chunk.mel_frames // stream.SUBSAMPLING))
+        else:
+            files.warn(f"{path}: expected an encoder that can be opened for several chunks and speakers, found another "
+                       "form; the prepared one takes one chunk of one speaker in a run")
     counts["tokens' products to a table"] = rewrite.tokens_as_table(model.graph)
     counts["factors into weights"] = rewrite.scales_into_weights(model.graph)
     done = [f"{count} {what}" for what, count in counts.items() if count]
@@ -149,9 +182,10 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
     gc.collect()
     small = out / target.name.replace(".onnx", ".int8.onnx")
     size = sum(file.stat().st_size for file in (target, Path(f"{target}.data")) if file.exists())
-    quantize_dynamic(target, small, op_types_to_quantize=["MatMul", "LSTM"], weight_type=QuantType.QInt8,
-                     per_channel=True, reduce_range=reduce_range,
-                     use_external_data_format=size / 4 > INLINE_LIMIT)
+    with step(f"{small.name}: quantizing"):
+        quantize_dynamic(target, small, op_types_to_quantize=["MatMul", "LSTM"], weight_type=QuantType.QInt8,
+                         per_channel=True, reduce_range=reduce_range,
+                         use_external_data_format=size / 4 > INLINE_LIMIT)
     for file in (target, Path(f"{target}.data")):
         file.unlink(missing_ok=True)
     return small
@@ -159,15 +193,14 @@ def prepare(path: Path, out: Path, config: dict, precision: str, reduce_range: b
 
 def contract(path: Path):
     """Names, types, ranks and fixed sizes of inputs and outputs, and the metadata."""
-    model = load(path, weights=False)
-    tensors = [(t.name, t.type.tensor_type.elem_type, [d.dim_value for d in t.type.tensor_type.shape.dim])
-               for t in [*model.graph.input, *model.graph.output]]
+    model = onnx.load(str(path), load_external_data=False)
+    tensors = [(t.name, t.type.tensor_type.elem_type, files.dims(t)) for t in [*model.graph.input, *model.graph.output]]
     return tensors, {(p.key, p.value) for p in model.metadata_props if p.key != "onnx.infer"}
 
 
 def check_contract(old: Path, new: Path):
     (tensors, metadata), (new_tensors, new_metadata) = contract(old), contract(new)
-    if stream.MAX_CHUNKS in dict(new_metadata):  # the axis of the batch is open now
+    if stream.MAX_CHUNKS in dict(new_metadata):  # the axis of the batch is open now, and that of the chunks
         for _, _, dims in (*tensors, *new_tensors):
             dims[0] = 0
     if tensors != new_tensors or not metadata < new_metadata:
@@ -200,19 +233,107 @@ def compare(old: stream.Outcome, new: stream.Outcome, limits: dict) -> bool:
         remarks += ["TOO FAR"] * (not within)
         print(f"  {stage:44} {value:<8.3g} {'; '.join(remarks)}")
 
-    for name, expected in old.probabilities.items():
-        found = new.probabilities[name]
+    def probabilities(stage, expected, found):
         gap = np.abs(found - expected)
         others = int(((found > 0.5) != (expected > 0.5)).sum())
-        line(f"{name}: embeddings, relative", relative(old.embeddings[name], new.embeddings[name]), limits["relative"])
-        line(f"{name}: probabilities, mean", float(gap.mean()), limits["probability"],
+        line(stage, float(gap.mean()), limits["probability"],
              f"largest {gap.max():.2g}; {others} of {gap.size} on the other side of 0.5")
+
+    for name, expected in old.probabilities.items():
+        line(f"{name}: embeddings, relative", relative(old.embeddings[name], new.embeddings[name]), limits["relative"])
+        probabilities(f"{name}: probabilities, mean", expected, new.probabilities[name])
+        if name in old.hires:
+            probabilities(f"{name}: probabilities at 10 ms, mean", old.hires[name], new.hires[name])
     joined = lambda parts: np.concatenate([parts[j] for j in sorted(parts)])
     line("encoder: frames, relative", relative(joined(old.encoded), joined(new.encoded)), limits["relative"])
     line("decoder and joint: logits, relative", relative(joined(old.logits), joined(new.logits)), limits["relative"])
     changed, total = sum(edits(old.tokens[j], new.tokens[j]) for j in old.tokens), sum(map(len, old.tokens.values()))
     line("tokens that differ", changed, 0 if limits["equal_tokens"] else None, more=f"of {total}")
     return fine
+
+
+def check_space(folder: Path, given: list[Path], precision: str):
+    """Compares the room that the work takes with what there is."""
+    size = sum(f.stat().st_size for path in given for f in (path, Path(f"{path}.data")) if f.is_file())
+    # 8 bits grow to floats, which are written once more as they are rewritten; a quarter comes from them as 8 bits.
+    needed = sum((9 if ".int8." in path.name else 1.3) for path in given) / len(given) * size
+    if (free := shutil.disk_usage(folder).free) < needed:
+        raise Refused(f"{folder}: expected about {needed / 1e9:.1f} GB of free space, found {free / 1e9:.1f} GB")
+
+
+def publish(work: Path, out: Path):
+    """Moves the finished files to their place, so that nobody meets a graph without its weights."""
+    for file in work.iterdir():
+        file.chmod(0o666 & ~umask())  # onnx keeps some from all others
+    if not out.exists():
+        work.chmod(0o777 & ~umask())
+        os.rename(work, out)
+        return
+    written = sorted(work.iterdir(), key=lambda file: (file.suffix == ".onnx", file.name))
+    for file in written:
+        if file.suffix == ".onnx":
+            (out / file.name).unlink(missing_ok=True)
+    for file in written:
+        os.replace(file, out / file.name)
+
+
+def umask() -> int:
+    os.umask(mask := os.umask(0))
+    return mask
+
+
+def run(o, out: Path, work: Path):
+    """Prepares the models in the folder `work`, and moves them to `out`."""
+    given = find_models(o.models, o.diarization_model)
+    config, tokenizer = o.models / CONFIG, o.models / TOKENIZER
+    paths = [given.encoder, given.joint, *given.diarisers]
+    if clash := [p for p in (*paths, tokenizer) if p.resolve().parent == out]:
+        raise Refused(f"{clash[0]}: expected files outside of {out}, found a link into it")
+    audio = stream.read_wav(o.audio) if o.audio else stream.synthetic_audio()
+    chunk = files.chunk(files.check(given.encoder, "the encoder of a multitalker recognizer", files.ENCODER),
+                        given.encoder, config)
+    files.check(given.joint, "the decoder and joint network of a recognizer", files.JOINT)
+    for path in given.diarisers:
+        files.check(path, "a streaming Sortformer", files.SORTFORMER)
+    check_space(out.parent, paths, o.precision)
+    overflow = sums_overflow()
+    reduce_range = o.precision == "int8" and (o.reduce_range or overflow)
+    if reduce_range and not o.reduce_range:
+        print("this processor adds 8-bit products in 16 bits: the weights get 7 bits, as with --reduce-range")
+
+    in_float_folder, done = work / "floats", work / "prepared"
+    in_float_folder.mkdir()
+    done.mkdir()
+    floats = {path: in_floats(path, in_float_folder) for path in paths}
+    models = lambda made: stream.Models(made[given.encoder], made[given.joint], [made[p] for p in given.diarisers])
+    seconds = f"{len(audio) / stream.RATE:.1f} s of audio"
+    with step(f"running the given models on {seconds}"):
+        expected = stream.run(models(floats), audio, chunk)
+    prepared = {}
+    for path in paths:
+        with step(f"{path.name}: rewriting"):
+            prepared[path] = prepare(floats[path], done, chunk, o.precision, reduce_range, o.max_chunks)
+        check_contract(path, prepared[path])
+    with step(f"running the prepared models on {seconds}"):
+        found = stream.run(models(prepared), audio, chunk, expected)
+    fine = True
+    if any(floats[path] != path for path in paths):
+        with step("running the given 8-bit models"):
+            in_8_bits = stream.run(given, audio, chunk, expected)
+        print("given 8 bits against their floats" +
+              (", which this processor adds up wrongly where they are signed:" if overflow else ":"))
+        fine &= compare(expected, in_8_bits, LIMITS["shown" if overflow else "int8"])
+    print(f"prepared against given{' as floats' * any(floats[p] != p for p in paths)}, on {seconds}:")
+    fine &= compare(expected, found, LIMITS[o.precision])
+    if not fine:
+        raise Refused("the prepared models differ too much from the given ones")
+    shutil.copy(tokenizer, done)
+    if config.exists():
+        shutil.copy(config, done)
+    written = sorted(file.name for file in done.iterdir())
+    publish(done, out)
+    for name in written:
+        print(f"{(out / name).stat().st_size:>12} {name}")
 
 
 def main():
@@ -223,7 +344,8 @@ def main():
                    help="Sortformer file (default: those in the folder)")
     a.add_argument("--precision", choices=["int8", "fp32"], default="int8")
     a.add_argument("--reduce-range", action="store_true",
-                   help="7-bit weights, for processors without VNNI, where sums of 8-bit products may overflow")
+                   help="7-bit weights, for processors without VNNI, where sums of 8-bit products may overflow "
+                        "(default: where they do here)")
     a.add_argument("--max-chunks", type=int, default=5, help="chunks that the encoder takes at once (default: 5)")
     a.add_argument("--audio", type=Path, help="16 kHz mono WAV to compare on (default: a synthetic signal)")
     o = a.parse_args()
@@ -234,41 +356,18 @@ def main():
         a.error(f"{out}: expected a folder, found a file")
     if o.max_chunks < 1:
         a.error(f"--max-chunks: expected at least 1, found {o.max_chunks}")
+    logging.disable(logging.WARNING)  # the quantizer's advice about steps that are taken here
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the folder of the work goes
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as reason:
-        a.error(f"{out}: {reason}")
-    logging.disable(logging.WARNING)  # the quantiser's advice about steps that are taken here
-    # Beside the target, so that the finished files are moved and not copied.
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".prepare-models-") as folder:
-        work = Path(folder)
-        try:
-            old = find_models(o.models, o.diarization_model)
-            copied = [old.config, find(o.models, "tokenizer.model")]
-            audio = stream.read_wav(o.audio) if o.audio else stream.synthetic_audio()
-            config = stream.encoder_config(old)
-            prepared = {file: prepare(file, work, config, o.precision, o.reduce_range, o.max_chunks)
-                        for file in (old.encoder, old.joint, *old.diarisers)}
-            for pair in prepared.items():
-                check_contract(*pair)
-            new = stream.Models(prepared[old.encoder], prepared[old.joint], old.config,
-                                [prepared[file] for file in old.diarisers])
-            expected = stream.run(old, audio)
-            print(f"prepared against given, on {len(audio) / stream.RATE:.1f} s of audio:")
-            # Floats that were int8 differ from what they were by the rounding of the activations.
-            kind = "int8" if any(".int8." in file.name for file in prepared) else o.precision
-            if not compare(expected, stream.run(new, audio, expected), LIMITS[kind]):
-                raise Refused("the prepared models differ too much from the given ones")
-            for file in copied:
-                shutil.copy(file, work)
-        except (Refused, OSError, ValueError) as reason:
-            sys.exit(f"prepare.py: {reason}")
-        for data in work.glob("*.data"):  # onnx keeps them from all others
-            shutil.copymode(data.with_suffix(""), data)
-        out.mkdir(exist_ok=True)
-        for file in sorted(work.iterdir()):
-            os.replace(file, out / file.name)
-            print(f"{(out / file.name).stat().st_size:>12} {file.name}")
+        # Beside the target, so that the finished files are moved and not copied.
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".prepare-models-") as work:
+            run(o, out, Path(work))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except (Refused, OSError, ValueError, MemoryError, *graph.RUNTIME_ERRORS) as reason:
+        text = " ".join(str(reason).split()) or type(reason).__name__
+        sys.exit(f"prepare.py: {text}")
 
 
 if __name__ == "__main__":

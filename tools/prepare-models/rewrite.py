@@ -6,18 +6,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from graph import attributes, constants, evaluate, producers, prune, rename_inputs, set_nodes, users, value
+from graph import (RUNTIME_ERRORS, attributes, constants, evaluate, producers, prune, rename_inputs, scalar, set_nodes,
+                   shapes, users, value)
+from normalize import open_batch
 
 SWAP = [0, 2, 1]  # between channels last and channels first
-
-
-def share_constants(graph) -> int:
-    """Reads constants directly where an Identity gives them a second name, so that they can be quantised."""
-    known = constants(graph)
-    names = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Identity" and n.input[0] in known}
-    rename_inputs(graph, names)
-    prune(graph)
-    return len(names)
 
 
 def pointwise_as_products(graph) -> int:
@@ -54,23 +47,62 @@ def pointwise_as_products(graph) -> int:
     return len(weights)
 
 
-def several_chunks_and_speakers(graph) -> bool:
+def find_cut(graph):
+    """The nodes that cut the encoder's output, and its length, to one chunk, and its encoded frames, or None."""
+    made_by, known = producers(graph), constants(graph)
+
+    def back(name, passed):
+        node = made_by.get(name)
+        while node is not None and node.op_type in passed:
+            node = made_by.get(node.input[0])
+        return node
+
+    cut, clamp = back("encoded", ("Transpose", "Identity")), back("encoded_len", ("Cast", "Identity"))
+    if cut is None or clamp is None or cut.op_type != "Slice" or clamp.op_type not in ("Clip", "Min"):
+        return None
+    start, end = (value(known, i) for i in cut.input[1:3])
+    limits = [value(known, name) for name in clamp.input[1 if clamp.op_type == "Min" else 2:] if name]
+    limits = [limit[0] if isinstance(limit, list) and len(limit) == 1 else limit for limit in limits]
+    if start != [0] or not isinstance(end, list) or limits != end or end[0] < 1:
+        return None
+    return cut, clamp, end[0]
+
+
+def several_chunks_and_speakers(model, calls) -> bool:
     """Lets the encoder's output be as long as its input, and gives all inputs and outputs a batch axis.
 
     The graph does the rest as it is: attention is limited by chunk, convolutions are causal, the caches keep their
     latest frames, and the sizes of the batch are read from the tensors. Features of one row serve all others.
     """
-    made_by, known = producers(graph), constants(graph)
-    cut, clamp = made_by["encoded"], made_by["encoded_len"]
-    if cut.op_type != "Slice" or clamp.op_type != "Clip" or value(known, cut.input[3]) != [2] \
-            or value(known, cut.input[2]) != [value(known, clamp.input[2])]:
+    graph = model.graph
+    if (found := find_cut(graph)) is None:
         return False
-    for node in (cut, clamp):
+    before = onnx.GraphProto(node=graph.node, input=graph.input, output=graph.output)
+    for node in found[:2]:
         node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
+    open_batch(model, [calls[0], calls[-1]])
     for tensor in (*graph.input, *graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "features" if "processed" in tensor.name else "speakers"
+    if runs_two(model, calls[-1]):
+        prune(graph)
+        return True
+    for field in ("node", "input", "output"):
+        graph.ClearField(field)
+        getattr(graph, field).extend(getattr(before, field))
     prune(graph)
-    return True
+    return False
+
+
+def runs_two(model, call) -> bool:
+    """Whether the encoder takes two speakers in the `call` of one, and gives as many encoded frames of each."""
+    names = [o.name for o in model.graph.output]
+    call = {name: value if "processed" in name else np.concatenate([value, value]) for name, value in call.items()}
+    try:
+        found = shapes(model, names, [call])[0]
+    except RUNTIME_ERRORS:
+        return False
+    frames = call["spk_targets"].shape[1]
+    return found["encoded"][::2] == [2, frames] and all(found[n][0] == 2 for n in names if n.startswith("cache"))
 
 
 def length_masks(graph) -> dict:
@@ -90,11 +122,11 @@ def length_masks(graph) -> dict:
                 from_lengths |= set(node.output)
     found = {}
     for node in graph.node:
-        neutral = {"Where": False, "Mul": 1, "Add": 0}.get(node.op_type)
-        if neutral is None or node.output[0] in without_data:
+        pairs = {"Where": [(0, 2, False), (0, 1, True)], "Mul": [(0, 1, 1), (1, 0, 1)], "Add": [(0, 1, 0), (1, 0, 0)],
+                 "Sub": [(1, 0, 0)]}.get(node.op_type, [])
+        if node.output[0] in without_data:
             continue
-        pairs = [(0, 2)] if node.op_type == "Where" else [(0, 1), (1, 0)]
-        for mask, data in pairs:
+        for mask, data, neutral in pairs:
             if node.input[mask] in from_lengths and node.input[data] not in without_data:
                 found.setdefault(node.input[mask], []).append((node, node.input[data], neutral))
     return found
@@ -106,20 +138,21 @@ def without_idle_masks(model, calls) -> int:
     masks = length_masks(graph)
     if not masks:
         return 0
-    idle = dict.fromkeys(masks, True)
+    uses = [(mask, *use) for mask, of_mask in masks.items() for use in of_mask]
+    idle = [True] * len(uses)
     for values in evaluate(model, masks, calls):
-        for (mask, uses), value in zip(masks.items(), values):
-            idle[mask] &= all(bool(np.all(value == neutral)) for _, _, neutral in uses)
+        values = dict(zip(masks, values))
+        idle = [still and bool(np.all(values[mask] == neutral)) for still, (mask, _, _, neutral) in zip(idle, uses)]
     outputs = {o.name for o in graph.output}
     names = {}
-    for node, data, _ in itertools.chain.from_iterable(uses for mask, uses in masks.items() if idle[mask]):
+    for _, node, data, _ in itertools.compress(uses, idle):
         if node.output[0] in outputs:
             node.CopyFrom(helper.make_node("Identity", [data], node.output))
         else:
             names[node.output[0]] = data
     rename_inputs(graph, names)
     prune(graph)
-    return sum(len(uses) for mask, uses in masks.items() if idle[mask])
+    return sum(idle)
 
 
 def positions_as_tables(model, calls) -> int:
@@ -131,10 +164,11 @@ def positions_as_tables(model, calls) -> int:
     found = []
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[0] in slices and node.input[1] in known:
-            (split,) = read_by[node.output[0]]
-            (turn,) = read_by[split.output[0]]
-            if (split.op_type, turn.op_type) == ("Reshape", "Transpose") and attributes(turn)["perm"] == [0, 2, 3, 1]:
-                found.append((node, split, turn))
+            chain = [node]
+            while len(chain) < 3 and len(after := read_by.get(chain[-1].output[0], [])) == 1:
+                chain += after
+            if [n.op_type for n in chain[1:]] == ["Reshape", "Transpose"] and attributes(chain[2])["perm"] == [0, 2, 3, 1]:
+                found.append(tuple(chain))
     if not found or len({product.input[0] for product, _, _ in found}) > 1:
         return 0
     cut = slices[found[0][0].input[0]]
@@ -180,12 +214,11 @@ def shorter_relative_shift(model, calls) -> int:
             nodes.append(made_by.get(nodes[-1].input[0]))
             if nodes[-1] is None or nodes[-1].op_type != op_type:
                 return None
-        (start, axis), (inner_start, inner_axis) = ((value(known, n.input[1]), value(known, n.input[3]))
-                                                     for n in nodes[:3:2])
-        return nodes if (start, axis, inner_start, inner_axis) == ([0], [3], [1], [2]) else None
+        cuts = [[value(known, n.input[i]) for i in (1, 3)] for n in nodes[:3:2] if len(n.input) > 3]
+        return nodes if cuts in ([[[0], [3]], [[1], [2]]], [[[0], [-1]], [[1], [-2]]]) else None
 
     chains = filter(None, (chain(n) for n in graph.node if n.op_type == "Slice" and len(n.input) > 3))
-    found = [(nodes[0], nodes[-1]) for nodes in chains]
+    found = [(nodes[0], nodes[-1]) for nodes in chains if len(nodes[-1].input) > 1]
     one_left = [0, 0, 0, 1, 0, 0, 0, 0]
     if not found or any(p.tolist() != one_left for p in next(evaluate(model, {p.input[1] for _, p in found}, calls))):
         return 0
@@ -219,7 +252,7 @@ def without_idle_pads(model, calls) -> int:
     """Takes out the pads that add nothing in any of the `calls`."""
     graph = model.graph
     outputs = {o.name for o in graph.output}
-    pads = [n for n in graph.node if n.op_type == "Pad" and n.output[0] not in outputs]
+    pads = [n for n in graph.node if n.op_type == "Pad" and len(n.input) > 1 and n.output[0] not in outputs]
     added = evaluate(model, [n.input[1] for n in pads], calls) if pads else []
     most = np.max([[np.abs(a).max() for a in of_call] for of_call in added], axis=0) if pads else []
     names = {n.output[0]: n.input[0] for n, most in zip(pads, most) if most == 0}
@@ -243,29 +276,47 @@ def masks_as_sums(model, calls) -> int:
             mask = made_by[mask].input[0]
         return mask
 
-    found = []
+    def excluded(node):
+        """Which input of a Where is what excludes: 1, 2 or None."""
+        low = [i for i in (1, 2) if isinstance(number := scalar(known, node.input[i]), float) and number <= -1e4]
+        return low[0] if len(low) == 1 else None
+
+    def choices(name):
+        """The choices before a softmax, through sums."""
+        node = made_by.get(name)
+        if node is None or len(read_by[name]) > 1:
+            return []
+        if node.op_type == "Where" and excluded(node):
+            return [node]
+        return [*choices(node.input[0]), *choices(node.input[1])] if node.op_type == "Add" else []
+
+    found, zeros = [], {}
     for softmax in (n for n in graph.node if n.op_type == "Softmax"):
-        before, after = made_by.get(softmax.input[0]), read_by[softmax.output[0]][0]
-        if before is not None and before.op_type == after.op_type == "Where" \
-                and (value(known, before.input[1]) or 0) <= -1e4 and value(known, after.input[1]) == 0 \
-                and after.input[2] == softmax.output[0] and source(before.input[0]) == source(after.input[0]):
-            found.append((before, after))
-    masks = list(dict.fromkeys(before.input[0] for before, _ in found))
-    if not found or any(mask.all(axis=-1).any() for masks in evaluate(model, masks, calls) for mask in masks):
+        before, after = choices(softmax.input[0]), read_by[softmax.output[0]]
+        found += before
+        if len(after) == 1 and after[0].op_type == "Where" and scalar(known, after[0].input[1]) == 0 \
+                and after[0].input[2] == softmax.output[0] \
+                and source(after[0].input[0]) in {source(n.input[0]) for n in before if excluded(n) == 1}:
+            zeros[after[0].output[0]] = softmax.output[0]
+    masks = list(dict.fromkeys((node.input[0], excluded(node) == 1) for node in found))
+    if not found or any((mask == masked).all(axis=-1).any() for values in evaluate(model, [m for m, _ in masks], calls)
+                        for mask, (_, masked) in zip(values, masks)):
         return 0
     graph.initializer.append(numpy_helper.from_array(np.float32(0), "not_excluded"))
     summands, nodes = {}, []
-    sums = {before.output[0]: before for before, _ in found}
+    sums = {node.output[0] for node in found}
     for node in graph.node:
         if node.output[0] in sums:
-            mask, excluded, scores = node.input
-            if source(mask) not in summands:
-                summands[source(mask)] = source(mask) + "_summand"
-                nodes.append(helper.make_node("Where", [mask, excluded, "not_excluded"], [summands[source(mask)]]))
-            node = helper.make_node("Add", [scores, summands[source(mask)]], node.output, node.name)
+            mask, low = node.input[0], excluded(node)
+            key = source(mask), low
+            if key not in summands:
+                summands[key] = f"{mask}_summand_{low}"
+                inputs = [node.input[i] if i == low else "not_excluded" for i in (1, 2)]
+                nodes.append(helper.make_node("Where", [mask, *inputs], [summands[key]]))
+            node = helper.make_node("Add", [node.input[3 - low], summands[key]], node.output, node.name)
         nodes.append(node)
     set_nodes(graph, nodes)
-    rename_inputs(graph, {after.output[0]: after.input[2] for _, after in found})
+    rename_inputs(graph, zeros)
     prune(graph)
     return len(found)
 

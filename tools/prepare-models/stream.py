@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The streaming recogniser around the graphs, small: features, diariser, gating, encoder, greedy decoding.
+"""The streaming recognizer around the graphs, small: features, diarizer, gating, encoder, greedy decoding.
 
 It is tools/reference/reference.py without PyTorch, but for the speaker cache, which keeps the most recent frames:
 what it selects is not the graphs' matter.
 """
-import json
 import wave
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,28 +65,24 @@ def log_mel(audio: np.ndarray, bins: int) -> np.ndarray:
 
 
 @dataclass
+class Chunk:
+    """Mel frames of a chunk, and before it, that the encoder takes."""
+    mel_frames: int
+    before: int
+
+
+@dataclass
 class Models:
     encoder: Path
     joint: Path
-    config: Path
     diarisers: list[Path]
-
-
-def encoder_config(models: Models) -> dict:
-    config = json.loads(models.config.read_text())
-    config = config.get("encoder") if isinstance(config, dict) else None
-    if not isinstance(config, dict):
-        raise ValueError(f"{models.config}: expected an object with the entry encoder, found none")
-    for entry in ("chunk_size", "pre_encode_cache_size"):
-        if not isinstance(config.get(entry), int):
-            raise ValueError(f"{models.config}: expected encoder.{entry} in mel frames, found {config.get(entry)}")
-    return config
 
 
 @dataclass
 class Outcome:
     """What the stages gave. The path is the decoder's answers, blanks among them, for each speaker."""
     probabilities: dict = field(default_factory=dict)
+    hires: dict = field(default_factory=dict)
     embeddings: dict = field(default_factory=dict)
     encoded: dict = field(default_factory=dict)
     logits: dict = field(default_factory=dict)
@@ -110,10 +105,20 @@ def length(frames: int) -> np.ndarray:
     return np.array([frames], np.int64)
 
 
-def diariser_inputs(chunk, cache, fifo) -> dict:
-    """Of [frames, width] each."""
-    return {"chunk": chunk[None], "chunk_lengths": length(len(chunk)), "spkcache": cache[None],
-            "spkcache_lengths": length(len(cache)), "fifo": fifo[None], "fifo_lengths": length(len(fifo))}
+def is_version_3(graph_outputs, metadata) -> bool:
+    """Whether a Sortformer takes chunks padded to whole encoded frames. `graph_outputs` are names with shapes."""
+    speakers = {shape[2] for name, shape in graph_outputs.items() if name.endswith("preds")}
+    keys = {key.rsplit(".")[-1] for key in metadata}
+    return "preds_hires" in graph_outputs or "preds_diar" in graph_outputs or bool(speakers - {4}) \
+        or bool(keys & {"n_spk", "upsample_factor", "learnable_sil_emb"})
+
+
+def diariser_inputs(chunk, cache, fifo, padded: bool = False) -> dict:
+    """Of [frames, width] each. Padded to whole encoded frames, the chunk keeps its own length."""
+    padding = -len(chunk) % SUBSAMPLING if padded else 0
+    return {"chunk": np.pad(chunk, ((0, padding), (0, 0)))[None], "chunk_lengths": length(len(chunk)),
+            "spkcache": cache[None], "spkcache_lengths": length(len(cache)),
+            "fifo": fifo[None], "fifo_lengths": length(len(fifo))}
 
 
 def encoder_inputs(features, caches, speaker, background) -> dict:
@@ -131,25 +136,35 @@ def empty_caches(shape: dict) -> list:
 
 
 def diarise(path: Path, audio: np.ndarray, chunk: int):
-    """Probabilities and embeddings, one row a frame of 80 ms, from chunks of `chunk` mel frames."""
+    """Probabilities and embeddings, one row a frame of 80 ms, and the probabilities of version 3 at 10 ms, from chunks
+    of `chunk` mel frames."""
     s = session(path)
     mel = log_mel(audio, shapes(s)["chunk"][2]).T
     cache = fifo = np.zeros((0, shapes(s)["spkcache"][2]), np.float32)
-    names = [o.name for o in s.get_outputs()]
-    outputs = ["preds_diar" if "preds_diar" in names else "spkcache_fifo_chunk_preds", "chunk_pre_encode_embs"]
-    rows, embeddings = [], []
+    named = {o.name: o.shape for o in s.get_outputs()}
+    version_3 = is_version_3(named, s.get_modelmeta().custom_metadata_map)
+    outputs = ["preds_diar" if "preds_diar" in named else "spkcache_fifo_chunk_preds", "chunk_pre_encode_embs"]
+    outputs += ["preds_hires"] * ("preds_hires" in named)
+    rows, embeddings, hires = [], [], []
     for start in range(0, len(mel), chunk):
-        left = min(SUBSAMPLING, start)
-        probability, embedding = (v[0] for v in s.run(
-            outputs, diariser_inputs(mel[start - left:start + chunk], cache, fifo)))
+        left = 0 if version_3 else min(SUBSAMPLING, start)
+        probability, embedding, *fine = (v[0] for v in s.run(
+            outputs, diariser_inputs(mel[start - left:start + chunk], cache, fifo, version_3)))
         skip = left // SUBSAMPLING
         rows.append(probability[len(cache) + len(fifo) + skip:])
         embeddings.append(embedding[skip:])
+        hires += fine
         fifo = np.concatenate([fifo, embedding[skip:]])
         if len(fifo) > FIFO_FRAMES:
             leaving = max(UPDATE_FRAMES, len(fifo) - FIFO_FRAMES)
             cache, fifo = np.concatenate([cache, fifo[:leaving]])[-CACHE_FRAMES:], fifo[leaving:]
-    return np.concatenate(rows), np.concatenate(embeddings)
+    return np.concatenate(rows), np.concatenate(embeddings), np.concatenate(hires) if hires else None
+
+
+def two_in_turn(frames: int) -> np.ndarray:
+    """Probabilities of two made-up speakers, in turn, together and never silent."""
+    t = np.arange(frames)
+    return np.stack([0.5 + 0.45 * np.sin(t / 9), 0.5 + 0.45 * np.sin(t / 14 + 2)], axis=1).astype(np.float32)
 
 
 def joined(gated: np.ndarray):
@@ -162,15 +177,15 @@ def joined(gated: np.ndarray):
     return [(*chunks, speakers) for chunks, speakers in sorted(runs.items())]
 
 
-def encode(path: Path, audio: np.ndarray, config: dict, probabilities) -> dict:
+def encode(path: Path, audio: np.ndarray, of_chunk: Chunk, probabilities) -> dict:
     """Encoded frames of each speaker, from the chunks on which it runs. A model that takes several chunks and speakers
     at once is given as many as there are."""
     s = session(path)
     mel = log_mel(audio, shapes(s)["processed_signal"][1])
-    chunk, before = config["chunk_size"], config["pre_encode_cache_size"]
+    chunk, before = of_chunk.mel_frames, of_chunk.before
     frames, at_once = chunk // SUBSAMPLING, int(s.get_modelmeta().custom_metadata_map.get(MAX_CHUNKS, 0))
-    if probabilities is None:  # one speaker who always speaks
-        probabilities = np.ones((-(-mel.shape[1] // SUBSAMPLING), 1), np.float32)
+    if probabilities is None:
+        probabilities = two_in_turn(-(-mel.shape[1] // SUBSAMPLING))
     chunks = -(-mel.shape[1] // chunk)
     recent = np.array([probabilities[max(0, k - 1) * frames:(k + 1) * frames].max(axis=0) for k in range(chunks)])
     # Somebody runs on every chunk, so that a silent or strange file is a check as well.
@@ -193,9 +208,14 @@ def encode(path: Path, audio: np.ndarray, config: dict, probabilities) -> dict:
     return {j: np.concatenate(parts) for j, parts in encoded.items()}
 
 
+def blank_token(s: ort.InferenceSession) -> int:
+    """The last token, by the width of the logits."""
+    return next(o.shape[3] for o in s.get_outputs() if o.name == "outputs") - 1
+
+
 def decode(s: ort.InferenceSession, frames: np.ndarray, path=None):
     """Greedy, or along a given path. Returns the path and the logits on it."""
-    blank = s.get_outputs()[0].shape[3] - 1
+    blank = blank_token(s)
     shape = shapes(s)["input_states_1"]
     token, state = blank, [np.zeros(shape, np.float32)] * 2
     taken, logits = [], []
@@ -212,20 +232,21 @@ def decode(s: ort.InferenceSession, frames: np.ndarray, path=None):
     return taken, np.array(logits)
 
 
-def run(models: Models, audio: np.ndarray, reference: Outcome | None = None) -> Outcome:
+def run(models: Models, audio: np.ndarray, chunk: Chunk, reference: Outcome | None = None) -> Outcome:
     """Runs all stages. With a reference, gating and targets are the reference's, so that the stages after the
-    diariser can be compared, and the logits are those on its encoded frames along its path."""
-    config = encoder_config(models)
+    diarizer can be compared, and the logits are those on its encoded frames along its path."""
     result = Outcome()
     for path in models.diarisers:
         name = path.name.replace(".int8.onnx", ".onnx")
-        result.probabilities[name], result.embeddings[name] = diarise(path, audio, config["chunk_size"])
+        result.probabilities[name], result.embeddings[name], hires = diarise(path, audio, chunk.mel_frames)
+        if hires is not None:
+            result.hires[name] = hires
     known = (reference or result).probabilities
-    result.encoded = encode(models.encoder, audio, config, next(iter(known.values()), None))
+    result.encoded = encode(models.encoder, audio, chunk, next(iter(known.values()), None))
     s = session(models.joint)
+    blank = blank_token(s)
     for j, frames in result.encoded.items():
         path, logits = decode(s, frames)
-        blank = s.get_outputs()[0].shape[3] - 1
         result.tokens[j] = [token for token in path if token != blank]
         if reference:
             path, logits = decode(s, reference.encoded[j], reference.path[j])
