@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import onnx
+import onnxruntime
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 import dequantise
+import graph
 import normalize
 import rewrite
 import stream
@@ -150,6 +152,22 @@ def require(model, path: Path, what: str, contract):
                     raise Refused(f"{expected}with a fixed axis {axis} of {name}, found any length")
         if side == "input" and (more := set(found) - set(named)):
             raise Refused(f"{path}: expected {what}, found the unknown input {sorted(more)[0]}")
+
+
+def check_tokenizer(path: Path):
+    if kind := "a folder" if path.is_dir() else kind_of(start_of(path)):
+        raise Refused(f"{path}: expected a SentencePiece model, found {kind}")
+
+
+def check_run(model, path: Path, what: str, call: dict, expected: dict):
+    """Runs the graph on nothing, and compares the shapes of its outputs."""
+    try:
+        found = graph.shapes(model, expected, [call])[0]
+    except graph.RUNTIME_ERRORS as reason:
+        raise Refused(f"{path}: expected {what} that ONNX Runtime {onnxruntime.__version__} runs, found: {reason}") from reason
+    for name, shape in expected.items():
+        if len(found[name]) != len(shape) or any(s not in (None, f) for s, f in zip(shape, found[name])):
+            raise Refused(f"{path}: expected {what}, with {shape} as the shape of {name}, found {found[name]}")
 
 
 def check(path: Path, what: str, contract) -> onnx.ModelProto:

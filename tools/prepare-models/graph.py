@@ -174,7 +174,7 @@ def with_zeros(model, outputs) -> ort.InferenceSession:
     """The graph with zeros for large weights, whose sizes say the same of all shapes, and with these outputs."""
     zeros, small, nodes = {}, [], []
     for tensor in model.graph.initializer:
-        if len(tensor.raw_data) <= SMALL:
+        if len(tensor.raw_data) <= SMALL and tensor.data_location == onnx.TensorProto.DEFAULT:
             small.append(tensor)
             continue
         if tensor.data_type not in zeros:

@@ -129,7 +129,10 @@ def calls(graph, chunk: stream.Chunk, version_3: bool, max_chunks: int = 1):
 
 def save(model, path: Path):
     size = sum(len(t.raw_data) for t in model.graph.initializer)
-    onnx.save(model, str(path), save_as_external_data=size > INLINE_LIMIT, location=path.name + ".data")
+    try:
+        onnx.save(model, str(path), save_as_external_data=size > INLINE_LIMIT, location=path.name + ".data")
+    except OSError as reason:
+        raise Refused(f"{path.name} could not be written: {reason.strerror}") from reason
 
 
 def in_floats(path: Path, folder: Path) -> Path:
@@ -282,6 +285,40 @@ def umask() -> int:
     return mask
 
 
+def check(given: stream.Models, config: Path, tokenizer: Path) -> stream.Chunk:
+    """Refuses what cannot be prepared, by its structure and without its weights; the encoder's chunk."""
+    files.check_tokenizer(tokenizer)
+    what = "the encoder of a multitalker recognizer"
+    encoder = files.check(given.encoder, what, files.ENCODER)
+    chunk = files.chunk(encoder, given.encoder, config)
+    *_, full = calls(encoder.graph, chunk, False)
+    caches = {f"{name}_next": list(full[name].shape) for name in full if name.startswith("cache")}
+    files.check_run(encoder, given.encoder, what, full, {
+        "encoded": [1, caches["cache_last_channel_next"][3], chunk.mel_frames // stream.SUBSAMPLING], **caches})
+
+    what = "the decoder and joint network of a recognizer"
+    joint = files.check(given.joint, what, files.JOINT)
+    shape = {i.name: files.dims(i) for i in joint.graph.input}
+    state = np.zeros(shape["input_states_1"], np.float32)
+    if shape["encoder_outputs"][2] != caches["cache_last_channel_next"][3]:
+        raise Refused(f"{given.joint}: expected {caches['cache_last_channel_next'][3]} values a frame, by the encoder, "
+                      f"found {shape['encoder_outputs'][2]}")
+    files.check_run(joint, given.joint, what, {
+        "encoder_outputs": np.zeros((1, 1, shape["encoder_outputs"][2]), np.float32), "targets": np.zeros((1, 1), np.int64),
+        "input_states_1": state, "input_states_2": state},
+        {"outputs": [1, 1, 1, None], "states_1": list(state.shape), "states_2": list(state.shape)})
+
+    what = "a streaming Sortformer with frames of 80 ms"
+    for path in given.diarisers:
+        model = files.check(path, what, files.SORTFORMER)
+        version_3 = stream.is_version_3({o.name: files.dims(o) for o in model.graph.output},
+                                        {p.key for p in model.metadata_props})
+        *_, long = calls(model.graph, chunk, version_3)
+        frames = long["chunk"].shape[1] // stream.SUBSAMPLING
+        files.check_run(model, path, what, long, {"chunk_pre_encode_embs": [1, frames, long["spkcache"].shape[2]]})
+    return chunk
+
+
 def run(o, out: Path, work: Path):
     """Prepares the models in the folder `work`, and moves them to `out`."""
     given = find_models(o.models, o.diarization_model)
@@ -290,11 +327,7 @@ def run(o, out: Path, work: Path):
     if clash := [p for p in (*paths, tokenizer) if p.resolve().parent == out]:
         raise Refused(f"{clash[0]}: expected files outside of {out}, found a link into it")
     audio = stream.read_wav(o.audio) if o.audio else stream.synthetic_audio()
-    chunk = files.chunk(files.check(given.encoder, "the encoder of a multitalker recognizer", files.ENCODER),
-                        given.encoder, config)
-    files.check(given.joint, "the decoder and joint network of a recognizer", files.JOINT)
-    for path in given.diarisers:
-        files.check(path, "a streaming Sortformer", files.SORTFORMER)
+    chunk = check(given, config, tokenizer)
     check_space(out.parent, paths, o.precision)
     overflow = sums_overflow()
     reduce_range = o.precision == "int8" and (o.reduce_range or overflow)
