@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `tools/prepare-models` on the tiny models: what it writes says the same, and what it cannot use
-//! is named.
+//! `tools/prepare-models` on the tiny models in all forms that are published: what it writes gives
+//! the same words, and what it cannot use is named before any work is done.
 
 #![cfg(unix)]
 
 mod common;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-use gstmultitalkerasr::engine::{self, Canceller, Model, ModelOptions, Stream, StreamOptions};
+use gstmultitalkerasr::engine::{
+    Canceller, ChunkLatency, Model, ModelOptions, OperatingPoint, Stream, StreamOptions, Trace,
+};
+use serde::Deserialize;
 use tempfile::TempDir;
+
+/// The exporters whose folders are in `tests/data/published`.
+const FORMS: [&str; 2] = ["torchscript", "dynamo"];
+const POINTER: &str = "version https://git-lfs.github.com/spec/v1\nsize 2300000000\n";
 
 fn tool(name: &str) -> Command {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -24,53 +33,253 @@ fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// The tiny models, prepared with these options.
-fn prepared(options: &[&str]) -> TempDir {
+fn tiny_models() -> PathBuf {
+    common::data().join("tiny-models")
+}
+
+/// A folder with copies of these files.
+fn folder_of(files: impl IntoIterator<Item = PathBuf>) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut prepare = tool("prepare.py");
-    let output =
-        run(prepare.arg(common::data().join("tiny-models")).arg(folder.path()).args(options));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for file in files {
+        let name = file.file_name().expect("a file");
+        std::fs::copy(&file, folder.path().join(name)).expect("copied");
+    }
     folder
 }
 
-/// What the fp32 models in `folder` hear, and the runs of the encoder.
-fn heard(folder: &Path) -> (Vec<engine::Segment>, usize) {
-    let options = ModelOptions {
-        model_dir: folder.to_owned(),
-        diarization_model: Some(folder.join("sortformer.onnx")),
-        precision: engine::Precision::Fp32,
+/// A copy of a published folder without the files whose names end in `without`.
+fn published(form: &str, without: &[&str]) -> TempDir {
+    let folder = common::data().join("published").join(form);
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file"));
+    folder_of(
+        files
+            .map(|entry| entry.path())
+            .filter(|path| without.iter().all(|end| !path.to_string_lossy().ends_with(end))),
+    )
+}
+
+/// The models of `given`, prepared with these options, and what the tool printed.
+fn prepare(given: &Path, options: &[&str]) -> (TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = run(tool("prepare.py").arg(given).arg(folder.path()).args(options));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (folder, String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The fp32 models in `folder` with the diarizer of the tiny models.
+fn load(folder: &Path) -> Arc<Model> {
+    let options = ModelOptions { model_dir: folder.to_owned(), ..common::tiny_model_options() };
+    Model::load(&options, &Canceller::new()).unwrap_or_else(|e| panic!("{folder:?}: {e}"))
+}
+
+#[derive(Deserialize)]
+struct Expected {
+    audio: String,
+    chunk_mel_frames: usize,
+    diar_chunk: usize,
+    diar_right: usize,
+    fifo_len: usize,
+    spkcache_len: usize,
+    spkcache_update_period: usize,
+    speakers: BTreeMap<String, BTreeMap<usize, ExpectedSpeaker>>,
+}
+
+#[derive(Deserialize)]
+struct ExpectedSpeaker {
+    tokens: Vec<usize>,
+    frames: Vec<u64>,
+}
+
+fn expected(name: &str) -> Expected {
+    let path = common::data().join("expected").join(name);
+    let text = std::fs::read_to_string(&path).expect("a readable file");
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn trace(model: &Arc<Model>, expected: &Expected) -> Trace {
+    let chunk = ChunkLatency::ALL.into_iter().find(|c| c.mel_frames() == expected.chunk_mel_frames);
+    let options = StreamOptions {
+        chunk_latency: chunk.expect("a length of chunk that there is"),
+        diarization: OperatingPoint {
+            chunk_frames: expected.diar_chunk,
+            right_context_frames: expected.diar_right,
+            fifo_frames: expected.fifo_len,
+            update_period_frames: expected.spkcache_update_period,
+            speaker_cache_frames: expected.spkcache_len,
+        },
         ..Default::default()
     };
-    let model = Model::load(&options, &Canceller::new()).expect("loads");
-    let mut stream = Stream::new(model, StreamOptions::default()).expect("options that fit");
+    let mut stream = Stream::new(model.clone(), options).expect("options that fit");
     stream.enable_trace();
-    let audio = common::read_wav(&common::data().join("audio/meeting.wav"));
-    let mut outputs = stream.push(&audio).expect("inference runs");
-    outputs.extend(stream.finish().expect("inference runs"));
-    let segments = outputs.into_iter().filter_map(|output| match output {
-        engine::Output::Segment(segment) => Some(segment),
-        engine::Output::Word { .. } | engine::Output::Partial(_) => None,
-    });
-    (segments.collect(), stream.trace().expect("enabled above").encoder_runs)
+    let samples = common::read_wav(&common::data().join("audio").join(&expected.audio));
+    stream.push(&samples).expect("inference runs");
+    stream.finish().expect("inference runs");
+    stream.trace().expect("enabled above").clone()
+}
+
+/// The models give the tokens that NeMo gave; the runs of the encoder, and the chunks in them.
+#[track_caller]
+fn assert_gives_expected_tokens(model: &Arc<Model>, name: &str) -> (usize, usize) {
+    let expected = expected(name);
+    let trace = trace(model, &expected);
+    let speakers = &expected.speakers["probability"];
+    assert!(speakers.values().any(|speaker| !speaker.tokens.is_empty()), "{name}");
+    for (index, speaker) in speakers {
+        let (frames, tokens): (Vec<_>, Vec<_>) =
+            trace.speakers[*index].tokens.iter().map(|token| (token.frame, token.id)).unzip();
+        assert_eq!(tokens, speaker.tokens, "{name}, speaker {index}");
+        assert_eq!(frames, speaker.frames, "{name}, speaker {index}");
+    }
+    (trace.encoder_runs, trace.speakers.iter().map(|speaker| speaker.chunks.len()).sum())
 }
 
 #[test]
-fn prepared_models_say_the_same_in_fewer_runs() {
-    let texts = |segments: &[engine::Segment]| -> Vec<_> {
-        segments.iter().map(|s| (s.speaker, s.start_sample(), s.end_sample(), s.text())).collect()
+fn both_published_forms_give_the_expected_tokens_in_fewer_runs() {
+    for form in FORMS {
+        let given = published(form, &["int8.onnx", "config.json"]);
+        let (prepared, _) = prepare(given.path(), &["--precision", "fp32"]);
+        assert!(!prepared.path().join("multitalker_config.json").exists(), "{form}");
+        let model = load(prepared.path());
+        for name in ["news-80ms.json", "news-1120ms.json", "jfk-1120ms.json"] {
+            assert_gives_expected_tokens(&model, name);
+        }
+        let (runs, chunks) = assert_gives_expected_tokens(&model, "meeting-diar-30s.json");
+        assert!(runs < chunks / 3, "{form}: {runs} runs of {chunks} chunks");
+    }
+}
+
+#[test]
+fn both_published_forms_become_the_same_products() {
+    let heavy = "import sys, onnx, collections
+for file in sys.argv[1:]:
+    graph = onnx.load(file, load_external_data=False).graph
+    count = collections.Counter(n.op_type for n in graph.node)
+    print(*[count[o] for o in 'MatMul Conv Softmax LayerNormalization Sigmoid Where Pad Attention LSTM'.split()])";
+    let folders = FORMS.map(|form| {
+        let given = published(form, &["int8.onnx"]);
+        prepare(given.path(), &["--precision", "fp32"]).0
+    });
+    for name in ["encoder.onnx", "decoder_joint.onnx"] {
+        let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+        let files = folders.each_ref().map(|folder| folder.path().join(name));
+        let output = run(Command::new(python).args(["-c", heavy]).args(files));
+        let counts = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (torchscript, dynamo) = counts.trim_end().split_once('\n').expect("two lines");
+        // The idle pads of the dynamo exporter are constants, and none is left.
+        let without_pads = |line: &str| -> Vec<String> {
+            let fields = line.split(' ').enumerate().filter(|(index, _)| *index != 6);
+            fields.map(|(_, field)| field.to_owned()).collect()
+        };
+        assert_eq!(without_pads(torchscript), without_pads(dynamo), "{name}");
+    }
+}
+
+#[test]
+fn eight_bits_are_compared_as_floats() {
+    for form in FORMS {
+        let given = published(form, &["encoder.onnx", "encoder.onnx.data", "joint.onnx"]);
+        let (prepared, printed) = prepare(given.path(), &["--precision", "fp32"]);
+        assert!(printed.contains("8-bit operations to floats"), "{form}: {printed}");
+        assert!(printed.contains("prepared against given as floats"), "{form}: {printed}");
+        assert!(printed.contains("tokens that differ                           0        limit 0"));
+        let config = "multitalker_config.json";
+        let [before, after] =
+            [&given, &prepared].map(|folder| std::fs::read(folder.path().join(config)));
+        assert_eq!(before.expect("a file"), after.expect("a file"));
+    }
+    let given = published("dynamo", &["encoder.onnx", "encoder.onnx.data", "joint.onnx"]);
+    let (prepared, printed) = prepare(given.path(), &[]);
+    assert!(printed.contains("weights to signed int8 per channel"), "{printed}");
+    assert!(prepared.path().join("encoder.int8.onnx").exists());
+}
+
+#[test]
+fn what_a_config_says_or_not_makes_no_folder_unusable() {
+    let prepare_with = |config: &str| {
+        let given = published("dynamo", &["int8.onnx"]);
+        std::fs::write(given.path().join("multitalker_config.json"), config).expect("written");
+        let out = tempfile::tempdir().expect("a folder");
+        let output =
+            run(tool("prepare.py").args([given.path(), out.path()]).args(["--precision", "fp32"]));
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (expected, runs) = heard(&common::data().join("tiny-models"));
-    let (found, fewer_runs) = heard(prepared(&["--precision", "fp32"]).path());
-    assert!(expected.len() > 10);
-    assert_eq!(texts(&found), texts(&expected));
-    assert!(fewer_runs < runs, "{fewer_runs} and {runs}");
+    for (config, warning) in [
+        (r#"{"encoder": {"att_context_size": [70, 13], "other": null}}"#, ""),
+        ("{nonsense", "expected JSON, found: "),
+        ("null", "expected an object with the entry encoder, found none"),
+        (
+            r#"{"encoder": {"chunk_size": "112"}}"#,
+            "expected encoder.chunk_size in mel frames, found '112'",
+        ),
+    ] {
+        let (success, said) = prepare_with(config);
+        assert!(success, "{config}: {said}");
+        assert!(
+            said.contains(warning) && said.is_empty() == warning.is_empty(),
+            "{config}: {said}"
+        );
+    }
+    let (success, said) = prepare_with(r#"{"encoder": {"chunk_size": 56}}"#);
+    assert!(!success);
+    assert!(said.contains("expected encoder.chunk_size 112, by the encoder, found 56"), "{said}");
+}
+
+#[test]
+fn links_of_a_download_cache_are_followed() {
+    let (blobs, links) =
+        (published("dynamo", &["int8.onnx"]), tempfile::tempdir().expect("a folder"));
+    for (number, entry) in std::fs::read_dir(blobs.path()).expect("a folder").enumerate() {
+        let entry = entry.expect("a file");
+        let blob = blobs.path().join(format!("blob-{number}"));
+        std::fs::rename(entry.path(), &blob).expect("renamed");
+        std::os::unix::fs::symlink(blob, links.path().join(entry.file_name())).expect("a link");
+    }
+    let (prepared, _) = prepare(links.path(), &["--precision", "fp32"]);
+    assert!(!prepared.path().join("encoder.onnx").is_symlink());
+}
+
+#[test]
+fn version_3_is_prepared_with_chunks_of_whole_frames() {
+    let fake = common::data().join("fake-models/sortformer-v3.onnx");
+    let fake = format!("--diarization-model={}", fake.display());
+    let (_, printed) = prepare(&tiny_models(), &["--precision", "fp32", &fake]);
+    assert!(printed.contains("sortformer-v3.onnx: probabilities at 10 ms, mean"), "{printed}");
+}
+
+#[cfg(feature = "element")]
+#[test]
+fn prepared_models_give_the_same_in_gst_launch() {
+    let sortformer = tiny_models().join("sortformer.onnx");
+    let given = published("dynamo", &["int8.onnx", "config.json"]);
+    std::fs::copy(&sortformer, given.path().join("sortformer.onnx")).expect("copied");
+    let (prepared, _) = prepare(given.path(), &["--precision", "fp32"]);
+    let plugins = tempfile::tempdir().expect("a folder");
+    let library = "libgstmultitalkerasr.so";
+    let built = common::built().join("deps").join(library);
+    std::os::unix::fs::symlink(built, plugins.path().join(library)).expect("a link");
+    let [expected, found] = [&tiny_models(), prepared.path()].map(|models: &Path| {
+        let audio = common::data().join("audio/jfk.wav");
+        let transcript = plugins.path().join("segments.json");
+        let output = run(Command::new("gst-launch-1.0")
+            .args(["-q", "filesrc"])
+            .arg(format!("location={}", audio.display()))
+            .args("! wavparse ! multitalkerasr precision=fp32".split(' '))
+            .arg(format!("model-dir={}", models.display()))
+            .arg(format!("diarization-model={}", models.join("sortformer.onnx").display()))
+            .args(["!", "filesink"])
+            .arg(format!("location={}", transcript.display()))
+            .env("GST_PLUGIN_PATH", plugins.path())
+            .env("GST_REGISTRY", plugins.path().join("registry")));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(&transcript).expect("written")
+    });
+    assert!(expected.len() > 50, "{expected}");
+    assert_eq!(found, expected);
 }
 
 #[test]
 fn time_is_measured_for_every_graph() {
-    let given = common::data().join("tiny-models");
-    let prepared = prepared(&[]);
+    let (given, (prepared, _)) = (tiny_models(), prepare(&tiny_models(), &[]));
     for name in ["encoder", "decoder_joint", "sortformer"] {
         let files = [given.join(name), prepared.path().join(name)]
             .map(|path| path.with_extension("int8.onnx"));
@@ -84,30 +293,166 @@ fn time_is_measured_for_every_graph() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Runs the tool and asserts that it ends with one line that has `expected` in it, and that
+/// nothing is written.
+#[track_caller]
+fn assert_refused(models: &Path, options: &[&str], expected: &str) {
+    let out = tempfile::tempdir().expect("a folder");
+    let folder = out.path().join("out");
+    let output = run(tool("prepare.py").arg(models).arg(&folder).args(options));
+    assert_one_line(&output, expected);
+    assert_eq!(std::fs::read_dir(out.path()).expect("a folder").count(), 0, "{expected}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("rewriting"), "{expected}: too late");
+}
+
+#[track_caller]
+fn assert_one_line(output: &Output, expected: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains(expected), "{expected} is not in: {said}");
+    assert!(!said.contains("Traceback") && said.lines().count() == 1, "{said}");
+}
+
 #[test]
-fn what_cannot_be_prepared_is_named_and_nothing_is_written() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (models, out) = (folder.path().join("models"), folder.path().join("out"));
-    std::fs::create_dir(&models).expect("created");
-    let tiny = common::data().join("tiny-models");
-    let given = |file: &str| std::fs::copy(tiny.join(file), models.join(file)).expect("copied");
-    let refused = |options: &[&str], expected: &str| {
-        let output = run(tool("prepare.py").arg(&models).arg(&out).args(options));
-        assert!(!output.status.success());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains(expected), "{expected} is not in: {said}");
-        assert!(!out.exists());
-    };
-    refused(&["--max-chunks", "0"], "--max-chunks: expected at least 1, found 0");
-    refused(&[], "expected encoder.onnx or encoder.int8.onnx, found neither");
-    for file in ["encoder.onnx", "decoder_joint.onnx", "multitalker_config.json"] {
-        given(file);
-    }
-    refused(&[], "expected tokenizer.model, found none");
-    given("tokenizer.model");
-    let (fp32, int8) = (tiny.join("sortformer.onnx"), tiny.join("sortformer.int8.onnx"));
+fn what_is_missing_is_named() {
+    let empty = tempfile::tempdir().expect("a folder");
+    assert_refused(
+        &empty.path().join("none"),
+        &[],
+        "expected a folder with the models, found none",
+    );
+    assert_refused(empty.path(), &[], "expected encoder.onnx or encoder.int8.onnx, found neither");
+    let given = published("dynamo", &["int8.onnx", "tokenizer.model"]);
+    assert_refused(given.path(), &[], "expected tokenizer.model, found none");
+    let given = published("dynamo", &["int8.onnx", "encoder.onnx.data"]);
+    assert_refused(
+        given.path(),
+        &[],
+        "encoder.onnx: expected its weights in encoder.onnx.data, found no such file",
+    );
+    let (fp32, int8) =
+        (tiny_models().join("sortformer.onnx"), tiny_models().join("sortformer.int8.onnx"));
     let twice = [fp32, int8].map(|path| format!("--diarization-model={}", path.display()));
-    refused(&twice.each_ref().map(String::as_str), "found sortformer.onnx twice");
-    std::fs::write(models.join("multitalker_config.json"), r#"{"encoder": {}}"#).expect("written");
-    refused(&[], "expected encoder.chunk_size in mel frames, found None");
+    let twice = twice.each_ref().map(String::as_str);
+    assert_refused(&tiny_models(), &twice, "found sortformer.onnx twice");
+    let prepared = folder_of([
+        common::data().join("prepared-models/encoder.onnx"),
+        common::data().join("prepared-models/decoder_joint.onnx"),
+        tiny_models().join("tokenizer.model"),
+    ]);
+    assert_refused(prepared.path(), &[], "encoder.onnx is prepared already");
+}
+
+#[test]
+fn what_is_no_model_is_named() {
+    let change = |file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>, expected: &str| {
+        let given = published("dynamo", &["int8.onnx"]);
+        let path = given.path().join(file);
+        let bytes = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, change(bytes)).expect("written");
+        assert_refused(given.path(), &[], expected);
+    };
+    let pointer = |_| POINTER.as_bytes().to_vec();
+    let page = |_| b"<!DOCTYPE html>\n<html>Not found</html>".to_vec();
+    let third = |bytes: Vec<u8>| bytes[..bytes.len() / 3].to_vec();
+    let sortformer = |_| std::fs::read(tiny_models().join("sortformer.onnx")).expect("a file");
+    change(
+        "encoder.onnx",
+        &pointer,
+        "encoder.onnx: expected an ONNX file, found a pointer of Git LFS",
+    );
+    change("encoder.onnx.data", &pointer, "in encoder.onnx.data, found a pointer of Git LFS");
+    change(
+        "tokenizer.model",
+        &pointer,
+        "expected a SentencePiece model, found a pointer of Git LFS",
+    );
+    change(
+        "decoder_joint.onnx",
+        &page,
+        "decoder_joint.onnx: expected an ONNX file, found a web page",
+    );
+    change("decoder_joint.onnx", &|_| Vec::new(), "found an empty file");
+    change(
+        "encoder.onnx",
+        &third,
+        "encoder.onnx: expected an ONNX file, found something else, or a part",
+    );
+    change("encoder.onnx.data", &third, "bytes of at least ");
+    change("encoder.onnx", &sortformer, "found no input processed_signal");
+    change("decoder_joint.onnx", &sortformer, "found no input encoder_outputs");
+}
+
+#[test]
+fn diarizers_of_other_forms_are_refused() {
+    let of = |path: &Path| format!("--diarization-model={}", path.display());
+    let fake = common::data().join("fake-models/sortformer-40ms.onnx");
+    assert_refused(
+        &tiny_models(),
+        &[&of(&fake)],
+        "expected a streaming Sortformer with frames of 80 ms",
+    );
+    let joint = tiny_models().join("decoder_joint.onnx");
+    assert_refused(
+        &tiny_models(),
+        &[&of(&joint)],
+        "expected a Sortformer's ONNX file, found no input spkcache",
+    );
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let fixed = folder.path().join("fixed.onnx");
+    let script = "import sys, onnx
+model = onnx.load(sys.argv[1])
+for tensor, size in zip(model.graph.input[::2], (3048, 188, 40)):
+    tensor.type.tensor_type.shape.dim[1].dim_value = size
+onnx.save(model, sys.argv[2])";
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let sortformer = tiny_models().join("sortformer.onnx");
+    assert!(
+        run(Command::new(python).args(["-c", script]).args([&sortformer, &fixed])).status.success()
+    );
+    assert_refused(&tiny_models(), &[&of(&fixed)], "any length along axis 1 of chunk, found 3048");
+}
+
+#[test]
+fn options_that_make_no_sense_are_named() {
+    let output = run(tool("prepare.py").arg(tiny_models()).args(["out", "--max-chunks", "0"]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--max-chunks: expected at least 1, found 0"), "{said}");
+    let output = run(tool("prepare.py").args([tiny_models(), tiny_models()]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("need a folder of their own"), "{said}");
+}
+
+/// A limit on the size of files stands for a disk that is full.
+#[test]
+fn a_full_disk_leaves_nothing_behind() {
+    let out = tempfile::tempdir().expect("a folder");
+    let prepare = tool("prepare.py");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 500; exec \"$@\"", "sh"]).arg(prepare.get_program());
+    limited.args(prepare.get_args()).arg(tiny_models()).arg(out.path().join("out"));
+    assert_one_line(&run(&mut limited), "encoder.onnx could not be written: File too large");
+    assert_eq!(std::fs::read_dir(out.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn a_second_run_replaces_the_first_and_leaves_the_given_files_alone() {
+    let given = published("torchscript", &["int8.onnx"]);
+    let listing = |folder: &Path| -> BTreeMap<_, _> {
+        let entries =
+            std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("a file").path());
+        entries.map(|path| (path.clone(), std::fs::read(path).expect("a file"))).collect()
+    };
+    let before = listing(given.path());
+    let (prepared, _) = prepare(given.path(), &["--precision", "fp32"]);
+    let first = listing(prepared.path());
+    let again =
+        run(tool("prepare.py").args([given.path(), prepared.path()]).args(["--precision", "fp32"]));
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(
+        listing(prepared.path()).keys().collect::<Vec<_>>(),
+        first.keys().collect::<Vec<_>>()
+    );
+    assert!(listing(given.path()) == before, "the given files have changed");
 }
