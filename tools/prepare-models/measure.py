@@ -7,11 +7,13 @@ and one chunk.
 """
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+import graph
 import stream
 
 
@@ -53,10 +55,13 @@ def main():
     sessions, times = [], []
     for file in o.files:
         start = time.perf_counter()
-        sessions.append(stream.session(file, o.threads))
-        load = time.perf_counter() - start
-        inputs = random_inputs(sessions[-1], o.mel_frames, o.speakers, o.cache_frames, o.fifo_frames, o.before)
-        sessions[-1].run(None, inputs)
+        try:
+            sessions.append(stream.session(file, o.threads))
+            load = time.perf_counter() - start
+            inputs = random_inputs(sessions[-1], o.mel_frames, o.speakers, o.cache_frames, o.fifo_frames, o.before)
+            sessions[-1].run(None, inputs)
+        except (KeyError, *graph.RUNTIME_ERRORS) as reason:
+            sys.exit(f"measure.py: {file}: expected an encoder, a decoder and joint, or a Sortformer, found: {reason}")
         times.append((load, inputs, []))
     for _ in range(o.runs):
         for s, (_, inputs, taken) in zip(sessions, times):
