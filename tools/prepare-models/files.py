@@ -31,9 +31,12 @@ JOINT = {"encoder_outputs": (FLOAT, 3, []), "targets": (INT64, 2, []), "input_st
 SORTFORMER = {"chunk": (FLOAT, 3, [1]), "chunk_lengths": (INT64, 1, []), "spkcache": (FLOAT, 3, [1]),
               "spkcache_lengths": (INT64, 1, []), "fifo": (FLOAT, 3, [1]), "fifo_lengths": (INT64, 1, [])}, \
              {"chunk_pre_encode_embs": (FLOAT, 3, [])}
+PROBABILITIES = "preds_diar", "spkcache_fifo_chunk_preds"  # of version 3, and of those before
 # Dimensions that the streaming loop reads from the graph.
 FIXED = {"processed_signal": [1], "cache_last_channel": [1, 2, 3], "cache_last_time": [1, 2, 3], "chunk": [2],
-         "spkcache": [2], "fifo": [2], "input_states_1": [0, 2], "input_states_2": [0, 2], "outputs": [3]}
+         "spkcache": [2], "fifo": [2], "input_states_1": [0, 2], "input_states_2": [0, 2], "outputs": [3],
+         "preds_diar": [2], "spkcache_fifo_chunk_preds": [2]}
+LARGEST = 1 << 16
 
 
 class Refused(Exception):
@@ -148,10 +151,18 @@ def require(model, path: Path, what: str, contract):
                     raise Refused(f"{expected}with any length along axis {axis} of {name}, found {size}: "
                                   "it was exported for one operating point")
             for axis in FIXED.get(name, []):
-                if not tensor.shape.dim[axis].dim_value:
-                    raise Refused(f"{expected}with a fixed axis {axis} of {name}, found any length")
+                if not 0 < (size := tensor.shape.dim[axis].dim_value) <= LARGEST:
+                    raise Refused(f"{expected}with axis {axis} of {name} from 1 to {LARGEST}, found {size or 'any length'}")
         if side == "input" and (more := set(found) - set(named)):
             raise Refused(f"{path}: expected {what}, found the unknown input {sorted(more)[0]}")
+
+
+def sortformer(path: Path):
+    """What is expected of a Sortformer, with the probabilities under the name that they have in this one."""
+    inputs, outputs = SORTFORMER
+    found = {o.name for o in read(path).graph.output}
+    name = next((name for name in PROBABILITIES if name in found), PROBABILITIES[-1])
+    return inputs, outputs | {name: (FLOAT, 3, [])}
 
 
 def check_tokenizer(path: Path):

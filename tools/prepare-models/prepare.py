@@ -310,12 +310,15 @@ def check(given: stream.Models, config: Path, tokenizer: Path) -> stream.Chunk:
 
     what = "a streaming Sortformer with frames of 80 ms"
     for path in given.diarisers:
-        model = files.check(path, what, files.SORTFORMER)
+        model = files.check(path, what, files.sortformer(path))
         version_3 = stream.is_version_3({o.name: files.dims(o) for o in model.graph.output},
                                         {p.key for p in model.metadata_props})
         *_, long = calls(model.graph, chunk, version_3)
-        frames = long["chunk"].shape[1] // stream.SUBSAMPLING
-        files.check_run(model, path, what, long, {"chunk_pre_encode_embs": [1, frames, long["spkcache"].shape[2]]})
+        frames = -(-long["chunk"].shape[1] // stream.SUBSAMPLING)
+        rows = long["spkcache"].shape[1] + long["fifo"].shape[1] + frames
+        files.check_run(model, path, what, long, {
+            "chunk_pre_encode_embs": [1, frames, long["spkcache"].shape[2]],
+            **{o.name: [1, rows, files.dims(o)[2]] for o in model.graph.output if o.name in files.PROBABILITIES}})
     return chunk
 
 
@@ -342,6 +345,9 @@ def run(o, out: Path, work: Path):
     seconds = f"{len(audio) / stream.RATE:.1f} s of audio"
     with step(f"running the given models on {seconds}"):
         expected = stream.run(models(floats), audio, chunk)
+    for path, found in zip(given.diarisers, expected.probabilities.values()):
+        if not ((found >= 0) & (found <= 1)).all():
+            raise Refused(f"{path}: expected probabilities from 0 to 1, found {found.min():.3g} to {found.max():.3g}")
     prepared = {}
     for path in paths:
         with step(f"{path.name}: rewriting"):
