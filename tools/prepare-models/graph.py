@@ -148,10 +148,15 @@ def fold_constants(model) -> int:
 
     for node in graph.node:
         inputs = [names.get(name, name) for name in node.input]
-        if node.op_type == "Identity" and inputs[0] in known and node.output[0] not in outputs:
+        if node.output[0] in outputs:
+            nodes.append(node)
+            continue
+        if node.op_type == "Identity" and inputs[0] in known:
             names[node.output[0]] = inputs[0]
+        elif node.op_type == "Constant" and node.attribute[0].name == "value":
+            keep(node.output[0], numpy_helper.to_array(node.attribute[0].t))
         elif all(name in known for name in inputs if name) and node.domain in ("", "ai.onnx") \
-                and len(node.output) == 1 and not node.output[0] in outputs and not list(subgraphs(node)) \
+                and len(node.output) == 1 and not list(subgraphs(node)) \
                 and not node.op_type.startswith(("Random", "Multinomial", "Bernoulli")):
             one = onnx.GraphProto(name="one", node=[node])
             del one.node[0].input[:]

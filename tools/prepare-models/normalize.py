@@ -11,7 +11,6 @@ from onnx import helper, numpy_helper
 
 from graph import attributes, constants, fold_constants, producers, prune, set_nodes, shapes, value
 
-
 # Operators that give booleans, which as masks are chosen by and not added.
 BOOLEAN = {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"}
 
@@ -119,7 +118,7 @@ def transpositions_as_one(graph) -> int:
 
 def open_batch(model, calls) -> int:
     """Has Reshape copy the first dimension, where it was exported as the 1 that its input has there in the `calls`, so
-    that the batch may be larger. With one row it does what it did."""
+    that the batch may be larger. With one row it does what it did. Nothing is pruned yet."""
     graph = model.graph
     known, made_by = constants(graph), producers(graph)
     sizes = shapes(model, (n.input[0] for n in graph.node if n.op_type == "Reshape"), calls)
@@ -157,5 +156,4 @@ def open_batch(model, calls) -> int:
         changed += 1
     set_nodes(graph, itertools.chain.from_iterable(
         [node, *itertools.chain.from_iterable(added.get(name, []) for name in node.output)] for node in graph.node))
-    prune(graph)
     return changed

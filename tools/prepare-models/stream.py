@@ -75,7 +75,7 @@ class Chunk:
 class Models:
     encoder: Path
     joint: Path
-    diarisers: list[Path]
+    diarizers: list[Path]
 
 
 @dataclass
@@ -236,7 +236,7 @@ def run(models: Models, audio: np.ndarray, chunk: Chunk, reference: Outcome | No
     """Runs all stages. With a reference, gating and targets are the reference's, so that the stages after the
     diarizer can be compared, and the logits are those on its encoded frames along its path."""
     result = Outcome()
-    for path in models.diarisers:
+    for path in models.diarizers:
         name = path.name.replace(".int8.onnx", ".onnx")
         result.probabilities[name], result.embeddings[name], hires = diarise(path, audio, chunk.mel_frames)
         if hires is not None:
