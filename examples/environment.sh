@@ -20,8 +20,10 @@ if [ -z "${MODEL_DIR:-}" ]; then
   : "${DIARIZATION_MODEL=$MODEL_DIR/sortformer.onnx}"
 fi
 : "${DIARIZATION_MODEL:=}"
-: "${ORT_DYLIB_PATH:=$repository/.onnxruntime/libonnxruntime.so}"
-export ORT_DYLIB_PATH
+# Where there is none, the element looks for others.
+if [ -z "${ORT_DYLIB_PATH:-}" ] && [ -e "$repository/.onnxruntime/libonnxruntime.so" ]; then
+  export ORT_DYLIB_PATH="$repository/.onnxruntime/libonnxruntime.so"
+fi
 
 is_there() { gst-inspect-1.0 multitalkerasr >/dev/null 2>&1; }
 if ! is_there; then

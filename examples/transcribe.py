@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-os.environ.setdefault("ORT_DYLIB_PATH", str(REPOSITORY / ".onnxruntime/libonnxruntime.so"))
+RUNTIME = REPOSITORY / ".onnxruntime/libonnxruntime.so"
+if RUNTIME.exists():  # where there is none, the element looks for others
+    os.environ.setdefault("ORT_DYLIB_PATH", str(RUNTIME))
 
 try:
     import gi

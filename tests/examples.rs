@@ -210,6 +210,43 @@ fn audio_alone_gets_tracks_too() {
     assert_eq!(said, format!("burn_in.sh: no video in {}\n", audio.display()));
 }
 
+/// A repository that was not built, beside a plugin that was installed with its ONNX Runtime.
+#[test]
+fn examples_take_the_runtime_of_an_installed_plugin() {
+    let bench = Bench::get();
+    let folder = tempfile::tempdir().expect("a folder");
+    let examples = folder.path().join("examples");
+    std::fs::create_dir(&examples).expect("a folder");
+    for name in ["environment.sh", "to_matroska.sh", "transcribe.py", "live_transcript.py"] {
+        std::fs::copy(repository().join("examples").join(name), examples.join(name))
+            .expect("copied");
+    }
+    let plugins = folder.path().join("plugins");
+    std::fs::create_dir(&plugins).expect("a folder");
+    let plugin = "libgstmultitalkerasr.so";
+    std::fs::copy(common::built().join("deps").join(plugin), plugins.join(plugin)).expect("copied");
+    let runtime = std::env::var_os("ORT_DYLIB_PATH").expect("set by cargo");
+    std::os::unix::fs::symlink(runtime, plugins.join("libonnxruntime.so")).expect("a link");
+    let example = |name: &str| {
+        let mut command = Command::new(examples.join(name));
+        command
+            .env("GST_REGISTRY", folder.path().join("registry"))
+            .env("GST_PLUGIN_PATH", &plugins)
+            .env_remove("ORT_DYLIB_PATH")
+            .env("MODEL_DIR", &bench.models)
+            .env("DIARIZATION_MODEL", bench.models.join("sortformer.onnx"))
+            .arg(&bench.media);
+        command
+    };
+    for (name, output) in [("transcribe.py", "talk.json"), ("to_matroska.sh", "talk.mkv")] {
+        let output = folder.path().join(output);
+        run(example(name).arg(&output));
+        assert_eq!(read(&output), bench.expected, "{name}");
+    }
+    let lines = String::from_utf8(run(&mut example("live_transcript.py"))).expect("UTF-8");
+    assert_eq!(lines.lines().count(), bench.expected.len());
+}
+
 #[test]
 fn names_of_files_are_taken_as_they_are() {
     let bench = Bench::get();
@@ -286,7 +323,6 @@ fn pipelines_of_the_readme_work() {
         };
         std::fs::create_dir(folder.path().join("models")).expect("a folder");
         link("models/multitalker", &bench.models);
-        link("models/sortformer.onnx", &bench.models.join("sortformer.onnx"));
         link("meeting.mp4", &bench.media);
         link("meeting.wav", &common::data().join("demo/conversation.wav"));
         link("examples", &repository().join("examples"));

@@ -39,9 +39,10 @@ pub fn init() {
 /// As [`init`], where the models run.
 pub fn init_with_runtime() {
     init();
+    let runtime = std::env::var_os("ORT_DYLIB_PATH");
     assert!(
-        std::env::var_os("ORT_DYLIB_PATH").is_some(),
-        "set ORT_DYLIB_PATH to libonnxruntime.so, as `make test` does"
+        runtime.as_ref().is_some_and(|path| Path::new(path).exists()),
+        "set ORT_DYLIB_PATH to libonnxruntime.so, as `make test` does; found {runtime:?}"
     );
 }
 

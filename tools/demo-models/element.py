@@ -10,7 +10,9 @@ from pathlib import Path
 from model_files import model_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-os.environ.setdefault("ORT_DYLIB_PATH", str(REPOSITORY / ".onnxruntime/libonnxruntime.so"))
+RUNTIME = REPOSITORY / ".onnxruntime/libonnxruntime.so"
+if RUNTIME.exists():  # where there is none, the element looks for others
+    os.environ.setdefault("ORT_DYLIB_PATH", str(RUNTIME))
 
 import gi
 
