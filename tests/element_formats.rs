@@ -77,6 +77,14 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
 }
 
+/// An object on a line of its own.
+#[track_caller]
+fn json_line(text: &str) -> serde_json::Value {
+    let line = text.strip_suffix('\n').expect("a newline at the end");
+    assert!(!line.contains('\n'), "{text}");
+    json(line)
+}
+
 fn json_words(words: &[Word]) -> serde_json::Value {
     let seconds = |sample: u64| (sample * SAMPLE_NS) as f64 / 1e9;
     words
@@ -112,7 +120,7 @@ fn json_says_all_of_a_word() {
             "confidence": words[0]["confidence"],
             "words": words,
         });
-        assert_eq!(json(text), expected);
+        assert_eq!(json_line(text), expected);
     }
 }
 
@@ -124,7 +132,7 @@ fn json_says_all_of_a_segment() {
     said.sort_by_key(|said| (said.start, said.speaker));
     assert_eq!(texts.len(), said.len());
     for (text, said) in texts.iter().zip(&said) {
-        let json = json(text);
+        let json = json_line(text);
         assert_eq!(json["kind"], "segment");
         assert_eq!(json["text"], said.text);
         assert_eq!(json["speaker"], said.speaker);
@@ -189,7 +197,7 @@ fn another_sink_may_want_another_format() {
     let texts = buffers(&entries);
     assert!(!texts.is_empty());
     for (_, text) in texts {
-        assert_eq!(json(text)["speaker"], 1);
+        assert_eq!(json_line(text)["speaker"], 1);
     }
 }
 
@@ -234,7 +242,7 @@ fn unsynced_pad_has_segments_in_progress_and_their_ends() {
     rig.finish();
     let entries = sink.until_eos();
     assert_eq!(kinds(&entries, 3), ["stream-start", "caps", "segment"]);
-    let found: Vec<_> = buffers(&entries).into_iter().map(|(_, text)| json(text)).collect();
+    let found: Vec<_> = buffers(&entries).into_iter().map(|(_, text)| json_line(text)).collect();
     let expected: Vec<_> = engine_outputs(&samples, options())
         .iter()
         .filter_map(|output| match output {

@@ -41,7 +41,7 @@
 //!
 //! - `text/x-raw, format=utf8`
 //! - `text/x-raw, format=pango-markup`: escaped, in the colour of the speaker (`speaker-colors`)
-//! - `application/x-json`: an object for each buffer, as on `unsynced_src`:
+//! - `application/x-json`: an object and a newline for each buffer, as on `unsynced_src`:
 //!   `kind` ("word", "segment" or "partial"), `session_id` (string), `speaker` (number from 0),
 //!   `text` (string, without `speaker-prefix`), `start`, `end` (seconds of stream time),
 //!   `confidence` (0 to 1), `words` (array of {`word`, `start`, `end`, `confidence`}).
@@ -104,7 +104,8 @@
 //!
 //! ```bash
 //! gst-launch-1.0 -m filesrc location=meeting.wav ! decodebin ! audioconvert ! audioresample ! \
-//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx ! \
+//!   multitalkerasr model-dir=models/multitalker \
+//!     diarization-model=models/multitalker/sortformer.onnx ! \
 //!   fakesink | grep multitalkerasr/transcript,
 //! ```
 //!
@@ -114,7 +115,8 @@
 //! gst-launch-1.0 urisourcebin uri="file://$PWD/meeting.mp4" parse-streams=true : \
 //!   matroskamux name=mux ! filesink location=meeting-with-text.mkv \
 //!   filesrc location=meeting.mp4 ! decodebin ! audioconvert ! audioresample ! \
-//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx \
+//!   multitalkerasr model-dir=models/multitalker \
+//!     diarization-model=models/multitalker/sortformer.onnx \
 //!   text-unit=segment speaker-prefix='Speaker {n}: ' ! mux.
 //! ```
 //!
@@ -122,7 +124,8 @@
 //!
 //! ```bash
 //! gst-launch-1.0 -m pulsesrc ! audioconvert ! audioresample ! queue ! \
-//!   multitalkerasr model-dir=models/multitalker diarization-model=models/sortformer.onnx \
+//!   multitalkerasr model-dir=models/multitalker \
+//!     diarization-model=models/multitalker/sortformer.onnx \
 //!   chunk-latency=560ms ! fakesink sync=false | grep multitalkerasr/transcript,
 //! ```
 

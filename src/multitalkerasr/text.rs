@@ -53,7 +53,8 @@ impl Text {
         let content = match format {
             TextFormat::Utf8 => text(),
             TextFormat::PangoMarkup => markup(&text(), self.speech.speaker, speaker_colors),
-            TextFormat::Json => self.speech.json(self.kind),
+            // A line each, so that readers of lines find where an object ends.
+            TextFormat::Json => format!("{}\n", self.speech.json(self.kind)),
         };
         let mut buffer = gst::Buffer::from_mut_slice(content.into_bytes());
         if let Some(buffer) = buffer.get_mut() {
