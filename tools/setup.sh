@@ -6,17 +6,18 @@
 # wheel into .onnxruntime. What is there already is left alone. `tools/setup.sh tests` also installs
 # the other elements, programs and Python packages that the tests run the plugin with, and builds
 # the caption plugins of tests/peers, which takes some minutes once; `tools/setup.sh valgrind` installs
-# Valgrind besides.
+# Valgrind besides. `tools/setup.sh models` installs only what `make models` needs: Python packages.
+# All that comes from elsewhere than Debian is checked against a hash of this repository.
 set -eu
 cd "$(dirname "$0")/.."
 case ${1:-} in
-  "") for_tests= ;;
+  "" | models) for_tests= ;;
   tests | valgrind) for_tests=yes ;;
-  *) echo "usage: tools/setup.sh [tests|valgrind]" >&2; exit 2 ;;
+  *) echo "usage: tools/setup.sh [tests|valgrind|models]" >&2; exit 2 ;;
 esac
 
-onnxruntime_version=1.32.0
-packages="g++ cmake pkg-config python3 python3-venv
+python="python3 python3-venv"
+packages="$python g++ cmake pkg-config
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
 # Examples, and elements to the left and right of ours.
@@ -25,6 +26,7 @@ packages="g++ cmake pkg-config python3 python3-venv
   python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0
   libpango1.0-dev libcairo2-dev python3-dev"
 [ "${1:-}" != valgrind ] || packages="$packages valgrind"
+[ "${1:-}" != models ] || packages=$python
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
@@ -52,25 +54,57 @@ venv() {
   [ -x .venv/bin/python ] || { say "making a Python environment in .venv"; python3 -m venv .venv; }
 }
 
+# pip OPTION… for a requirements file that was not installed yet as it is now.
+install_requirements() {
+  requirements=$1 what=$2
+  shift 2
+  sum=$(sha256sum "$requirements")
+  if ! grep -qxsF "$sum" .venv/requirements; then
+    say "installing $what into .venv"
+    venv
+    .venv/bin/python -m pip install -q --require-hashes "$@" -r "$requirements"
+    echo "$sum" >> .venv/requirements
+  fi
+}
+
+if [ "${1:-}" = models ]; then
+  install_requirements tools/fetch-models/requirements.txt "what fetches models"
+  install_requirements tools/prepare-models/requirements.txt "what prepares models"
+  say "all is there"
+  exit
+fi
+
 wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 PATH=$PWD/.rust/cargo/bin:$HOME/.cargo/bin:$PATH
 found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
 oldest=$(printf '%s\n' "$wanted" "${found:-0}" | sort -V | head -n1)
 if [ "$oldest" != "$wanted" ]; then
-  say "Rust $wanted or newer is needed, found ${found:-none}: installing rustup into .rust"
-  venv
-  .venv/bin/python -m pip install -q puccinialin==0.1.14
-  .venv/bin/python -m puccinialin --location .rust >/dev/null ||
-    fail "Rust could not be installed: install version $wanted or newer with rustup, then try again"
+  say "Rust $wanted or newer is needed, found ${found:-none}: installing it with rustup into .rust"
+  by_hand="install Rust $wanted or newer with rustup, then try again"
+  # Of rustup-init 1.28.2; rustup itself checks what it installs.
+  case $(uname -m) in
+    x86_64) sum=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c ;;
+    aarch64) sum=e3853c5a252fca15252d07cb23a1bdd9377a8c6f3efa01531109281ae47f841c ;;
+    *) fail "no Rust for $(uname -m) is known here: $by_hand" ;;
+  esac
+  mkdir -p .rust
+  python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' \
+    "https://static.rust-lang.org/rustup/archive/1.28.2/$(uname -m)-unknown-linux-gnu/rustup-init" \
+    .rust/rustup-init || fail "rustup could not be fetched: $by_hand"
+  echo "$sum  .rust/rustup-init" | sha256sum --check --quiet || fail "rustup-init is not the expected one: $by_hand"
+  chmod +x .rust/rustup-init
+  CARGO_HOME=$PWD/.rust/cargo RUSTUP_HOME=$PWD/.rust/rustup .rust/rustup-init -q -y --no-modify-path \
+    --profile minimal --component rustfmt --component clippy >/dev/null || fail "Rust could not be installed: $by_hand"
 fi
 
+onnxruntime=tools/requirements/onnxruntime.txt
+onnxruntime_version=$(sed -n 's/^onnxruntime==\([^ ]*\).*/\1/p' $onnxruntime)
 if [ ! -e .onnxruntime/libonnxruntime.so ] || [ "$(cat .onnxruntime/VERSION)" != "$onnxruntime_version" ]; then
   say "fetching ONNX Runtime $onnxruntime_version into .onnxruntime"
   venv
   rm -rf .onnxruntime
   mkdir .onnxruntime
-  .venv/bin/python -m pip download -q --no-deps --only-binary=:all: -d .onnxruntime \
-    "onnxruntime==$onnxruntime_version"
+  .venv/bin/python -m pip download -q --no-deps --only-binary=:all: --require-hashes -d .onnxruntime -r $onnxruntime
   .venv/bin/python -m zipfile -e .onnxruntime/*.whl .onnxruntime/wheel
   mv .onnxruntime/wheel/onnxruntime/capi/libonnxruntime.so.* .onnxruntime/libonnxruntime.so
   cp .onnxruntime/wheel/onnxruntime/LICENSE .onnxruntime/wheel/onnxruntime/ThirdPartyNotices.txt .onnxruntime/
@@ -79,11 +113,9 @@ if [ ! -e .onnxruntime/libonnxruntime.so ] || [ "$(cat .onnxruntime/VERSION)" !=
 fi
 
 if [ -n "$for_tests" ]; then
-  if ! .venv/bin/python -m pip freeze 2>/dev/null | cmp -s - tests/requirements.txt; then
-    say "installing what the tests run in Python into .venv"
-    venv
-    .venv/bin/python -m pip install -q -r tests/requirements.txt
-  fi
+  # Some of the packages have no wheel, and pip would fetch what builds them without a hash.
+  install_requirements tools/requirements/build.txt "what builds Python packages"
+  install_requirements tests/requirements.txt "what the tests run in Python" --no-build-isolation
   peers=target/peers/release
   if [ -d .rust ]; then
     export CARGO_HOME="$PWD/.rust/cargo" RUSTUP_HOME="$PWD/.rust/rustup"
