@@ -2,11 +2,16 @@
 #
 # make demo      installs what is missing, builds, and transcribes a conversation
 # make test      installs what is missing, and runs all tests
+# make models    fetches the real models from the Hugging Face Hub into models/, for make demo: FORM=int8|fp32,
+#                DIARIZER=v2.1|v3|v2, PREPARE=yes|no, ACCEPT_LICENSE=yes
 # make build     installs what is missing, and builds target/release/libgstmultitalkerasr.so
 # make valgrind  installs what is missing, and runs tests of flushing and stopping under Valgrind
 # make lint      what the continuous integration checks besides the tests
 #
 # The demo runs your own files with MODEL_DIR=… DIARIZATION_MODEL=… AUDIO=…
+FORM ?= int8
+DIARIZER ?= v2.1
+PREPARE ?= yes
 
 ifneq ($(wildcard .rust/cargo/bin/cargo),)
 export CARGO_HOME := $(CURDIR)/.rust/cargo
@@ -14,10 +19,16 @@ export RUSTUP_HOME := $(CURDIR)/.rust/rustup
 endif
 export PATH := $(CURDIR)/.rust/cargo/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test build lint valgrind setup clean
+.PHONY: demo models test build lint valgrind setup clean
 
 demo: build
 	@tools/demo.sh
+
+# RECOGNIZER names another publisher, and PUBLISHED another table than tools/fetch-models/published.toml.
+models:
+	@tools/setup.sh models
+	@.venv/bin/python tools/fetch-models/fetch.py --form "$(FORM)" --diarizer "$(DIARIZER)" --prepare "$(PREPARE)" \
+	  $(if $(RECOGNIZER),--recognizer "$(RECOGNIZER)") $(if $(PUBLISHED),--published "$(PUBLISHED)")
 
 test:
 	@tools/setup.sh tests
@@ -52,25 +63,30 @@ run-msrv:
 	rustup run $(msrv) cargo check --locked --lib
 
 run-tests:
-	cargo test
+	cargo test --locked
 
 run-build:
-	cargo build --release
+	cargo build --locked --release
 
 # Optimised code may compare a value before it looks whether there is one, which Valgrind reports.
 run-valgrind:
-	cargo test --config 'profile.dev.package.gst-plugin-multitalkerasr.opt-level = 0' \
+	cargo test --locked --config 'profile.dev.package.gst-plugin-multitalkerasr.opt-level = 0' \
 	  --config 'target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--suppressions=tests/valgrind.supp"]' \
 	  --test element_stream --test element_stop -- --test-threads 1 flush_before releases_all same_words change_of_caps
 
 run-lint:
 	cargo fmt --check
-	cargo check --lib --no-default-features
-	@if cargo tree --no-default-features --edges normal | grep gstreamer; then \
+	cargo check --locked --lib --no-default-features
+	@if cargo tree --locked --no-default-features --edges normal | grep gstreamer; then \
 	  echo "the engine must not depend on GStreamer"; exit 1; \
 	fi
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --lib
-	cargo clippy --all-targets -- -D warnings
-	cargo clippy --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@0.20.2
-	cargo deny check bans licenses sources
+	cargo deny --locked check bans licenses sources
+	@if timeout 300 cargo deny --locked fetch db >/dev/null 2>&1; then \
+	  echo "cargo deny --locked check advisories"; cargo deny --locked check advisories; \
+	else \
+	  echo "lint: the database of advisories cannot be fetched from here, so advisories were not checked"; \
+	fi

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Transcribes AUDIO (any file that GStreamer decodes) with the models of MODEL_DIR and
-# DIARIZATION_MODEL, or without them a conversation and the small models of the repository, and
-# prints each segment with its speaker and time. Called by `make demo`.
+# Transcribes AUDIO (any file that GStreamer decodes), or without it a conversation, and prints each
+# segment with its speaker and time. The models are MODEL_DIR and DIARIZATION_MODEL, else those that
+# `make models` fetched, else the small ones of the repository. Called by `make demo`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=tests/data
@@ -11,15 +11,23 @@ audio=${AUDIO:-$data/demo/conversation.wav}
 if [ -n "${MODEL_DIR:-}" ]; then
   model_dir=$MODEL_DIR
   diarization_model=${DIARIZATION_MODEL:-}
+elif [ -e models/multitalker/tokenizer.model ] && [ -e models/multitalker/sortformer.onnx ]; then
+  model_dir=models/multitalker
+  diarization_model=${DIARIZATION_MODEL:-$model_dir/sortformer.onnx}
+  echo "The models are those in models/multitalker."
 else
   model_dir=$data/demo-models
   diarization_model=${DIARIZATION_MODEL:-$data/demo-models/sortformer.onnx}
-  echo "These models are small: they know the words of short bulletins, spoken by synthetic voices."
+  echo "The models are small: they know the words of short bulletins, spoken by synthetic voices."
+  echo "\`make models\` fetches the real ones."
 fi
 [ -e "$audio" ] || { echo "demo: no file $audio" >&2; exit 1; }
 
 export GST_PLUGIN_PATH="$PWD/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
-export ORT_DYLIB_PATH="${ORT_DYLIB_PATH:-$PWD/.onnxruntime/libonnxruntime.so}"
+# Where there is none, the element looks for others.
+if [ -z "${ORT_DYLIB_PATH:-}" ] && [ -e .onnxruntime/libonnxruntime.so ]; then
+  export ORT_DYLIB_PATH="$PWD/.onnxruntime/libonnxruntime.so"
+fi
 echo "gst-launch-1.0 filesrc location=$audio ! decodebin ! audioconvert ! audioresample ! \\
   multitalkerasr model-dir=$model_dir${diarization_model:+ diarization-model=$diarization_model} ! fakesink"
 echo

@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MPL-2.0
+"""The part of a Hugging Face hub that downloads use, on loopback, and what can go wrong with one.
+
+The argument is a JSON file: {"prefix": path before all others, "log": file for a line of JSON for each request,
+"token": what gated repositories want, "repos": {"owner/name": {"gated": bool, "files": {path: local file}}},
+"faults": {path: fault}}. A fault applies to the content of a file: {"cut": bytes sent before the connection closes,
+"reset": true to close it with an RST, "times": how often, by default once}, {"stall": bytes sent before nothing
+comes any more, "times": as well},
+{"status": instead of the content}, {"damage": true for another first byte}, {"size": announced instead of the true
+one}, {"ignore_range": true}, {"etag": instead of the hash}. It prints its port, and ends with its standard input.
+
+As the real one, it answers HEAD and GET of /owner/name/resolve/REVISION/PATH with the headers X-Repo-Commit, ETag,
+X-Linked-Size and X-Linked-Etag, redirects large files (those named *.onnx, *.data and *.model) to another host, here
+`localhost`, which must not be given the token, and small ones to a relative address.
+"""
+import hashlib
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+CONFIG = json.loads(Path(sys.argv[1]).read_text())
+PREFIX, FAULTS = CONFIG.get("prefix", ""), CONFIG.get("faults", {})
+LOCK = threading.Lock()
+NEVER = threading.Event()
+
+
+def commit(repo: str) -> str:
+    return hashlib.sha1(repo.encode()).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def log(self, path: str, status: int, **more):
+        host = self.headers.get("Host", "").split(":")[0]
+        entry = {"method": self.command, "host": host, "path": path, "status": status,
+                 "range": self.headers.get("Range"), "authorization": self.headers.get("Authorization"), **more}
+        with LOCK, open(CONFIG["log"], "a") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    def answer(self, status: int, headers: dict, path: str):
+        self.log(path, status)
+        self.send_response(status)
+        for name, value in {"Content-Length": "0", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def do_HEAD(self):
+        self.respond()
+
+    def do_GET(self):
+        self.respond()
+
+    def respond(self):
+        path = unquote(urlsplit(self.path).path)
+        if path.startswith("/content/"):
+            return self.content(path.removeprefix("/content/"))
+        if not path.startswith(f"{PREFIX}/"):
+            return self.answer(404, {}, path)
+        owner, name, *rest = path.removeprefix(f"{PREFIX}/").split("/")
+        repo = f"{owner}/{name}"
+        known = CONFIG["repos"].get(repo)
+        if known is None or len(rest) < 3 or rest[0] != "resolve":
+            return self.answer(401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, path)
+        if known.get("gated") and self.headers.get("Authorization") != f"Bearer {CONFIG.get('token')}":
+            return self.answer(401, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}, path)
+        revision, file = rest[1], "/".join(rest[2:])
+        if revision not in ("main", commit(repo)):
+            return self.answer(404, {"X-Error-Code": "RevisionNotFound"}, path)
+        if file not in known["files"]:
+            return self.answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit(repo)}, path)
+        data = Path(known["files"][file]).read_bytes()
+        fault = FAULTS.get(file, {})
+        headers = {"X-Repo-Commit": commit(repo), "Accept-Ranges": "bytes"}
+        if file.endswith((".onnx", ".data", ".model")):
+            etag = fault.get("etag", hashlib.sha256(data).hexdigest())
+            port = self.server.server_address[1]
+            headers |= {"X-Linked-Size": str(fault.get("size", len(data))), "X-Linked-Etag": f'"{etag}"',
+                        "ETag": f'"{hashlib.sha1(file.encode()).hexdigest()}"',
+                        "Location": f"http://localhost:{port}/content/{repo}/{file}?signature=1"}
+            return self.answer(302, headers, path)
+        headers |= {"Location": f"/content/{repo}/{file}"}
+        return self.answer(307, headers, path)
+
+    def content(self, path: str):
+        repo, file = "/".join(path.split("/")[:2]), "/".join(path.split("/")[2:])
+        data = Path(CONFIG["repos"][repo]["files"][file]).read_bytes()
+        fault = FAULTS.get(file, {})
+        if "status" in fault and self.command == "GET":
+            return self.answer(fault["status"], {}, path)
+        etag = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        if fault.get("damage"):
+            data = bytes([data[0] ^ 1]) + data[1:]
+        start, asked = 0, self.headers.get("Range")
+        if asked and not fault.get("ignore_range"):
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(data):
+                return self.answer(416, {"Content-Range": f"bytes */{len(data)}"}, path)
+        status = 206 if start else 200
+        part = data[start:]
+        sent = len(part)
+        with LOCK:
+            faulty = ("cut" in fault or "stall" in fault) and fault.get("times", 1) > 0
+            if faulty and self.command == "GET":
+                fault["times"] = fault.get("times", 1) - 1
+        if faulty:
+            sent = min(sent, fault.get("cut", sent), fault.get("stall", sent))
+        self.log(path, status, sent=sent)
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(part)))
+        self.send_header("ETag", f'"{etag}"')
+        self.send_header("X-Repo-Commit", commit(repo))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        try:
+            self.wfile.write(part[:sent])
+            self.wfile.flush()
+        except OSError:  # the other side is gone
+            self.close_connection = True
+            return
+        if faulty and "stall" in fault:
+            NEVER.wait()
+        elif faulty:
+            if fault.get("reset"):
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                os.close(self.connection.detach())
+            self.close_connection = True
+
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server.daemon_threads = True
+server.handle_error = lambda *_: None  # connections that the test breaks
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(server.server_address[1], flush=True)
+sys.stdin.read()
