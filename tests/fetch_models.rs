@@ -402,6 +402,13 @@ fn a_file_that_is_not_the_known_one_is_not_downloaded() {
 }
 
 #[test]
+fn a_hub_that_is_busy_is_asked_again() {
+    let busy = json!({"faults": {ENCODER: {"busy": 2}, "tokenizer.model": {"busy": 1}}});
+    let bench = Bench::new(&demo_models(), busy);
+    assert!(succeeds(bench.tool(&[])).contains("the models are ready"));
+}
+
+#[test]
 fn what_a_hub_refuses_is_said_in_one_line() {
     let without_encoder = json!({"repos": {RECOGNIZER: {"files": {}}}});
     let bench = Bench::new(&demo_models(), without_encoder);

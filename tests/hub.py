@@ -4,11 +4,13 @@
 
 The argument is a JSON file: {"prefix": path before all others, "log": file for a line of JSON for each request,
 "token": what gated repositories want, "repos": {"owner/name": {"gated": bool, "files": {path: local file}}},
-"faults": {path: fault}}. A fault applies to the content of a file: {"cut": bytes sent before the connection closes,
-"reset": true to close it with an RST, "times": how often, by default once}, {"stall": bytes sent before nothing
-comes any more, "times": as well},
-{"status": instead of the content}, {"damage": true for another first byte}, {"size": announced instead of the true
-one}, {"ignore_range": true}, {"etag": instead of the hash}. It prints its port, and ends with its standard input.
+"faults": {path: fault}}. The server prints its port, and ends with its standard input. A fault of a file has one or
+more of:
+
+- "cut": bytes sent before the connection closes, with an RST where "reset" is true; "times": how often (once)
+- "stall": bytes sent before nothing comes any more; "times": how often (once)
+- "status": of the answer that should have the content; "busy": how often the file is answered with 503 before
+- "damage": true for another first byte; "size": announced instead of the true one; "ignore_range": true
 
 As the real one, it answers HEAD and GET of /owner/name/resolve/REVISION/PATH with the headers X-Repo-Commit, ETag,
 X-Linked-Size and X-Linked-Etag, redirects large files (those named *.onnx, *.data and *.model) to another host, here
@@ -80,12 +82,18 @@ class Handler(BaseHTTPRequestHandler):
         if file not in known["files"]:
             return self.answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit(repo)}, path)
         data = Path(known["files"][file]).read_bytes()
-        fault = FAULTS.get(file, {})
+        fault = FAULTS.setdefault(file, {})
+        with LOCK:
+            fault["busy"] = fault.get("busy", 0) - 1
+        if fault["busy"] >= 0:
+            return self.answer(503, {}, path)
         headers = {"X-Repo-Commit": commit(repo), "Accept-Ranges": "bytes"}
         if file.endswith((".onnx", ".data", ".model")):
-            etag = fault.get("etag", hashlib.sha256(data).hexdigest())
+            etag = hashlib.sha256(data).hexdigest()
             port = self.server.server_address[1]
-            headers |= {"X-Linked-Size": str(fault.get("size", len(data))), "X-Linked-Etag": f'"{etag}"',
+            token = f"http://{self.headers['Host']}{PREFIX}/api/models/{repo}/xet-read-token/{commit(repo)}"
+            headers |= {"X-Xet-Hash": hashlib.sha256(file.encode()).hexdigest(), "Link": f'<{token}>; rel="xet-auth"',
+                        "X-Linked-Size": str(fault.get("size", len(data))), "X-Linked-Etag": f'"{etag}"',
                         "ETag": f'"{hashlib.sha1(file.encode()).hexdigest()}"',
                         "Location": f"http://localhost:{port}/content/{repo}/{file}?signature=1"}
             return self.answer(302, headers, path)

@@ -25,6 +25,7 @@ from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
 # Attempts in a row that bring nothing, besides those that http_get makes by itself.
 ATTEMPTS = 4
+BUSY = {429, 500, 502, 503, 504}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SHA256, GIT_SHA1 = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
 
@@ -62,8 +63,14 @@ def look_up(repo: str, path: str, revision: str) -> HubFile:
     """What the hub says about a file; nothing is downloaded."""
     name = f"{repo}: {path}"
     endpoint = constants.ENDPOINT
+    url = hf_hub_url(repo, path, revision=revision)
     try:
-        found = get_hf_file_metadata(hf_hub_url(repo, path, revision=revision))
+        try:
+            found = get_hf_file_metadata(url)
+        except HfHubHTTPError as error:
+            if error.response.status_code not in BUSY:
+                raise
+            found = get_hf_file_metadata(url, retry_on_errors=True)
     except OfflineModeIsEnabled as error:
         raise Refused(f"{name} has to be downloaded, and HF_HUB_OFFLINE forbids it") from error
     except GatedRepoError as error:
