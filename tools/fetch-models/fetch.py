@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import hub
-from hub import HubFile, Refused, megabytes
+from hub import HubFile, Refused, amount
 
 TOOLS = Path(__file__).resolve().parent.parent
 PAIR, PUBLISHED = "multitalker", "published"
@@ -140,8 +140,8 @@ def check_space(models: Path, downloads: int, files: list[Download], request: di
         pair = max(graphs) + sum(graphs) // 4
     free = shutil.disk_usage(models).free
     if downloads + pair > free:
-        raise Refused(f"{models}: expected {megabytes(downloads)} of free disk space for the downloads and "
-                      f"{megabytes(pair)} to make the pair of them, found {megabytes(free)}")
+        raise Refused(f"{models}: expected {amount(downloads)} of free disk space for the downloads and "
+                      f"{amount(pair)} to make the pair of them, found {amount(free)}")
 
 
 def assemble(models: Path, recognizer: list[Download], diarizer: list[Download], request: dict):
@@ -154,8 +154,10 @@ def assemble(models: Path, recognizer: list[Download], diarizer: list[Download],
             made = subprocess.run([sys.executable, TOOLS / "prepare-models/prepare.py", recognizer[0].target.parent, new,
                                    "--diarization-model", sortformer, "--precision", request["form"]])
             if made.returncode:
-                raise Refused("the models could not be prepared, as the lines above say; the downloads are kept. "
-                              "PREPARE=no takes the published files as they are")
+                reason = ("as the line above says" if made.returncode > 0 else
+                          f"since prepare.py was ended by signal {-made.returncode}: it takes 7 GiB of memory")
+                raise Refused(f"the models could not be prepared, {reason}. The downloads are kept, and PREPARE=no "
+                              f"takes them as they are")
             # Only the graph is renamed: it names the file with its weights.
             suffix = ".int8.onnx" if request["form"] == "int8" else ".onnx"
             (new / sortformer.with_suffix(suffix).name).rename(new / "sortformer.onnx")
@@ -198,11 +200,11 @@ def run(table: dict, o: argparse.Namespace):
         downloads = [*recognizer, *diarizer]
         missing = sum(hub.missing(*download) for download in downloads)
         check_space(models, missing, downloads, request)
-        print(f"{len(downloads)} files, {megabytes(sum(d.file.size for d in downloads))}, of which "
-              f"{megabytes(missing)} are to be downloaded from {hub.constants.ENDPOINT} into {models / PUBLISHED}",
+        print(f"{len(downloads)} files, {amount(sum(d.file.size for d in downloads))}, of which "
+              f"{amount(missing)} are to be downloaded from {hub.constants.ENDPOINT} into {models / PUBLISHED}",
               flush=True)
         for file, target in downloads:
-            print(f"{file.repo}: {file.path}, {megabytes(file.size)}, commit {file.commit[:12]}", flush=True)
+            print(f"{file.repo}: {file.path}, {amount(file.size)}, commit {file.commit[:12]}", flush=True)
             hub.fetch(file, target)
         assemble(models, recognizer, diarizer, request)
     print(f"{pair}: the models are ready: `make demo` runs on them, and "

@@ -40,8 +40,8 @@ class Damaged(Refused):
     """What arrived is of no use."""
 
 
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
+def amount(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
 
 
 def first_line(error: Exception) -> str:
@@ -169,8 +169,8 @@ def receive(file: HubFile, partial: Partial):
         arrived = os.fstat(partial.fileno()).st_size
         failures = 0 if arrived > before else failures + 1
         if failures == ATTEMPTS:
-            raise Refused(f"{file.repo}: {file.path}: the connection broke after {megabytes(arrived)} of "
-                          f"{megabytes(file.size)}: {reason}. Run it again to go on from there")
+            raise Refused(f"{file.repo}: {file.path}: the connection broke after {amount(arrived)} of "
+                          f"{amount(file.size)}: {reason}. Run it again to go on from there")
         time.sleep(failures)
 
 
@@ -204,5 +204,5 @@ def fetch(file: HubFile, target: Path):
         if error.errno not in NO_SPACE:
             raise
         arrived = path.stat().st_size if path.exists() else 0
-        raise Refused(f"{target}: {os.strerror(error.errno)}: {megabytes(arrived)} of {megabytes(file.size)} are "
+        raise Refused(f"{target}: {os.strerror(error.errno)}: {amount(arrived)} of {amount(file.size)} are "
                       f"there. Make room, and run it again to go on from there") from error
