@@ -11,8 +11,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use gstmultitalkerasr::engine::{
-    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Precision,
-    RuntimeOptions, SAMPLE_RATE_HZ, SegLstRow, Segment, Stream, StreamOptions, TargetMode,
+    Canceller, ChunkLatency, DiarizationPreset, ENCODED_FRAME_MS, Model, ModelOptions, Output,
+    Precision, RuntimeOptions, SAMPLE_RATE_HZ, SegLstRow, Segment, Stream, StreamOptions,
+    TargetMode,
 };
 use hound::{SampleFormat, WavReader, WavSpec};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -62,9 +63,13 @@ struct Arguments {
     /// Writes the segments to this file as SegLST (JSON).
     #[arg(long)]
     seglst: Option<PathBuf>,
-    /// Writes who speaks when to this file as RTTM.
+    /// Writes who speaks when to this file as RTTM: a turn for each segment of words.
     #[arg(long)]
     rttm: Option<PathBuf>,
+    /// Writes the diarizer's activity to this file as RTTM: a turn for each run of frames of 80 ms
+    /// in which a speaker's probability exceeds 0.5.
+    #[arg(long)]
+    activity_rttm: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -158,7 +163,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let seglst = arguments.seglst.as_deref().map(OutputFile::create).transpose()?;
     let rttm = arguments.rttm.as_deref().map(OutputFile::create).transpose()?;
     let model = Model::load(&arguments.model_options(), &Canceller::new())?;
+    let speakers = model.speakers();
     let mut stream = Stream::new(model, options)?;
+    if arguments.activity_rttm.is_some() {
+        stream.enable_trace();
+    }
 
     let mut segments = Vec::new();
     let transcribed = transcribe(&mut stream, &samples, &mut segments);
@@ -209,7 +218,48 @@ fn print(output: Output, segments: &mut Vec<Segment>) -> Result<(), String> {
         printed.map_err(|error| format!("standard output: {error}"))?;
         segments.push(segment);
     }
+    if let (Some(path), Some(trace)) = (&arguments.activity_rttm, stream.trace()) {
+        let end_s = seconds(samples.len() as u64);
+        write(path, |file| {
+            for row in activity(&trace.probabilities, speakers, end_s, &session) {
+                writeln!(file, "{}", row.rttm())?;
+            }
+            Ok(())
+        })?;
+    }
     Ok(())
+}
+
+/// Probability above which a frame counts as speech of a speaker, as in NeMo without
+/// post-processing.
+const SPEECH_PROBABILITY: f32 = 0.5;
+
+/// Turns without words: the runs of frames in which a speaker is active. `probabilities` has a row
+/// of all `speakers` for each frame.
+fn activity(probabilities: &[f32], speakers: usize, end_s: f64, session: &str) -> Vec<SegLstRow> {
+    let frame_s = f64::from(ENCODED_FRAME_MS) / 1000.0;
+    let frames: Vec<&[f32]> = probabilities.chunks_exact(speakers).collect();
+    let mut turns = Vec::new();
+    for speaker in 0..speakers {
+        let mut frame = 0;
+        for run in frames
+            .chunk_by(|a, b| (a[speaker] > SPEECH_PROBABILITY) == (b[speaker] > SPEECH_PROBABILITY))
+        {
+            let start = frame;
+            frame += run.len();
+            if run[0][speaker] > SPEECH_PROBABILITY {
+                turns.push(SegLstRow {
+                    session_id: session.to_owned(),
+                    speaker: speaker.to_string(),
+                    words: String::new(),
+                    start_time: start as f64 * frame_s,
+                    end_time: (frame as f64 * frame_s).min(end_s),
+                });
+            }
+        }
+    }
+    turns.sort_by(|a, b| a.start_time.total_cmp(&b.start_time));
+    turns
 }
 
 /// The samples of a file in the one format that the models take, from -1 to 1.
