@@ -1,0 +1,574 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! `tools/evaluate` as a user runs it: the element with the trained demo models on the demo's
+//! conversation and on real people, made-up errors of known size, bad input, and a made-up folder
+//! of the AMI corpus.
+
+#![cfg(all(feature = "element", target_os = "linux"))]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+struct Run {
+    code: Option<i32>,
+    printed: String,
+    complaints: String,
+}
+
+/// A folder with what an evaluation needs and writes.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plugin = "libgstmultitalkerasr.so";
+        std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
+        std::os::unix::fs::symlink(
+            common::built().join("deps").join(plugin),
+            folder.path().join("plugins").join(plugin),
+        )
+        .expect("a link");
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("in a folder")).expect("a folder");
+        std::fs::write(&path, content).expect("written");
+        path
+    }
+
+    fn rows(&self, rows: &[Value]) -> PathBuf {
+        let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+        self.write("manifest.jsonl", &lines.join("\n"))
+    }
+
+    fn tool(&self, script: &str, arguments: &[&str]) -> Run {
+        let output = Command::new(repository().join(".venv/bin/python"))
+            .arg(repository().join("tools/evaluate").join(script))
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("GST_PLUGIN_PATH", self.path("plugins"))
+            .env("GST_REGISTRY", self.path("plugins/registry"))
+            .env("COLUMNS", "100")
+            .env_remove("MODEL_DIR")
+            .env_remove("DIARIZATION_MODEL")
+            .output()
+            .expect("Python runs");
+        Run {
+            code: output.status.code(),
+            printed: String::from_utf8(output.stdout).expect("UTF-8"),
+            complaints: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    fn evaluate(&self, manifest: &Path, arguments: &[&str]) -> Run {
+        let program = common::built().join("examples/transcribe_wav");
+        let mut all = vec![manifest.to_str().expect("UTF-8")];
+        all.extend(["--diarizer-program", program.to_str().expect("UTF-8")]);
+        all.extend(arguments);
+        self.tool("evaluate.py", &all)
+    }
+
+    fn results(&self) -> Value {
+        let data = std::fs::read(self.path("evaluation/results.json")).expect("results");
+        serde_json::from_slice(&data).expect("JSON")
+    }
+}
+
+fn data(name: &str) -> String {
+    common::data().join(name).display().to_string()
+}
+
+fn configuration<'a>(results: &'a Value, name: &str) -> &'a Value {
+    let all = results["configurations"].as_array().expect("an array");
+    all.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("no {name} in {results}"))
+}
+
+fn recording<'a>(results: &'a Value, name: &str, session: &str) -> &'a Value {
+    let all = configuration(results, name)["recordings"].as_array().expect("an array");
+    all.iter().find(|it| it["session"] == session).unwrap_or_else(|| panic!("no {session}"))
+}
+
+fn rate(scored: &Value, metric: &str) -> f64 {
+    scored["scores"][metric]["rate"].as_f64().unwrap_or_else(|| panic!("no {metric}: {scored}"))
+}
+
+#[track_caller]
+fn assert_near(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+}
+
+/// When each file below a folder was written.
+fn written(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(written(&path));
+        } else {
+            let time = path.metadata().and_then(|it| it.modified()).expect("a time");
+            found.insert(path, time);
+        }
+    }
+    found
+}
+
+/// The demo models know 179 words of synthetic voices. On their own conversation they make 3 errors
+/// in 134 words (2.2%), as in `understanding.rs`, and a DER of 2.0%; with real people in a real
+/// room, whom they were not trained for, the DER is 61%, and no worse than finding nobody.
+#[test]
+fn demo_conversation_and_real_people_are_measured() {
+    let bench = Bench::new();
+    let manifest = common::data().join("demo/manifest.jsonl");
+    let run = bench.evaluate(&manifest, &["--jobs", "2"]);
+    println!("{}", run.printed);
+    assert_eq!(run.code, Some(0), "{}", run.complaints);
+    let results = bench.results();
+    for mode in ["probability", "nemo"] {
+        let name = format!("target-mode={mode}");
+        assert!(run.printed.contains(&name), "{}", run.printed);
+        let conversation = recording(&results, &name, "conversation");
+        assert_eq!(conversation["scores"]["cpwer"]["words"], 134);
+        for (metric, most) in [("cpwer", 0.08), ("tcpwer", 0.08), ("der_0", 0.06), ("jer_0", 0.06)]
+        {
+            let found = rate(conversation, metric);
+            assert!((0.0..=most).contains(&found), "{name}: {metric} {found}");
+        }
+        let (exact, forgiving) = (rate(conversation, "der_0"), rate(conversation, "der_0.25"));
+        assert!(forgiving < exact, "{forgiving} without the boundaries, {exact} with them");
+        let factor = conversation["real_time_factor"].as_f64().expect("a number");
+        assert!(factor > 0.0 && factor < 10.0, "{factor}");
+        assert_eq!(conversation["der_of"], "diarizer");
+
+        let people = recording(&results, &name, "ami-en2002a");
+        assert_eq!(people["status"], "ok");
+        assert_near(people["audio_seconds"].as_f64().expect("seconds"), 30.0 + 1.0 / 16_000.0);
+        assert_near(people["scores"]["der_0"]["spoken_s"].as_f64().expect("seconds"), 61.34);
+        let der = rate(people, "der_0");
+        assert!((0.1..1.0).contains(&der), "{der}");
+        // Errors and speech add up; a mean of the rates would be another number.
+        let together = &configuration(&results, &name)["together"];
+        let sum = |key: &str| {
+            let of = |scored: &Value| scored["scores"]["der_0"][key].as_f64().expect("seconds");
+            of(conversation) + of(people)
+        };
+        let wrong = sum("missed_s") + sum("false_alarm_s") + sum("confused_s");
+        assert_near(rate(together, "der_0"), wrong / sum("spoken_s"));
+    }
+    assert!(run.printed.contains("the diarizer's activity"), "{}", run.printed);
+    assert!(run.printed.contains("the sentences as they were mixed"), "{}", run.printed);
+    let png = std::fs::read(bench.path("evaluation/results.png")).expect("a picture");
+    assert!(png.starts_with(b"\x89PNG") && png.len() > 10_000);
+    let svg = std::fs::read_to_string(bench.path("evaluation/results.svg")).expect("a picture");
+    assert!(svg.contains("together") && svg.contains("Demo conversation"));
+
+    // The same again goes on from what was heard, and its figures are the same.
+    let heard = written(&bench.path("evaluation/heard"));
+    assert_eq!(heard.len(), 2 * 2 + 2, "by two configurations and one diarizer");
+    let again = bench.evaluate(&manifest, &["--jobs", "2"]);
+    assert_eq!((again.code, again.printed), (Some(0), run.printed));
+    assert_eq!(written(&bench.path("evaluation/heard")), heard);
+    assert_eq!(bench.results(), results);
+
+    // By the segments of words, which is said, and is another number.
+    let segments =
+        bench.evaluate(&manifest, &["--der-of", "segments", "--set", "target-mode=nemo"]);
+    assert_eq!(segments.code, Some(0), "{}", segments.complaints);
+    assert!(segments.printed.contains("NOT the diarizer's activity"), "{}", segments.printed);
+    let other = bench.results();
+    let conversation = recording(&other, "target-mode=nemo", "conversation");
+    let by_diarizer = recording(&results, "target-mode=nemo", "conversation");
+    assert_ne!(rate(conversation, "der_0"), rate(by_diarizer, "der_0"));
+    assert_eq!(rate(conversation, "cpwer"), rate(by_diarizer, "cpwer"));
+}
+
+/// RTTM of turns (speaker, start, end).
+fn rttm(turns: &[(&str, f64, f64)]) -> String {
+    let line = |(speaker, start, end): &(&str, f64, f64)| {
+        let duration = end - start;
+        format!("SPEAKER tiny 1 {start:.3} {duration:.3} <NA> <NA> {speaker} <NA> <NA>\n")
+    };
+    turns.iter().map(line).collect()
+}
+
+#[test]
+fn made_up_errors_have_their_size() {
+    let bench = Bench::new();
+    let conversation = std::fs::read(common::data().join("demo/conversation.json")).expect("there");
+    let rows: Vec<Value> = serde_json::from_slice(&conversation).expect("SegLST");
+    let reference = rttm(&[("A", 0.0, 10.0), ("B", 8.0, 14.0)]);
+    let change = |name: &str, change: fn(&mut Value), tiny: &str| {
+        let mut rows = rows.clone();
+        rows.iter_mut().for_each(change);
+        bench.write(&format!("{name}/conversation.json"), &json!(rows).to_string());
+        bench.write(&format!("{name}/tiny.rttm"), tiny);
+    };
+    let swapped = rttm(&[("1", 0.0, 10.0), ("0", 8.0, 14.0)]);
+    change("same", |_| (), &reference);
+    change(
+        "swapped",
+        |row| row["speaker"] = json!(if row["speaker"] == "0" { "1" } else { "0" }),
+        &swapped,
+    );
+    let shift = |row: &mut Value| {
+        for time in ["start_time", "end_time"] {
+            row[time] = json!(row[time].as_f64().expect("seconds") + 1.0);
+        }
+    };
+    // B is found 1 s late: 1 s of both is missed, and 1 s after them is a false alarm.
+    change("shifted", shift, &rttm(&[("x", 0.0, 9.0), ("y", 9.0, 15.0)]));
+    // Punctuation, case and spelled numbers are no errors.
+    let rewrite = |row: &mut Value| {
+        let words = row["words"].as_str().expect("words");
+        row["words"] = json!(format!("{}!", words.to_uppercase()));
+    };
+    change("rewritten", rewrite, &reference);
+    change("one", |row| row["speaker"] = json!("0"), &rttm(&[("0", 0.0, 14.0)]));
+    bench.write("nothing/conversation.json", "[]");
+    bench.write("nothing/tiny.rttm", "");
+    bench.write("tiny.rttm", &reference);
+    let manifest = bench.rows(&[
+        json!({"audio_filepath": data("demo/conversation.wav"),
+               "seglst_filepath": data("demo/conversation.json")}),
+        json!({"audio_filepath": data("demo/conversation.wav"), "session_id": "tiny",
+               "rttm_filepath": "tiny.rttm"}),
+    ]);
+    let folders = ["same", "swapped", "shifted", "rewritten", "one", "nothing"];
+    let options: Vec<String> =
+        folders.iter().map(|name| format!("--hypotheses={name}={name}")).collect();
+    let mut arguments: Vec<&str> = options.iter().map(String::as_str).collect();
+    arguments.extend(["--tcp-collar", "0.5"]);
+    let run = bench.evaluate(&manifest, &arguments);
+    assert_eq!(run.code, Some(1), "{}", run.complaints);
+    for said in [
+        "row 1 (conversation): nothing was recognized (nothing)",
+        "row 2 (tiny): no speaker was found (nothing)",
+    ] {
+        assert!(run.complaints.contains(said), "{}", run.complaints);
+    }
+    let results = bench.results();
+    let words = |name, metric| rate(recording(&results, name, "conversation"), metric);
+    let turns = |name, metric| rate(recording(&results, name, "tiny"), metric);
+    for name in ["same", "swapped", "rewritten"] {
+        for metric in ["cpwer", "tcpwer"] {
+            assert_near(words(name, metric), 0.0);
+        }
+        for metric in ["der_0", "der_0.25", "jer_0", "jer_0.25"] {
+            assert_near(turns(name, metric), 0.0);
+        }
+    }
+    assert_near(words("shifted", "cpwer"), 0.0);
+    assert!(words("shifted", "tcpwer") > 0.5, "{}", words("shifted", "tcpwer"));
+    // 16 s are spoken, 2 missed and 1 a false alarm. With 0.25 s off both sides of 0, 8, 10 and
+    // 14 s, 14 s are left, 1.5 missed and 0.75 a false alarm.
+    assert_near(turns("shifted", "der_0"), 3.0 / 16.0);
+    assert_near(turns("shifted", "der_0.25"), 2.25 / 14.0);
+    // A: 1 of 10 s; B: 2 of the 7 s that either has.
+    assert_near(turns("shifted", "jer_0"), (1.0 / 10.0 + 2.0 / 7.0) / 2.0);
+    // Whoever speaks less is missing: all words of one count twice, missed and too many.
+    assert!(words("one", "cpwer") > 0.5, "{}", words("one", "cpwer"));
+    // B is never found: 2 s beside A are missed, and 4 s alone are taken for A.
+    assert_near(turns("one", "der_0"), (2.0 + 4.0) / 16.0);
+    for metric in ["cpwer", "tcpwer"] {
+        assert_near(words("nothing", metric), 1.0);
+    }
+    assert_near(turns("nothing", "der_0"), 1.0);
+    assert_near(turns("nothing", "jer_0"), 1.0);
+    assert_eq!(recording(&results, "nothing", "tiny")["status"], "empty");
+}
+
+#[test]
+fn bad_rows_are_named_and_the_others_go_on() {
+    let bench = Bench::new();
+    let good = json!({"audio_filepath": data("demo/conversation.wav"),
+                      "seglst_filepath": data("demo/conversation.json"),
+                      "rttm_filepath": data("demo/conversation.rttm")});
+    let with = |changes: Value| {
+        let mut row = good.clone();
+        for (key, value) in changes.as_object().expect("an object") {
+            row[key] = value.clone();
+        }
+        row
+    };
+    let no_rttm = bench.write("no.rttm", "who knows\n");
+    let no_seglst = bench.write("no.json", r#"[{"speaker": "0"}]"#);
+    let others =
+        bench.write("others.rttm", &rttm(&[("A", 0.0, 1.0)]).replace("tiny", "b").repeat(1));
+    let two = std::fs::read_to_string(&others).expect("there").replace(" b ", " c ");
+    bench.write(
+        "others.rttm",
+        &format!("{}{two}", std::fs::read_to_string(&others).expect("there")),
+    );
+    let lines = [
+        good.to_string(),
+        "{".to_owned(),
+        "[1]".to_owned(),
+        with(json!({"audio_filepath": "nowhere.wav"})).to_string(),
+        json!({"audio_filepath": data("demo/conversation.wav"), "session_id": "bare"}).to_string(),
+        good.to_string(),
+        with(json!({"session_id": "text", "audio_filepath": data("README.md")})).to_string(),
+        with(json!({"session_id": "no rttm", "rttm_filepath": no_rttm})).to_string(),
+        with(json!({"session_id": "no seglst", "seglst_filepath": no_seglst})).to_string(),
+        with(json!({"session_id": "others", "rttm_filepath": others})).to_string(),
+        with(json!({"session_id": "part", "offset": 3.0})).to_string(),
+        with(json!({"session_id": "short", "duration": 3.0})).to_string(),
+        with(json!({"session_id": "number", "audio_filepath": 3})).to_string(),
+    ];
+    let manifest = bench.write("manifest.jsonl", &lines.join("\n"));
+    let run = bench.evaluate(&manifest, &["--set", "target-mode=nemo"]);
+    assert_eq!(run.code, Some(1), "{}", run.complaints);
+    let complaints: Vec<&str> = run.complaints.lines().collect();
+    assert_eq!(complaints.len(), 12, "{}", run.complaints);
+    for (row, session, said) in [
+        (2, "row 2", "expected a JSON object, found what is no JSON"),
+        (3, "row 3", "expected a JSON object, found list"),
+        (4, "nowhere", "audio_filepath: no file "),
+        (5, "bare", "no reference: expected a seglst_filepath, an rttm_filepath or both"),
+        (6, "conversation", "expected a name of its own, found 'conversation' of row 1 again"),
+        (7, "text", "README.md: This appears to be a text file"),
+        (8, "no rttm", "no.rttm: no RTTM: "),
+        (9, "no seglst", "no.json: no SegLST: a row without 'session_id'"),
+        (10, "others", "others.rttm: expected rows of 'others', found those of 'b', 'c'"),
+        (11, "part", "offset: expected 0"),
+        (12, "short", "duration: expected 3 s of audio, found 50.0 s in"),
+        (13, "3", "audio_filepath: expected a string, found 3"),
+    ] {
+        let start = format!("evaluate.py: {}, row {row} ({session}): ", manifest.display());
+        let line = complaints.iter().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("no {start} in {}", run.complaints));
+        assert!(line.contains(said), "{line}");
+    }
+    let results = bench.results();
+    let configuration = configuration(&results, "target-mode=nemo");
+    assert_eq!(configuration["together"]["recordings"], 13);
+    assert_eq!(configuration["together"]["failed"], 12);
+    let statuses: Vec<&str> = configuration["recordings"]
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|row| row["status"].as_str().expect("a string"))
+        .collect();
+    assert_eq!(statuses[0], "ok");
+    assert!(statuses[1..].iter().all(|status| *status == "failed"), "{statuses:?}");
+    assert!(run.printed.contains("failed"), "{}", run.printed);
+}
+
+#[test]
+fn what_cannot_run_is_said_before_any_work() {
+    let bench = Bench::new();
+    let manifest = common::data().join("demo/manifest.jsonl");
+    let empty = bench.write("empty.jsonl", "\n");
+    let refused = |manifest: &Path, arguments: &[&str]| {
+        let run = bench.evaluate(manifest, arguments);
+        assert_eq!(run.code, Some(2), "{}", run.complaints);
+        assert_eq!(run.complaints.lines().count(), 1, "{}", run.complaints);
+        assert!(!bench.path("evaluation").exists());
+        run.complaints
+    };
+    for (manifest, arguments, said) in [
+        (Path::new("/nowhere.jsonl"), &[][..], "no file /nowhere.jsonl"),
+        (&empty, &[], "expected a JSON object a line, found no line"),
+        (&manifest, &["--set", "chunk-latncy=560ms"], "no property chunk-latncy"),
+        (
+            &manifest,
+            &["--set", "chunk-latency=5ms"],
+            "property chunk-latency: expected one of 1120ms, 560ms, 160ms, 80ms, found '5ms'",
+        ),
+        (&manifest, &["--set", "activity-threshold=7"], "property activity-threshold: expected"),
+        (&manifest, &["--set", "model-dir=/x"], "model-dir is given by --models"),
+        (&manifest, &["--compare", "precision"], "--compare: expected NAME=VALUE"),
+        (&manifest, &["--models", "/nowhere"], "--models: no folder /nowhere"),
+        (&manifest, &["--diarizer", "/nowhere.onnx"], "--diarizer: no file /nowhere.onnx"),
+        (&manifest, &["--diarizer-program", "/none"], "no program /none, which DER needs"),
+        (&manifest, &["--hypotheses", "peer=/nowhere"], "--hypotheses: no folder /nowhere"),
+        (&manifest, &["--jobs", "0"], "--jobs: expected at least 1, found 0"),
+    ] {
+        let complaint = refused(manifest, arguments);
+        assert!(complaint.contains(said), "{complaint}");
+    }
+}
+
+const NITE: &str = "xmlns:nite=\"http://nite.sourceforge.net/\"";
+
+/// The forms of the corpus's annotations: Latin-1, punctuation and vocal sounds among the words,
+/// words without times, cut and spelled ones, and segments that begin or end with no word.
+fn made_up_ami(bench: &Bench) {
+    let meeting = "ES2004a";
+    let header = "<?xml version=\"1.0\" encoding=\"ISO-8859-1\" standalone=\"yes\"?>";
+    let speaker = |agent: &str, name: &str| {
+        format!(
+            "<speaker nite:id=\"{meeting}_{agent}\" channel=\"0\" nxt_agent=\"{agent}\" global_name=\"{name}\"/>"
+        )
+    };
+    let meetings = format!(
+        "{header}<nite:root {NITE} nite:id=\"meetings\"><meeting nite:id=\"m1\" observation=\"{meeting}\">{}{}</meeting></nite:root>",
+        speaker("A", "MEO015"),
+        speaker("B", "FEE013"),
+    );
+    let annotations = "corpus/ami_public_manual_1.6.2";
+    bench.write(&format!("{annotations}/corpusResources/meetings.xml"), &meetings);
+    let file = |kind: &str, agent: &str, rows: &[&str]| {
+        let rows = rows.concat().replace("ID", &format!("{meeting}.{agent}.words"));
+        let xml = format!(
+            "{header}<nite:root nite:id=\"{meeting}.{agent}.{kind}\" {NITE}>{rows}</nite:root>"
+        );
+        let path = bench.write(&format!("{annotations}/{kind}/{meeting}.{agent}.{kind}.xml"), "");
+        let latin: Vec<u8> =
+            xml.chars().map(|c| u8::try_from(u32::from(c)).expect("Latin-1")).collect();
+        std::fs::write(path, latin).expect("written");
+    };
+    file(
+        "words",
+        "A",
+        &[
+            "<vocalsound nite:id=\"ID0\" starttime=\"0.2\" endtime=\"0.3\" type=\"laugh\"/>",
+            "<w nite:id=\"ID1\" starttime=\"0.37\" endtime=\"0.95\">Caf\u{e9}</w>",
+            "<w nite:id=\"ID2\" starttime=\"0.95\" endtime=\"0.95\" punc=\"true\">,</w>",
+            "<w nite:id=\"ID3\" starttime=\"0.95\" endtime=\"1.2\">it&#39;s</w>",
+            "<disfmarker nite:id=\"ID4\" starttime=\"1.2\" endtime=\"1.2\"/>",
+            "<w nite:id=\"ID5\" starttime=\"1.2\" endtime=\"1.6\">L_C_D_</w>",
+            "<w nite:id=\"ID6\" starttime=\"2.0\" endtime=\"2.2\" trunc=\"true\">scr</w>",
+            "<gap nite:id=\"ID7\" starttime=\"2.3\" endtime=\"2.4\"/>",
+            "<w nite:id=\"ID8\">untimed</w>",
+        ],
+    );
+    let child = |agent: &str, range: &str| {
+        format!("<nite:child href=\"{meeting}.{agent}.words.xml#{range}\"/>")
+    };
+    file(
+        "segments",
+        "A",
+        &[
+            "<segment nite:id=\"s1\" channel=\"0\" transcriber_start=\"0.1\" transcriber_end=\"1.7\">",
+            &child("A", "id(ID0)..id(ID5)"),
+            "</segment>",
+            "<segment nite:id=\"s2\" channel=\"0\" transcriber_start=\"1.9\" transcriber_end=\"2.4\">",
+            &child("A", "id(ID6)..id(ID7)"),
+            "</segment>",
+            "<segment nite:id=\"s3\" channel=\"0\" transcriber_start=\"3.1\" transcriber_end=\"3.7\">",
+            &child("A", "id(ID8)"),
+            "</segment>",
+        ],
+    );
+    file(
+        "words",
+        "B",
+        &[
+            "<w nite:id=\"ID0\" starttime=\"0.5\" endtime=\"0.9\">Yeah</w>",
+            "<w nite:id=\"ID1\" starttime=\"0.9\" endtime=\"0.9\" punc=\"true\">.</w>",
+            "<vocalsound nite:id=\"ID2\" type=\"cough\"/>",
+        ],
+    );
+    file(
+        "segments",
+        "B",
+        &[
+            "<segment nite:id=\"s1\" channel=\"1\" transcriber_start=\"0.4\" transcriber_end=\"1\">",
+            &child("B", "id(ID0)..id(ID1)"),
+            "</segment>",
+            "<segment nite:id=\"s2\" channel=\"1\" transcriber_start=\"4\" transcriber_end=\"5\">",
+            &child("B", "id(ID2)"),
+            "</segment>",
+        ],
+    );
+}
+
+#[test]
+fn ami_is_prepared_from_its_download() {
+    let bench = Bench::new();
+    made_up_ami(&bench);
+    let audio = common::data().join("audio/ami-en2002a.wav");
+    for name in ["ES2004a.Mix-Headset.wav", "ES2004a.Array1-01.wav", "ES2004b.Mix-Headset.wav"] {
+        let wav = bench.write(&format!("corpus/amicorpus/{}/audio/{name}", &name[..7]), "");
+        std::fs::copy(&audio, wav).expect("copied");
+    }
+    let turns = "SPEAKER ES2004a 1 0.37 1.23 <NA> <NA> MEO015 <NA> <NA>\n\
+                 SPEAKER ES2004a 1 0.5 0.4 <NA> <NA> FEE013 <NA> <NA>\n";
+    bench.write("setup/AMI/test/ES2004a.rttm", turns);
+    bench.write("but/only_words/rttms/test/ES2004a.rttm", turns);
+    bench.write("but/uems/test/ES2004a.uem", "ES2004a 1 0.000 30.000\n");
+
+    let run = bench.tool("prepare_ami.py", &["corpus", "--rttms", "setup"]);
+    assert_eq!(run.code, Some(1), "most of the meetings are missing: {}", run.complaints);
+    assert!(run.complaints.contains("ihm-mix, ES2004b: "), "{}", run.complaints);
+    assert!(run.complaints.contains("meetings.xml: no meeting ES2004b"), "{}", run.complaints);
+    assert!(
+        run.complaints.contains("sdm, EN2002a: no EN2002a.Array1-01.wav below corpus"),
+        "{}",
+        run.complaints
+    );
+    assert!(run.printed.contains("ami/ihm-mix.jsonl: 1 of 16 meetings"), "{}", run.printed);
+    let words: Value = serde_json::from_slice(
+        &std::fs::read(bench.path("ami/words/ES2004a.json")).expect("written"),
+    )
+    .expect("JSON");
+    let row = |speaker, words, start, end| {
+        json!({"session_id": "ES2004a", "speaker": speaker, "words": words,
+               "start_time": start, "end_time": end})
+    };
+    let expected = json!([
+        row("MEO015", "Caf\u{e9} it's LCD", 0.37, 1.6),
+        row("FEE013", "Yeah", 0.5, 0.9),
+        row("MEO015", "scr", 2.0, 2.2),
+        row("MEO015", "untimed", 3.1, 3.7),
+    ]);
+    assert_eq!(words, expected);
+    let manifest = |name: &str| -> Value {
+        let line = std::fs::read_to_string(bench.path(name)).expect("written");
+        serde_json::from_str(&line).expect("one line of JSON")
+    };
+    let [mix, distant] = ["ami/ihm-mix.jsonl", "ami/sdm.jsonl"].map(manifest);
+    assert_eq!((&mix["corpus"], &distant["corpus"]), (&json!("AMI IHM-mix"), &json!("AMI SDM")));
+    assert!(distant["audio_filepath"].as_str().expect("a path").ends_with("ES2004a.Array1-01.wav"));
+    assert!(mix["rttm_reference"].as_str().expect("a text").starts_with("forced alignment"));
+    assert!(mix.get("uem").is_none());
+
+    // The manifest is one for the evaluation, which finds the reference without an error, and
+    // what was published of the corpus.
+    bench.write("peer/ES2004a.json", &words.to_string());
+    bench.write("peer/ES2004a.rttm", turns);
+    let measured = bench.evaluate(&bench.path("ami/ihm-mix.jsonl"), &["--hypotheses", "peer=peer"]);
+    assert_eq!(measured.code, Some(0), "{}", measured.complaints);
+    let results = bench.results();
+    for metric in ["cpwer", "tcpwer", "der_0", "der_0.25", "jer_0"] {
+        assert_near(rate(recording(&results, "peer", "ES2004a"), metric), 0.0);
+    }
+    for figure in ["21.26", "19.35", "16.67", "15.90", "29.40", "9.25", "forced alignment"] {
+        assert!(measured.printed.contains(figure), "{}", measured.printed);
+    }
+    assert!(!measured.printed.contains("37.44"), "that is of SDM: {}", measured.printed);
+
+    // The other layout, with the words in the zip file as it is downloaded.
+    let zip = Command::new(repository().join(".venv/bin/python"))
+        .args(["-m", "zipfile", "-c", "ami_public_manual_1.6.2.zip"])
+        .args(
+            ["words", "segments", "corpusResources"]
+                .map(|name| bench.path("corpus/ami_public_manual_1.6.2").join(name)),
+        )
+        .current_dir(bench.path("corpus"))
+        .status()
+        .expect("Python runs");
+    assert!(zip.success());
+    std::fs::remove_dir_all(bench.path("corpus/ami_public_manual_1.6.2")).expect("removed");
+    bench.tool("prepare_ami.py", &["corpus", "--rttms", "but", "--out", "other"]);
+    let other = manifest("other/ihm-mix.jsonl");
+    assert!(other["rttm_reference"].as_str().expect("a text").contains("only_words"), "{other}");
+    assert!(other["uem"].as_str().expect("a path").ends_with("ES2004a.uem"), "{other}");
+    let zipped = std::fs::read(bench.path("other/words/ES2004a.json")).expect("written");
+    assert_eq!(serde_json::from_slice::<Value>(&zipped).expect("JSON"), expected);
+}
