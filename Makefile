@@ -6,6 +6,7 @@
 #                DIARIZER=v2.1|v3|v2, PREPARE=yes|no, ACCEPT_LICENSE=yes
 # make build     installs what is missing, and builds target/release/libgstmultitalkerasr.so
 # make valgrind  installs what is missing, and runs tests of flushing and stopping under Valgrind
+# make evaluate  measures the element on MANIFEST with the options in EVALUATE, see docs/evaluation.md
 # make lint      what the continuous integration checks besides the tests
 #
 # The demo runs your own files with MODEL_DIR=… DIARIZATION_MODEL=… AUDIO=…
@@ -19,7 +20,7 @@ export RUSTUP_HOME := $(CURDIR)/.rust/rustup
 endif
 export PATH := $(CURDIR)/.rust/cargo/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo models test build lint valgrind setup clean
+.PHONY: demo models test build lint valgrind evaluate setup clean
 
 demo: build
 	@tools/demo.sh
@@ -41,6 +42,10 @@ valgrind:
 	@tools/setup.sh valgrind
 	$(MAKE) --no-print-directory run-valgrind
 
+evaluate:
+	@tools/setup.sh evaluate
+	$(MAKE) --no-print-directory run-build run-evaluate
+
 lint: setup
 	$(MAKE) --no-print-directory run-lint
 	$(MAKE) --no-print-directory run-msrv
@@ -52,7 +57,7 @@ clean:
 	rm -rf target .onnxruntime .venv .rust
 
 # After the set-up these see the Rust that it may have installed.
-.PHONY: run-tests run-build run-valgrind run-lint run-msrv
+.PHONY: run-tests run-build run-valgrind run-evaluate run-lint run-msrv
 
 # The oldest Rust that Cargo.toml promises, with which the plugin must build.
 msrv := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -73,6 +78,15 @@ run-valgrind:
 	cargo test --locked --config 'profile.dev.package.gst-plugin-multitalkerasr.opt-level = 0' \
 	  --config 'target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--suppressions=tests/valgrind.supp"]' \
 	  --test element_stream --test element_stop -- --test-threads 1 flush_before releases_all same_words change_of_caps
+
+MANIFEST ?= tests/data/demo/manifest.jsonl
+
+run-evaluate:
+	cargo build --locked --release --example transcribe_wav
+	@[ target/evaluate/installed -nt tools/evaluate/requirements.txt ] || { \
+	  echo "installing what scores into target/evaluate" && python3 -m venv target/evaluate && \
+	  target/evaluate/bin/python -m pip install -q -r tools/evaluate/requirements.txt && touch target/evaluate/installed; }
+	target/evaluate/bin/python tools/evaluate/evaluate.py '$(MANIFEST)' $(EVALUATE)
 
 run-lint:
 	cargo fmt --check

@@ -7,13 +7,14 @@
 # the other elements, programs and Python packages that the tests run the plugin with, and builds
 # the caption plugins of tests/peers, which takes some minutes once; `tools/setup.sh valgrind` installs
 # Valgrind besides. `tools/setup.sh models` installs only what `make models` needs: Python packages.
+# `tools/setup.sh evaluate` adds what tools/evaluate runs the element with.
 # All that comes from elsewhere than Debian is checked against a hash of this repository.
 set -eu
 cd "$(dirname "$0")/.."
 case ${1:-} in
-  "" | models) for_tests= ;;
+  "" | models | evaluate) for_tests= ;;
   tests | valgrind) for_tests=yes ;;
-  *) echo "usage: tools/setup.sh [tests|valgrind|models]" >&2; exit 2 ;;
+  *) echo "usage: tools/setup.sh [tests|valgrind|models|evaluate]" >&2; exit 2 ;;
 esac
 
 python="python3 python3-venv"
@@ -27,6 +28,7 @@ packages="$python g++ cmake pkg-config
   libpango1.0-dev libcairo2-dev python3-dev"
 [ "${1:-}" != valgrind ] || packages="$packages valgrind"
 [ "${1:-}" != models ] || packages=$python
+[ "${1:-}" != evaluate ] || packages="$packages python3-gi gir1.2-gstreamer-1.0"
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
