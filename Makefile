@@ -83,10 +83,7 @@ MANIFEST ?= tests/data/demo/manifest.jsonl
 
 run-evaluate:
 	cargo build --locked --release --example transcribe_wav
-	@[ target/evaluate/installed -nt tools/evaluate/requirements.txt ] || { \
-	  echo "installing what scores into target/evaluate" && python3 -m venv target/evaluate && \
-	  target/evaluate/bin/python -m pip install -q -r tools/evaluate/requirements.txt && touch target/evaluate/installed; }
-	target/evaluate/bin/python tools/evaluate/evaluate.py '$(MANIFEST)' $(EVALUATE)
+	.venv/bin/python tools/evaluate/evaluate.py '$(MANIFEST)' $(EVALUATE)
 
 run-lint:
 	cargo fmt --check

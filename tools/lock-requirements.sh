@@ -14,7 +14,8 @@ lock() {
 }
 lock tests/requirements.in "$@"
 # What the tests install has the same versions here, since both go into .venv.
-for input in tools/fetch-models/requirements.in tools/prepare-models/requirements.in tools/requirements/build.in; do
+for input in tools/fetch-models/requirements.in tools/prepare-models/requirements.in tools/evaluate/requirements.in \
+  tools/requirements/build.in; do
   lock "$input" --constraint tests/requirements.txt "$@"
 done
 lock tools/requirements/onnxruntime.in --no-deps "$@"

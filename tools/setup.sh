@@ -114,8 +114,12 @@ if [ ! -e .onnxruntime/libonnxruntime.so ] || [ "$(cat .onnxruntime/VERSION)" !=
   echo "$onnxruntime_version" > .onnxruntime/VERSION
 fi
 
+# Some of the packages have no wheel, and pip would fetch what builds them without a hash.
+if [ "${1:-}" = evaluate ]; then
+  install_requirements tools/requirements/build.txt "what builds Python packages"
+  install_requirements tools/evaluate/requirements.txt "what scores transcripts" --no-build-isolation
+fi
 if [ -n "$for_tests" ]; then
-  # Some of the packages have no wheel, and pip would fetch what builds them without a hash.
   install_requirements tools/requirements/build.txt "what builds Python packages"
   install_requirements tests/requirements.txt "what the tests run in Python" --no-build-isolation
   peers=target/peers/release
