@@ -44,7 +44,7 @@ valgrind:
 
 evaluate:
 	@tools/setup.sh evaluate
-	$(MAKE) --no-print-directory run-build run-evaluate
+	$(MAKE) --no-print-directory run-evaluate
 
 lint: setup
 	$(MAKE) --no-print-directory run-lint
@@ -81,7 +81,7 @@ run-valgrind:
 
 MANIFEST ?= tests/data/demo/manifest.jsonl
 
-run-evaluate:
+run-evaluate: run-build
 	cargo build --locked --release --example transcribe_wav
 	.venv/bin/python tools/evaluate/evaluate.py '$(MANIFEST)' $(EVALUATE)
 

@@ -341,12 +341,16 @@ fn bad_rows_are_named_and_the_others_go_on() {
         (5, "bare", "no reference: expected a seglst_filepath, an rttm_filepath or both"),
         (6, "conversation", "expected a name of its own, found 'conversation' of row 1 again"),
         (7, "text", "README.md: This appears to be a text file"),
-        (8, "no rttm", "no.rttm: no RTTM: "),
+        (
+            8,
+            "no rttm",
+            "no.rttm, line 1: no RTTM: expected SPEAKER SESSION 1 START DURATION <NA> <NA> NAME, found 'who knows'",
+        ),
         (9, "no seglst", "no.json: no SegLST: a row without 'session_id'"),
         (10, "others", "others.rttm: expected rows of 'others', found those of 'b', 'c'"),
         (11, "part", "offset: expected 0"),
         (12, "short", "duration: expected 3 s of audio, found 50.0 s in"),
-        (13, "3", "audio_filepath: expected a string, found 3"),
+        (13, "number", "audio_filepath: expected a string, found 3"),
     ] {
         let start = format!("evaluate.py: {}, row {row} ({session}): ", manifest.display());
         let line = complaints.iter().find(|line| line.starts_with(&start));
@@ -406,7 +410,8 @@ fn what_cannot_run_is_said_before_any_work() {
 const NITE: &str = "xmlns:nite=\"http://nite.sourceforge.net/\"";
 
 /// The forms of the corpus's annotations: Latin-1, punctuation and vocal sounds among the words,
-/// words without times, cut and spelled ones, and segments that begin or end with no word.
+/// words without times, cut and spelled ones, segments that begin or end with no word, and
+/// a participant without a channel.
 fn made_up_ami(bench: &Bench) {
     let meeting = "ES2004a";
     let header = "<?xml version=\"1.0\" encoding=\"ISO-8859-1\" standalone=\"yes\"?>";
@@ -416,9 +421,10 @@ fn made_up_ami(bench: &Bench) {
         )
     };
     let meetings = format!(
-        "{header}<nite:root {NITE} nite:id=\"meetings\"><meeting nite:id=\"m1\" observation=\"{meeting}\">{}{}</meeting></nite:root>",
+        "{header}<nite:root {NITE} nite:id=\"meetings\"><meeting nite:id=\"m1\" observation=\"{meeting}\">{}{}{}</meeting></nite:root>",
         speaker("A", "MEO015"),
         speaker("B", "FEE013"),
+        speaker("C", "MEE014"),
     );
     let annotations = "corpus/ami_public_manual_1.6.2";
     bench.write(&format!("{annotations}/corpusResources/meetings.xml"), &meetings);

@@ -28,7 +28,7 @@ packages="$python g++ cmake pkg-config
   libpango1.0-dev libcairo2-dev python3-dev"
 [ "${1:-}" != valgrind ] || packages="$packages valgrind"
 [ "${1:-}" != models ] || packages=$python
-[ "${1:-}" != evaluate ] || packages="$packages python3-gi gir1.2-gstreamer-1.0"
+[ "${1:-}" != evaluate ] || packages="$packages python3-gi gir1.2-gstreamer-1.0 python3-dev"
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }

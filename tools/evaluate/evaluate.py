@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import report
-from manifest import Problem, Recording, read_manifest, read_regions, read_turns, read_words
+from manifest import Problem, Recording, References, read_manifest, read_references
 from runs import REPOSITORY, Configuration, Heard, Runner, Store, write_whole
 from scores import score_turns, score_words, together
 
@@ -90,29 +90,27 @@ def configurations(o) -> list[Configuration]:
     return found
 
 
-def evaluate(runner: Runner, configuration: Configuration, recording: Recording, o) -> dict:
+def evaluate(runner: Runner, configuration: Configuration, recording: Recording, references: References, o) -> dict:
     """The result of one recording, as it stands in results.json."""
     result = {"session": recording.session, "row": recording.row, "corpus": recording.corpus, "status": "ok"}
     try:
-        reference_words = read_words(recording.words, recording.session) if recording.words else None
-        reference_turns = read_turns(recording.turns, recording.session) if recording.turns else None
-        regions = read_regions(recording.regions, recording.session) if recording.regions else None
         heard = runner.hear(configuration, recording)
         if recording.duration is not None and heard.audio_seconds is not None and abs(recording.duration - heard.audio_seconds) > 1:
             raise Problem(f"duration: expected {recording.duration:g} s of audio, found {heard.audio_seconds:.1f} s in {recording.audio}")
         result["scores"] = scores = {}
-        if reference_words is not None:
-            scores |= score_words(reference_words, heard.words, recording.session, o.tcp_collar)
-        if reference_turns is not None:
-            scores |= score_turns(reference_turns, heard.turns, regions)
+        if references.words is not None:
+            scores |= score_words(references.words, heard.words, recording.session, o.tcp_collar)
+        if references.turns is not None:
+            scores |= score_turns(references.turns, heard.turns, references.regions)
             result |= {"der_of": heard.turns_of, "rttm_reference": recording.turns_from}
         result |= timing(heard)
         if (scores.get("cpwer") or {}).get("words") and not any(row["words"].strip() for row in heard.words):
             result |= {"status": "empty", "problem": "nothing was recognized"}
         elif scores.get("der_0", {}).get("spoken_s") and not heard.turns:
             result |= {"status": "empty", "problem": "no speaker was found"}
-    except Problem as problem:
-        result |= {"status": "failed", "problem": str(problem), "scores": {}}
+    except Exception as problem:  # whatever a scorer raises on one recording, the others go on
+        said = str(problem) if isinstance(problem, Problem) else f"{type(problem).__name__}: {problem}"
+        result |= {"status": "failed", "problem": said, "scores": {}}
     return result
 
 
@@ -134,7 +132,7 @@ def summary(results: list[dict]) -> dict:
             "rttm_references": sorted({r["rttm_reference"] for r in good if "rttm_reference" in r})}
 
 
-def run_all(runner, found, recordings, o, say) -> dict[str, list[dict]]:
+def run_all(runner, found, recordings: list[tuple[Recording, References]], o, say) -> dict[str, list[dict]]:
     """{configuration: results by row}"""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -143,7 +141,7 @@ def run_all(runner, found, recordings, o, say) -> dict[str, list[dict]]:
         bar = progress.add_task("recordings", total=len(found) * len(recordings))
         executor = ThreadPoolExecutor(o.jobs)
         try:
-            tasks = {executor.submit(evaluate, runner, c, r, o): (c, r) for r in recordings for c in found}
+            tasks = {executor.submit(evaluate, runner, c, r, references, o): (c, r) for r, references in recordings for c in found}
             for task in as_completed(tasks):
                 configuration, recording = tasks[task]
                 result = task.result()
@@ -172,13 +170,19 @@ def main():
     recordings, bad_rows = read_manifest(o.manifest)
     if not recordings and not bad_rows:
         fail(f"{o.manifest}: expected a JSON object a line, found no line")
+    with_references = []
+    for recording in recordings:
+        try:
+            with_references.append((recording, read_references(recording)))
+        except Problem as problem:
+            bad_rows.append((recording.row, recording.session, str(problem)))
     der_of = o.der_of if o.diarizer else "segments"
     if runs_element:
         if not o.models.is_dir():
             fail(f"--models: no folder {o.models}")
         if o.diarizer and not o.diarizer.is_file():
             fail(f"--diarizer: no file {o.diarizer}")
-        if der_of == "diarizer" and any(r.turns for r in recordings) and not o.diarizer_program.is_file():
+        if der_of == "diarizer" and any(recording.turns for recording, _ in with_references) and not o.diarizer_program.is_file():
             fail(f"no program {o.diarizer_program}, which DER needs: run `cargo build --release --example transcribe_wav`, or take --der-of segments")
 
     problems = 0
@@ -198,7 +202,7 @@ def main():
     except Problem as problem:
         runner.stop()
         fail(str(problem))
-    results = run_all(runner, found, recordings, o, say)
+    results = run_all(runner, found, with_references, o, say)
 
     failed_rows = [{"session": session, "row": row, "corpus": None, "status": "failed", "problem": problem, "scores": {}}
                    for row, session, problem in bad_rows]

@@ -11,8 +11,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import meeteval
 from pyannote.core import Annotation, Segment, Timeline
+
+# Lines of NIST's RTTM that say something else than who speaks when.
+OTHER_RTTM_TYPES = {"SEGMENT", "NOSCORE", "NO_RT_METADATA", "LEXEME", "NON-LEX", "NON-SPEECH", "FILLER", "EDIT", "IP", "SU", "CB",
+                    "A/P", "SPKR-INFO"}
 
 
 class Problem(Exception):
@@ -113,35 +116,73 @@ def read_words(path: Path, session: str) -> list[dict]:
         for row in rows:
             if not row["start_time"] <= row["end_time"]:
                 raise ValueError(f"a segment from {row['start_time']} to {row['end_time']} s")
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise Problem(f"{path}: no SegLST: {error}") from None
     except KeyError as error:
         raise Problem(f"{path}: no SegLST: a row without {error}") from None
     return _of_session(rows, session, lambda row: row["session_id"], path)
 
 
+def _fields(path: Path, kind: str, form: str) -> list[tuple[int, list[str]]]:
+    """(number, fields) of the lines that are no comments."""
+    try:
+        lines = [(number, line.split()) for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)]
+    except (OSError, ValueError) as error:
+        raise Problem(f"{path}: no {kind}: {error}") from None
+    lines = [(number, fields) for number, fields in lines if fields and not fields[0].startswith(";")]
+    if not lines:
+        raise Problem(f"{path}: no {kind}: expected lines {form}, found none")
+    return lines
+
+
+def _span(start: str, length: str, path: Path, number: int, ends: bool) -> Segment:
+    """The times of a line; `length` is the end or the duration."""
+    try:
+        begin, end = float(start), float(length)
+        end += 0 if ends else begin
+        if 0 <= begin <= end < float("inf"):
+            return Segment(begin, end)
+    except ValueError:
+        pass
+    raise Problem(f"{path}, line {number}: expected times in seconds, found {start!r} and {length!r}")
+
+
 def read_turns(path: Path, session: str) -> Annotation:
     """The turns of a recording in an RTTM."""
-    try:
-        lines = meeteval.io.RTTM.parse(path.read_text(encoding="utf-8")).lines
-        spans = [(line, float(line.begin_time), float(line.duration)) for line in lines]
-    except Exception as error:  # meeteval's reader raises whatever a line of another form leads to
-        raise Problem(f"{path}: no RTTM: {' '.join(str(error).split()) or type(error).__name__}") from None
-    if not spans:
-        raise Problem(f"{path}: no RTTM: expected lines that begin with SPEAKER, found none")
+    form = "SPEAKER SESSION 1 START DURATION <NA> <NA> NAME"
+    spans = []
+    for number, fields in _fields(path, "RTTM", form):
+        if fields[0] in OTHER_RTTM_TYPES:
+            continue
+        if fields[0] != "SPEAKER" or len(fields) < 8:
+            raise Problem(f"{path}, line {number}: no RTTM: expected {form}, found {' '.join(fields)[:80]!r}")
+        spans.append((fields[1], _span(fields[3], fields[4], path, number, ends=False), fields[7]))
     turns = Annotation(uri=session)
-    for number, (line, start, duration) in enumerate(_of_session(spans, session, lambda span: span[0].filename, path)):
-        turns[Segment(start, start + duration), number] = line.speaker_id
+    for number, (_, span, speaker) in enumerate(_of_session(spans, session, lambda span: span[0], path)):
+        turns[span, number] = speaker
     return turns
 
 
 def read_regions(path: Path, session: str) -> Timeline:
     """The scored regions of a recording in a UEM."""
-    try:
-        lines = meeteval.io.UEM.parse(path.read_text(encoding="utf-8")).lines
-        regions = [(line.filename, Segment(float(line.begin_time), float(line.end_time))) for line in lines]
-    except Exception as error:
-        raise Problem(f"{path}: no UEM: {' '.join(str(error).split()) or type(error).__name__}") from None
-    if not regions:
-        raise Problem(f"{path}: no UEM: expected a line for each region, found none")
+    form = "SESSION 1 START END"
+    regions = []
+    for number, fields in _fields(path, "UEM", form):
+        if len(fields) != 4:
+            raise Problem(f"{path}, line {number}: no UEM: expected {form}, found {' '.join(fields)[:80]!r}")
+        regions.append((fields[0], _span(fields[2], fields[3], path, number, ends=True)))
     return Timeline([region for _, region in _of_session(regions, session, lambda region: region[0], path)], uri=session)
+
+
+@dataclass(frozen=True)
+class References:
+    words: list[dict] | None
+    turns: Annotation | None
+    regions: Timeline | None
+
+
+def read_references(recording: Recording) -> References:
+    return References(
+        read_words(recording.words, recording.session) if recording.words else None,
+        read_turns(recording.turns, recording.session) if recording.turns else None,
+        read_regions(recording.regions, recording.session) if recording.regions else None)

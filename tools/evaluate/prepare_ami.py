@@ -63,6 +63,8 @@ def segments(annotations, meeting: str, agent: str, speaker: str) -> list[dict]:
     """SegLST rows, one for each segment that the transcribers marked, with the times of its words."""
     words_path = annotations / "words" / f"{meeting}.{agent}.words.xml"
     segments_path = annotations / "segments" / f"{meeting}.{agent}.segments.xml"
+    if not words_path.exists() and not segments_path.exists():
+        return []  # a participant of the meeting who was not recorded
     # Vocal sounds, gaps and marks of disfluency stand among the words, and a range may begin or end with one.
     elements = list(read_xml(words_path))
     places = {element.get(ID): place for place, element in enumerate(elements)}

@@ -149,10 +149,12 @@ def write_plots(document: dict, folder: Path):
         line[0].set_yticks(range(len(rows[corpus]) + 1), [TOGETHER, *(short(name) for name in rows[corpus])])
         line[0].get_yticklabels()[0].set_fontweight("bold")
         if corpus:
-            line[0].set_title(corpus, loc="left", fontweight="bold", fontsize=10, pad=20)
+            line[0].set_title(corpus, loc="left", fontweight="bold", fontsize=10, pad=26 if document["published"] else 6)
     for metric, axes in zip(metrics, grid[-1]):
         axes.set_xlabel(f"{NAMES[metric]}, %")
-        axes.set_xlim(0, 1.25 * max(values_of(document, metric), default=1) or 1)
+        # Alike measures have one scale.
+        alike = [other for other in metrics if other.split("_")[-1] == metric.split("_")[-1] or {other, metric} <= {"cpwer", "tcpwer"}]
+        axes.set_xlim(0, 1.25 * max((value for other in alike for value in values_of(document, other)), default=0) or 1)
     handles = [plt.Line2D([], [], color=color, marker=shape, linestyle="", markersize=7) for color, shape in styles(configurations)]
     labels = [short(c["name"], 60) for c in configurations]
     if document["published"]:
@@ -192,8 +194,8 @@ def draw(axes, document: dict, corpus: str, metric: str, sessions: list[str]):
     published = sorted(row["percent"] for row in document["published"] if row["corpus"] == corpus and row["metric"] == metric)
     for number, value in enumerate(published):
         axes.axvline(value, color=PALE, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
-        # At two heights, since some are close to each other.
-        axes.annotate(f"{value:g}", (value, 1), xycoords=("data", "axes fraction"), xytext=(0, 2 + 8 * (number % 2)),
+        # At three heights, since some are close to each other.
+        axes.annotate(f"{value:g}", (value, 1), xycoords=("data", "axes fraction"), xytext=(0, 2 + 8 * (number % 3)),
                       textcoords="offset points", ha="center", fontsize=6.5, color=PALE)
     axes.axhspan(-0.5, 0.5, color="#f2f4f7", zorder=0)
     for number, (configuration, (color, shape)) in enumerate(zip(configurations, styles(configurations))):
