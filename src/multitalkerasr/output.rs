@@ -74,8 +74,8 @@ pub struct Sequencer {
     arrivals: u64,
     /// Speaker of the last buffer.
     current_speaker: Option<usize>,
-    /// PTS of the last buffer.
-    last_pts: Option<gst::ClockTime>,
+    /// PTS before which nothing may come any more: of the last buffer, or the end of the last gap.
+    earliest: Option<gst::ClockTime>,
     /// Time up to which buffers and gaps reach.
     position: Option<gst::ClockTime>,
 }
@@ -89,7 +89,7 @@ impl Sequencer {
             waiting: BTreeMap::new(),
             arrivals: 0,
             current_speaker: None,
-            last_pts: None,
+            earliest: None,
             position: None,
         }
     }
@@ -103,7 +103,7 @@ impl Sequencer {
             waiting: own.map(|(key, utterance)| (*key, utterance.clone())).collect(),
             arrivals: self.arrivals,
             current_speaker: None,
-            last_pts: self.position,
+            earliest: self.position,
             position: self.position,
         }
     }
@@ -164,6 +164,7 @@ impl Sequencer {
                 gst::event::Gap::builder(position).duration(to - position).build(),
             ));
             self.position = Some(to);
+            self.earliest = Some(to);
         }
     }
 
@@ -212,7 +213,7 @@ impl Sequencer {
         pushes: &mut Vec<Push>,
     ) {
         let start = context.not_before_now(context.timeline.pts(start_sample));
-        let pts = self.last_pts.map_or(start, |last| start.max(last));
+        let pts = self.earliest.map_or(start, |earliest| start.max(earliest));
         let end_sample = utterance.words.last().map_or(start_sample, |word| word.end_sample);
         let spoken_end = context.timeline.pts(end_sample);
         let duration = match context.now {
@@ -258,7 +259,7 @@ impl Sequencer {
             pushes.push(final_transcript());
         }
         self.current_speaker = Some(speaker);
-        self.last_pts = Some(pts);
+        self.earliest = Some(pts);
         self.position = Some(self.position.map_or(end, |position| position.max(end)));
     }
 }
@@ -419,6 +420,20 @@ mod tests {
         bench.accept(vec![said(0, "a", 500, 600)], 600);
         assert_eq!(bench.accept(vec![said(0, "b", 400, 450)], 600), ["item", "b@500+80"]);
         assert_eq!(bench.accept(vec![], 700), ["gap@600+100"]);
+    }
+
+    #[test]
+    fn word_after_a_jump_back_does_not_go_behind_a_gap() {
+        for speaker in [None, Some(0)] {
+            let mut bench = Bench::new(TextUnit::Word);
+            if let Some(speaker) = speaker {
+                bench.sequencer = bench.sequencer.for_speaker(speaker);
+            }
+            assert_eq!(bench.accept(vec![], 1000), ["gap@0+1000"]);
+            let told = bench.accept(vec![said(0, "a", 400, 450), said(0, "b", 500, 600)], 600);
+            let texts: Vec<_> = told.iter().filter(|told| told.contains('@')).collect();
+            assert_eq!(texts, ["a@1000+80", "b@1000+80"]);
+        }
     }
 
     #[test]

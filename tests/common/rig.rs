@@ -622,7 +622,7 @@ pub fn assert_continuous(entries: &[Entry], start: u64) -> u64 {
                 assert_eq!(*pts, position, "{entry:?}");
                 assert!(*duration > 0, "{entry:?}");
                 position += duration;
-                last_pts = *pts;
+                last_pts = position;
             }
             _ => (),
         }
