@@ -8,6 +8,8 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
+use std::sync::mpsc;
+
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
 use rig::*;
@@ -61,6 +63,51 @@ fn seeks_give_the_words_of_the_new_place() {
     let expected = rows(&engine_said(&samples[5 * 16_000..], options(), 5 * SECOND_NS));
     assert_eq!(found, expected);
     assert!(!expected.is_empty());
+}
+
+#[test]
+fn what_comes_after_a_seek_has_its_seqnum() {
+    let pipeline = pipeline("news.wav");
+    pipeline.set_state(gst::State::Paused).expect("starts");
+    let bus = pipeline.bus().expect("a pipeline has one");
+    wait_for(&bus, gst::MessageType::AsyncDone);
+    let asr = pipeline.by_name("asr").expect("the element");
+    let (sender, seqnums) = mpsc::channel();
+    for (pad, mask) in
+        [("src", gst::PadProbeType::EVENT_DOWNSTREAM), ("sink", gst::PadProbeType::EVENT_UPSTREAM)]
+    {
+        let sender = sender.clone();
+        let pad = asr.static_pad(pad).expect("an always pad");
+        pad.add_probe(mask, move |_, info| {
+            let event = info.event().expect("an event");
+            // Nobody asks any more when the test is over.
+            let _ = sender.send((event.type_(), event.seqnum()));
+            gst::PadProbeReturn::Ok
+        });
+    }
+    let seek = gst::event::Seek::builder(
+        1.0,
+        gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE,
+        gst::SeekType::Set,
+        gst::ClockTime::from_seconds(3),
+        gst::SeekType::None,
+        gst::ClockTime::NONE,
+    );
+    let seqnum = gst::Seqnum::next();
+    assert!(pipeline.send_event(seek.seqnum(seqnum).build()));
+    play(&pipeline);
+    pipeline.set_state(gst::State::Null).expect("stops");
+    // What was pushed before the flush came is of before.
+    let seqnums: Vec<_> = seqnums.try_iter().collect();
+    let is_segment = |(type_, _): &(gst::EventType, _)| *type_ == gst::EventType::Segment;
+    let segment = seqnums.iter().rposition(is_segment).expect("a segment");
+    use gst::EventType::{CustomDownstream, CustomUpstream, Gap, Segment};
+    for type_ in [Segment, Gap, CustomDownstream, CustomUpstream] {
+        let of_type = seqnums[segment..].iter().filter(|(of, _)| *of == type_);
+        let of_type: Vec<_> = of_type.map(|(_, seqnum)| *seqnum).collect();
+        assert!(!of_type.is_empty(), "{type_:?}");
+        assert!(of_type.iter().all(|found| *found == seqnum), "{type_:?}: {of_type:?}");
+    }
 }
 
 #[test]

@@ -563,7 +563,8 @@ impl ElementImpl for MultitalkerAsr {
 
     fn release_pad(&self, pad: &gst::Pad) {
         self.speaker_pads.remove(pad);
-        // Releases the worker if it is pushing.
+        // Ends a push that a probe of this pad blocks. One that is in the peer goes on until the peer
+        // returns.
         let _ = pad.set_active(false);
         let _ = self.obj().remove_pad(pad);
         if let Some(queue) = self.queue() {

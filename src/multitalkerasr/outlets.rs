@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::UniqueFlowCombiner;
@@ -24,8 +25,8 @@ struct Outlet {
     sequencer: Sequencer,
     /// `None` before the negotiation, and when it failed.
     format: Option<TextFormat>,
-    /// Nothing fits until downstream asks for another negotiation.
-    refused: bool,
+    /// With whom `format` was negotiated.
+    negotiated_with: glib::WeakRef<gst::Pad>,
 }
 
 /// All source pads.
@@ -218,33 +219,34 @@ impl<'a> Outlets<'a> {
         while let Some((_, index)) = first(&waiting)
             && let Some((_, push)) = waiting[index].pop_front()
         {
+        let seqnum = self.segment.as_ref().map(|segment| segment.seqnum());
             if self.queue.is_interrupted() {
                 return Err(gst::FlowError::Flushing);
             }
-            if self.outlets[index].pad.needs_reconfigure() {
-                self.prepare();
-            }
-            let outlet = &self.outlets[index];
+            let of_segment = |mut event: gst::Event| {
+                if let Some(seqnum) = seqnum {
+                    event.make_mut().set_seqnum(seqnum);
+                }
+                event
+            };
             match push {
                 Push::Text(text) if flow.is_ok() => {
-                    if outlet.sequencer.speaker().is_none() {
+                    if self.outlets[index].sequencer.speaker().is_none() {
                         delay::observe(self.element, text.pts, context);
                     }
-                    let pushed = outlet.push(&text, context);
-                    if pushed.is_ok() || is_there(self.element, &outlet.pad) {
-                        flow = match self.flows.update_pad_flow(&outlet.pad, pushed) {
-                            Err(gst::FlowError::NotLinked) if self.unsynced().is_linked() => {
-                                Ok(gst::FlowSuccess::Ok)
-                            }
-                            flow => flow,
-                        };
-                    }
+                    let pushed = self.push(index, &text, context);
+                    flow = match self.combine(index, pushed) {
+                        Err(gst::FlowError::NotLinked) if self.unsynced().is_linked() => {
+                            Ok(gst::FlowSuccess::Ok)
+                        }
+                        flow => flow,
+                    };
                 }
                 Push::Downstream(event) if flow.is_ok() => {
-                    outlet.pad.push_event(event);
+                    self.outlets[index].pad.push_event(of_segment(event));
                 }
                 Push::Upstream(event) if flow.is_ok() => {
-                    self.element.imp().sinkpad.push_event(event);
+                    self.element.imp().sinkpad.push_event(of_segment(event));
                 }
                 _ => (),
             }
@@ -262,6 +264,53 @@ impl<'a> Outlets<'a> {
             let (kind, speaker, words) = match output {
                 Output::Partial(partial) => (Kind::Partial, partial.speaker, &partial.words),
                 Output::Segment(segment) => (Kind::Segment, segment.speaker, &segment.words),
+    /// Pushes text from one pad, after another negotiation where that is due.
+    fn push(
+        &mut self,
+        index: usize,
+        text: &Text,
+        context: Context,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if self.outlets[index].needs_negotiation() {
+            self.prepare();
+        }
+        let outlet = &self.outlets[index];
+        let pushed = outlet.push(text, context);
+        if pushed != Err(gst::FlowError::NotNegotiated) || !outlet.needs_negotiation() {
+            return pushed;
+        }
+        // Another peer has come in between.
+        self.prepare();
+        self.outlets[index].push(text, context)
+    }
+
+    /// The flow of all pads after one has returned `pushed`. Pads that were released are none of
+    /// them: they are flushing, which the combiner reads off the pads.
+    fn combine(
+        &mut self,
+        index: usize,
+        pushed: Result<gst::FlowSuccess, gst::FlowError>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        loop {
+            let released = self.released();
+            released.iter().for_each(|&gone| self.flows.remove_pad(&self.outlets[gone].pad));
+            if released.contains(&index) {
+                return Ok(gst::FlowSuccess::Ok);
+            }
+            let flow = self.flows.update_pad_flow(&self.outlets[index].pad, pushed);
+            let is_settled = flow != Err(gst::FlowError::Flushing) || self.released() == released;
+            if is_settled {
+                return flow;
+            }
+        }
+    }
+
+    /// Indices of the pads that were released since the last `sync`.
+    fn released(&self) -> Vec<usize> {
+        let is_gone = |pad: &gst::Pad| !is_there(self.element, pad);
+        (0..self.outlets.len()).filter(|&index| is_gone(&self.outlets[index].pad)).collect()
+    }
+
                 Output::Word { .. } => continue,
             };
             let text = Text {
@@ -312,14 +361,22 @@ fn is_there(element: &MultitalkerAsr, pad: &gst::Pad) -> bool {
 
 impl Outlet {
     fn new(pad: gst::Pad, sequencer: Sequencer) -> Self {
-        Self { pad, sequencer, format: None, refused: false }
+        Self { pad, sequencer, format: None, negotiated_with: glib::WeakRef::new() }
+    }
+
+    /// Whether there is a peer that was not asked yet, or that asks to be asked again; or the pad
+    /// was flushing when it was given its caps. A new peer is there before it asks.
+    fn needs_negotiation(&self) -> bool {
+        let Some(peer) = self.pad.peer() else { return false };
+        self.pad.needs_reconfigure()
+            || self.negotiated_with.upgrade() != Some(peer)
+            || (self.format.is_some() && !self.pad.has_current_caps())
     }
 
     /// Agrees on caps with downstream, once there is one and whenever it asks for it, and tells it
     /// the segment that it has missed.
     fn prepare(&mut self, element: &MultitalkerAsr, segment: Option<&gst::Event>) {
-        let is_new = !self.pad.has_current_caps() && !self.refused;
-        if (self.pad.check_reconfigure() || is_new) && self.pad.is_linked() {
+        if self.needs_negotiation() {
             self.negotiate(element);
         }
         if self.format.is_some()
@@ -341,6 +398,8 @@ impl Outlet {
                 self.pad.push_event(gst::event::Caps::new(&new.caps()));
             }
             Some(_) => (),
+        self.negotiated_with.set(self.pad.peer().as_ref());
+        self.pad.check_reconfigure();
             None => gst::element_error!(
                 element,
                 gst::CoreError::Negotiation,
@@ -353,7 +412,6 @@ impl Outlet {
             ),
         }
         self.format = format;
-        self.refused = format.is_none();
     }
 
     /// Begins a segment, and says whose text it has.
@@ -382,6 +440,7 @@ fn stream_start(element: &MultitalkerAsr, pad: &gst::Pad, audio: &gst::Event) ->
     let gst::EventView::StreamStart(audio_start) = audio.view() else { return audio.clone() };
     // The name of the first is older than the others.
     let name = match pad.name() {
+            // Or it was linked just now, and is to be asked first.
         name if name == "src" => "text".to_owned(),
         name => name.to_string(),
     };
