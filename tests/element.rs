@@ -12,7 +12,7 @@ use std::f32::consts::TAU;
 
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{
-    ChunkLatency, DiarizationPreset, ModelOptions, Output, StreamOptions, TargetMode,
+    ChunkLatency, DiarizationPreset, ModelOptions, Output, SegLstRow, StreamOptions, TargetMode,
 };
 use rig::*;
 
@@ -100,6 +100,8 @@ fn has_properties_as_documented() {
         ("optimization-level", "GstMultitalkerAsrOptimizationLevel", "enable-all"),
         ("onnxruntime-library", "gchararray", "NULL"),
         ("language-code", "gchararray", "en"),
+        ("alignment-threshold", "guint64", "40000000"),
+        ("discont-wait", "guint64", "1000000000"),
     ];
     let playing = [
         ("speaker-prefix", "gchararray", ""),
@@ -110,6 +112,7 @@ fn has_properties_as_documented() {
         ("lateness", "guint", "0"),
         ("session-id", "gchararray", ""),
         ("post-partials", "gboolean", "false"),
+        ("max-transcripts", "guint", "100000"),
     ];
     let mutability = gst::PARAM_FLAG_MUTABLE_READY | gst::PARAM_FLAG_MUTABLE_PLAYING;
     for (table, flag) in [
@@ -120,7 +123,8 @@ fn has_properties_as_documented() {
             let pspec = element.find_property(name).unwrap_or_else(|| panic!("no {name}"));
             assert_eq!(pspec.value_type().name(), type_, "{name}");
             assert_eq!(pspec.flags() & mutability, flag, "{name}");
-            assert!(pspec.blurb().is_some_and(|blurb| blurb.len() > 15), "{name}");
+            // gst-inspect-1.0 puts it into one line.
+            assert!(pspec.blurb().is_some_and(|blurb| (16..160).contains(&blurb.len())), "{name}");
             let value = element.property_value(name);
             assert_eq!(value.compare(pspec.default_value()), Some(std::cmp::Ordering::Equal));
             let text = match value.get::<Option<String>>() {
@@ -166,6 +170,9 @@ fn keeps_what_is_set() {
         ("segment-pause", &["400"]),
         ("session-id", &["meeting"]),
         ("model-dir", &["models"]),
+        ("alignment-threshold", &["20000000"]),
+        ("discont-wait", &["0"]),
+        ("max-transcripts", &["0"]),
     ] {
         for value in values {
             element.set_property_from_str(name, value);
@@ -519,6 +526,35 @@ fn conversation_is_told_at_the_end_and_on_request() {
         });
         assert_eq!(*row, expected);
     }
+}
+
+#[test]
+fn log_of_transcripts_is_bounded() {
+    let samples = &audio("news.wav");
+    let expected = engine_said(samples, defaults(false), 0);
+    let mut rig = Rig::new(&[("max-transcripts", "2")]);
+    rig.push_all(samples, 4096);
+    rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let warnings: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
+            _ => None,
+        })
+        .collect();
+    let [warning] = &warnings[..] else { panic!("one warning: {warnings:?}") };
+    assert!(warning.contains("expected at most 2 segments (max-transcripts)"), "{warning}");
+
+    let mut last: Vec<_> = expected[expected.len() - 2..].iter().collect();
+    last.sort_by_key(|said| said.start);
+    let last: Vec<_> = last.iter().map(|said| said.text.as_str()).collect();
+    let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
+    let rows: Vec<SegLstRow> = serde_json::from_str(&seglst).expect("SegLST");
+    assert_eq!(rows.iter().map(|row| row.words.as_str()).collect::<Vec<_>>(), last);
+    assert!(expected.len() > 3, "the oldest were dropped");
+    let posted = structures(messages.into_iter(), "multitalkerasr/transcript");
+    assert_eq!(posted.len(), expected.len(), "each was posted");
 }
 
 #[test]

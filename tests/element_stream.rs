@@ -8,8 +8,12 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, StreamOptions};
+use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
 use rig::*;
 
 fn options() -> StreamOptions {
@@ -66,6 +70,34 @@ fn audio_outside_of_the_segment_is_clipped() {
     let expected = engine_said(&samples[32_000..96_000], options(), 2 * SECOND_NS);
     assert_eq!(rig.said(), expected);
     assert!(!expected.is_empty());
+}
+
+/// In a process of its own, which a critical ends.
+#[test]
+fn durations_that_lie_do_no_harm() {
+    if std::env::var_os("G_DEBUG").is_none() {
+        let mut alone = Command::new(std::env::current_exe().expect("a path"));
+        alone.args(["--exact", "durations_that_lie_do_no_harm", "--nocapture"]);
+        let output = alone.env("G_DEBUG", "fatal-criticals").output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        return;
+    }
+    let samples = &audio("jfk.wav");
+    let expected = engine_said(&samples[32_000..96_000], options(), 2 * SECOND_NS);
+    for (numerator, denominator) in [(10, 1), (1, 10), (0, 1)] {
+        let mut rig = Rig::new(&[]);
+        let mut inner = segment(2, 2, 0);
+        inner.set_stop(gst::ClockTime::from_seconds(6));
+        rig.push_event(gst::event::Segment::new(&inner));
+        for (index, piece) in samples.chunks(20_000).enumerate() {
+            let mut buffer = f32_buffer(Some(index as u64 * 20_000 * SAMPLE_NS), piece);
+            let duration = gst::ClockTime::from_mseconds(1250) * numerator / denominator;
+            buffer.make_mut().set_duration(duration);
+            rig.harness.push(buffer).expect("taken");
+        }
+        rig.finish();
+        assert_eq!(rig.said(), expected, "{numerator}/{denominator} of the duration");
+    }
 }
 
 #[test]
@@ -129,7 +161,11 @@ fn jitter_and_small_holes_do_not_part_the_audio() {
     rig.push(0, &samples[..48_000]);
     for (index, piece) in samples[48_000 + hole..].chunks(8000).enumerate() {
         let jitter = if index % 2 == 1 { 30_000_000 } else { 0 };
-        rig.push((48_000 + hole + index * 8000) as u64 * SAMPLE_NS + jitter, piece);
+        let pts = (48_000 + hole + index * 8000) as u64 * SAMPLE_NS + jitter;
+        match index {
+            0 => rig.harness.push(discont_buffer(pts, piece)).map(drop).expect("taken"),
+            _ => rig.push(pts, piece),
+        }
     }
     rig.finish();
     let mut filled = samples.to_vec();
@@ -144,7 +180,173 @@ fn small_overlaps_are_cut() {
     let overlap = 1600;
     let mut rig = Rig::new(&[]);
     rig.push(0, &samples[..48_000]);
-    rig.push((48_000 - overlap) as u64 * SAMPLE_NS, &samples[48_000 - overlap..]);
+    let second = (48_000 - overlap) as u64 * SAMPLE_NS;
+    rig.harness.push(discont_buffer(second, &samples[48_000 - overlap..])).expect("taken");
+    rig.finish();
+    assert_eq!(rig.said(), engine_said(samples, options(), 0));
+}
+
+/// Pushes buffers of 100 ms, each with the PTS that `pts_ns` gives from the PTS of its samples.
+fn push_with_pts(rig: &mut Rig, samples: &[f32], pts_ns: impl Fn(usize, u64) -> u64) {
+    for (index, piece) in samples.chunks(1600).enumerate() {
+        rig.push(pts_ns(index, (index * 1600) as u64 * SAMPLE_NS), piece);
+    }
+}
+
+#[test]
+fn timestamps_that_alternate_change_no_word() {
+    init_with_runtime();
+    let samples = conversation();
+    let run = |pts_ns: fn(usize, u64) -> u64| {
+        let mut rig = Rig::of(demo_element(&[]), Some(F32_CAPS));
+        push_with_pts(&mut rig, &samples, pts_ns);
+        rig.finish();
+        rig.said()
+    };
+    let even = run(|_, pts| pts + SECOND_NS);
+    let words: usize = even.iter().map(|said| said.words.len()).sum();
+    assert!(words > 100, "{words} words");
+    // From the first buffer on, whose time is then that of the others, or after it.
+    let alternating = run(|index, pts| pts + SECOND_NS + [60_000_000, 0][index % 2] - 30_000_000);
+    assert_eq!(alternating.len(), even.len());
+    for (even, found) in even.iter().zip(&alternating) {
+        assert_eq!((&found.text, found.speaker), (&even.text, even.speaker));
+        assert_eq!(found.start, even.start + 30_000_000);
+    }
+    assert_eq!(
+        run(|index, pts| match index {
+            0 => pts + SECOND_NS,
+            _ => pts + SECOND_NS + [120_000_000, 0][index % 2] - 60_000_000,
+        }),
+        even
+    );
+}
+
+#[test]
+fn timestamps_that_stay_wrong_are_right_after_a_wait() {
+    let samples = &audio("jfk.wav");
+    let late = |index, pts| if index < 30 { pts } else { pts + 150_000_000 };
+    for (properties, wait) in [(&[][..], 16_000), (&[("discont-wait", "500000000")][..], 8000)] {
+        let mut rig = Rig::new(properties);
+        push_with_pts(&mut rig, samples, late);
+        rig.finish();
+        // The silence is where the wait is over, and everything after it in its place.
+        let (before, after) = samples.split_at(48_000 + wait);
+        let filled = [before, &[0.0; 2400], after].concat();
+        let expected = engine_said(&filled, options(), 0);
+        assert_eq!(rig.said(), expected);
+        assert!(expected.last().is_some_and(|said| said.start > 6 * SECOND_NS));
+    }
+    // With a threshold above it, it is jitter.
+    let mut rig = Rig::new(&[("alignment-threshold", "160000000")]);
+    push_with_pts(&mut rig, samples, late);
+    rig.finish();
+    assert_eq!(rig.said(), engine_said(samples, options(), 0));
+}
+
+/// The rows of the transcript log.
+fn log_of(rig: &Rig) -> Vec<SegLstRow> {
+    let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
+    serde_json::from_str(&seglst).expect("SegLST")
+}
+
+#[test]
+fn speakers_of_a_new_stretch_are_new_in_the_log() {
+    let samples = audio("news.wav");
+    let mut expected = engine_said(&samples, options(), 0);
+    expected.sort_by_key(|said| said.start);
+    let speakers = 1 + expected.iter().map(|said| said.speaker).max().expect("someone");
+    assert!(speakers > 1);
+    let said_at = |rows: &[SegLstRow], start_s: u64| -> Vec<(u32, String)> {
+        let start = start_s as f64;
+        let rows = rows.iter().filter(|row| (start..start + 100.0).contains(&row.start_time));
+        rows.map(|row| (row.speaker.parse().expect("a number"), row.words.clone())).collect()
+    };
+    let after = |speakers_before: u32| -> Vec<(u32, String)> {
+        expected.iter().map(|it| (speakers_before + it.speaker, it.text.clone())).collect()
+    };
+
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples);
+    // A hole, another segment, another stream with and without an end before it.
+    rig.push(100 * SECOND_NS, &samples);
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 5)));
+    rig.push(200 * SECOND_NS, &samples);
+    rig.finish();
+    for (start_s, id) in [(300, "after the end"), (400, "at once")] {
+        rig.push_event(gst::event::StreamStart::new(id));
+        rig.push_event(gst::event::Segment::new(&segment(0, 0, 5)));
+        rig.push(start_s * SECOND_NS, &samples);
+    }
+    rig.finish();
+    let rows = log_of(&rig);
+    for stretch in 0..5 {
+        let start_s = 100 * u64::from(stretch);
+        assert_eq!(said_at(&rows, start_s), after(stretch * speakers), "at {start_s} s");
+    }
+    let posted = rig.posted("multitalkerasr/transcripts");
+    let last: String = posted.last().expect("at EOS").get("seglst").expect("a string");
+    assert_eq!(serde_json::from_str::<Vec<SegLstRow>>(&last).expect("SegLST"), rows);
+
+    // After a flush the log begins anew, and with it the numbers.
+    rig.push_event(gst::event::FlushStart::new());
+    rig.push_event(gst::event::FlushStop::new(true));
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    rig.push(500 * SECOND_NS, &samples);
+    rig.finish();
+    let rows = log_of(&rig);
+    assert_eq!(said_at(&rows, 500), after(0));
+    assert_eq!(rows.len(), expected.len());
+}
+
+#[test]
+fn speakers_that_are_kept_keep_their_numbers_in_the_log() {
+    let samples = audio("news.wav");
+    let mut rig = Rig::new(&[("on-discontinuity", "keep")]);
+    for stretch in 0..3 {
+        rig.push(100 * stretch * SECOND_NS, &samples);
+    }
+    rig.finish();
+    let mut said = rig.said();
+    said.sort_by_key(|said| said.start);
+    let rows: Vec<_> = log_of(&rig).into_iter().map(|row| (row.speaker, row.words)).collect();
+    let said: Vec<_> = said.into_iter().map(|it| (it.speaker.to_string(), it.text)).collect();
+    assert_eq!(rows, said);
+}
+
+#[test]
+fn text_comes_out_before_the_next_stream() {
+    let samples = &audio("jfk.wav")[..96_000];
+    let mut rig = Rig::new(&[]);
+    rig.push(0, samples);
+    // Without an end before it, and with an equal segment.
+    rig.push_event(gst::event::StreamStart::new("next"));
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    rig.push(0, samples);
+    let entries = rig.finish();
+    let starts = entries.iter().enumerate().filter_map(|(index, entry)| {
+        (*entry == Entry::Other(gst::EventType::StreamStart)).then_some(index)
+    });
+    let starts: Vec<_> = starts.collect();
+    let &[0, next] = &starts[..] else { panic!("two streams: {starts:?}") };
+    let (first, second) = entries.split_at(next);
+    assert!(buffers(first).len() > 3);
+    assert_eq!(buffers(second), buffers(first));
+    assert_continuous(first, 0);
+    assert_continuous(second, 0);
+    let expected = engine_said(samples, options(), 0);
+    assert_eq!(rig.said(), [&expected[..], &expected].concat());
+}
+
+#[test]
+fn stream_that_was_only_linked_anew_goes_on() {
+    let samples = &audio("jfk.wav")[..96_000];
+    let mut rig = Rig::new(&[]);
+    rig.push(0, &samples[..32_000]);
+    let source = rig.sinkpad().peer().expect("linked");
+    source.unlink(&rig.sinkpad()).expect("unlinks");
+    source.link(&rig.sinkpad()).expect("links");
+    rig.push(2 * SECOND_NS, &samples[32_000..]);
     rig.finish();
     assert_eq!(rig.said(), engine_said(samples, options(), 0));
 }
@@ -172,6 +374,8 @@ fn large_holes_close_the_segments() {
 #[test]
 fn time_that_jumps_back_closes_the_segments_and_never_shows() {
     let samples = &audio("jfk.wav")[..96_000];
+    // With a gap at its end.
+    let first = [&samples[..48_000], &[0.0; 32_000]].concat();
     let mut rig = Rig::new(&[]);
     let sinks: Vec<_> = (0..4).map(|_| Sink::of_speaker(&rig.element, "speaker_%u")).collect();
     rig.push(20 * SECOND_NS, &first);
@@ -270,6 +474,58 @@ fn what_downstream_returns_reaches_upstream() {
     element.set_state(gst::State::Null).expect("stops");
 }
 
+/// Pushes audio until it is refused.
+fn refusal(rig: &mut Rig, samples: &[f32]) -> Option<gst::FlowError> {
+    samples.chunks(1600).enumerate().find_map(|(index, piece)| {
+        rig.harness.push(f32_buffer(Some((index * 1600) as u64 * SAMPLE_NS), piece)).err()
+    })
+}
+
+#[test]
+fn another_stream_is_taken_after_the_end_of_one() {
+    init_with_runtime();
+    let samples = audio("news.wav");
+    let mut rig = Rig::without_sink(element(&[("diarization-preset", "lockstep")]));
+    let has_enough = Arc::new(AtomicBool::new(true));
+    let of_sink = has_enough.clone();
+    let sink = gst::Pad::builder(gst::PadDirection::Sink)
+        .chain_function(move |_, _, _| match of_sink.load(Ordering::SeqCst) {
+            true => Err(gst::FlowError::Eos),
+            false => Ok(gst::FlowSuccess::Ok),
+        })
+        .build();
+    sink.set_active(true).expect("activates");
+    rig.srcpad().link(&sink).expect("links");
+    assert_eq!(refusal(&mut rig, &samples), Some(gst::FlowError::Eos));
+    assert_eq!(rig.harness.push(f32_buffer(Some(0), &samples)), Err(gst::FlowError::Eos));
+
+    has_enough.store(false, Ordering::SeqCst);
+    rig.until(Entry::is_text);
+    rig.push_event(gst::event::StreamStart::new("next"));
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    rig.push_all(&samples, 1600);
+    let entries = rig.finish();
+    let is_start = |entry: &Entry| *entry == Entry::Other(gst::EventType::StreamStart);
+    let next = entries.iter().position(is_start).expect("the next stream");
+    let lockstep = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    assert_eq!(buffers(&entries[next..]).len(), engine_words(&samples, lockstep).len());
+}
+
+#[test]
+fn audio_is_taken_again_once_someone_is_linked() {
+    init_with_runtime();
+    let samples = audio("news.wav");
+    let mut rig = Rig::without_sink(element(&[("diarization-preset", "lockstep")]));
+    assert_eq!(refusal(&mut rig, &samples), Some(gst::FlowError::NotLinked));
+    let sink = Sink::on(rig.srcpad(), "ANY", Ok(gst::FlowSuccess::Ok));
+    rig.push(100 * SECOND_NS, &samples);
+    rig.push_event(gst::event::Eos::new());
+    let lockstep = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let entries = sink.until_eos();
+    let texts = buffers(&entries).into_iter().filter(|(pts, _)| *pts >= 100 * SECOND_NS);
+    assert_eq!(texts.count(), engine_words(&samples, lockstep).len());
+}
+
 #[test]
 fn latency_is_known_without_anything() {
     init();
@@ -335,5 +591,3 @@ fn latency_of_files_is_upstreams() {
     let (live, min, _) = latency_of(&rig.srcpad());
     assert_eq!((live, min), (false, gst::ClockTime::from_mseconds(70)));
 }
-    // With a gap at its end.
-    let first = [&samples[..48_000], &[0.0; 32_000]].concat();

@@ -9,7 +9,7 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::conversation::Conversation;
+use super::conversation::{Conversation, seglst};
 use super::delay::{self, MaxDelay};
 use super::queue::{Queue, WhenFull};
 use super::sample_format::SampleFormat;
@@ -110,9 +110,9 @@ impl MultitalkerAsr {
         *lock(&self.kept_model) = Some(kept);
     }
 
-    /// How many speakers there are, once the model is loaded.
+    /// How many speakers there are, once the model of this run or of the next is loaded.
     fn known_speakers(&self) -> Option<usize> {
-        let options = self.settings().model_options()?;
+        let options = self.settings_in_effect().model_options()?;
         self.model(&options).map(|model| model.speakers())
     }
 
@@ -167,7 +167,7 @@ impl MultitalkerAsr {
         lock(&self.running).as_ref().map(|running| running.queue.clone())
     }
 
-    fn sink_chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sink_chain(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let queue = self.queue().ok_or(gst::FlowError::Flushing)?;
         let (format, segment) = {
             let input = lock(&self.input);
@@ -180,6 +180,12 @@ impl MultitalkerAsr {
                 ("Audio without timestamps: expected a PTS on every buffer, found one without")
             );
             return Err(gst::FlowError::Error);
+        }
+        let resync =
+            buffer.flags().intersects(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
+        // Clipping believes a duration, which may not be that of the data.
+        if buffer.duration().is_some() {
+            buffer.make_mut().set_duration(gst::ClockTime::NONE);
         }
         let clipped = gst_audio::audio_buffer_clip(
             buffer,
@@ -197,7 +203,7 @@ impl MultitalkerAsr {
             gst::FlowError::Error
         })?;
         gst::trace!(CAT, imp = self, "{} bytes of audio at {pts}", data.len());
-        queue.push_audio(pts, format.samples(&data), self.when_full())?;
+        queue.push_audio(pts, format.samples(&data), resync, self.when_full())?;
         Ok(gst::FlowSuccess::Ok)
     }
 
@@ -395,6 +401,18 @@ fn src_pad(template: &gst::PadTemplate) -> gst::PadBuilder<gst::Pad> {
     })
 }
 
+/// Has the worker see to a source pad as soon as it is linked: what it has missed is told then, also
+/// if nothing else is to come, and what an earlier peer returned is past.
+fn see_to_links(pad: &gst::Pad) {
+    pad.connect_linked(|pad, _| {
+        let element = pad.parent().and_downcast::<super::MultitalkerAsr>();
+        if let Some(queue) = element.and_then(|element| element.imp().queue()) {
+            queue.accept_audio();
+            queue.push_pads();
+        }
+    });
+}
+
 fn is_raw_audio(caps: &gst::CapsRef) -> bool {
     caps.iter().all(|structure| structure.name() == "audio/x-raw")
 }
@@ -460,7 +478,8 @@ impl ObjectImpl for MultitalkerAsr {
                     .return_type::<String>()
                     .class_handler(|args| {
                         let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
-                        Some(lock(&element.imp().conversation).seglst().to_value())
+                        let rows = lock(&element.imp().conversation).rows();
+                        Some(seglst(&rows).to_value())
                     })
                     .build(),
             ]
@@ -474,6 +493,8 @@ impl ObjectImpl for MultitalkerAsr {
         for pad in [&self.sinkpad, &self.srcpad, &self.unsynced_srcpad] {
             element.add_pad(pad).expect("a new element has no pad of that name");
         }
+        see_to_links(&self.srcpad);
+        see_to_links(&self.unsynced_srcpad);
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -539,13 +560,7 @@ impl ElementImpl for MultitalkerAsr {
                 // It has no parent yet that could refuse.
                 let _ = pad.set_active(true);
             }
-            // What it has missed is told then, also if nothing else is to come.
-            pad.connect_linked(|pad, _| {
-                let element = pad.parent().and_downcast::<super::MultitalkerAsr>();
-                if let Some(queue) = element.and_then(|element| element.imp().queue()) {
-                    queue.push_pads();
-                }
-            });
+            see_to_links(&pad);
             pad
         };
         match self.speaker_pads.request(name, self.known_speakers(), make) {

@@ -34,7 +34,8 @@
 //!     and speaker that has something new, if `post-partials` is true.
 //!   - `multitalkerasr/transcripts` before EOS: `session-id` and `seglst`, the whole conversation
 //!     as a JSON array of SegLST rows {session_id, speaker, words, start_time, end_time}, times in
-//!     seconds. The action signal `get-transcripts` returns the same string at any time.
+//!     seconds. The action signal `get-transcripts` returns the same string at any time. At most
+//!     `max-transcripts` segments are kept; a warning announces that the oldest are dropped.
 //!   - progress messages with code `loading`.
 //!
 //! Caps of `src` and `speaker_%u` are negotiated, in this order of preference:
@@ -53,8 +54,15 @@
 //! its decimal digits where a field is a string. `{n}` in `speaker-prefix` counts from 1.
 //!
 //! A hole of 200 ms or more in the audio, a change of caps, and a segment event with other times
-//! end all segments. Speakers are then counted anew, or known again with `on-discontinuity=keep`.
-//! A flush also drops the conversation so far, and they are counted anew.
+//! end all segments, as does another stream. Speakers are then counted anew, or known again with
+//! `on-discontinuity=keep`. SegLST rows do not mix different people: where speakers are counted
+//! anew, the rows continue with the numbers after those of the speakers before. A flush also drops
+//! the conversation so far, and they are counted anew.
+//!
+//! Timestamps that deviate from the end of the audio before them by less than
+//! `alignment-threshold` are jitter. Larger deviations must last for `discont-wait`, all in one
+//! direction, before silence is inserted or audio is cut; on a buffer that is flagged DISCONT or
+//! RESYNC they count at once.
 //!
 //! ## Overload
 //!
@@ -95,8 +103,8 @@
 //!
 //! It is loaded in a thread of the element from READY to PAUSED, without holding up the state
 //! change, and shared with all elements of the process that ask for the same. The element keeps it
-//! until NULL; if no audio came, beyond NULL until its next run, so that an application that tries
-//! the element once does not load twice.
+//! until NULL; if no audio came, beyond NULL until its next run or its end, so that an application
+//! that tries the element once, as `transcriberbin` does, does not load twice.
 //!
 //! ## Example pipelines
 //!

@@ -89,9 +89,19 @@ impl<'a> Outlets<'a> {
         }
     }
 
+    /// Whether this very event began the stream.
+    pub fn has_begun(&self, event: &gst::Event) -> bool {
+        let known = self.stream_start.as_ref();
+        known.is_some_and(|known| {
+            known.seqnum() == event.seqnum() && known.structure() == event.structure()
+        })
+    }
+
     /// Begins the streams of all pads as that of the audio begins.
     pub fn stream_start(&mut self, event: gst::Event) {
         self.eos = None;
+        // As core does with EOS.
+        self.flows.reset();
         for pad in self.pads() {
             pad.push_event(stream_start(self.element, &pad, &event));
         }
@@ -209,6 +219,7 @@ impl<'a> Outlets<'a> {
         mut pushes: impl FnMut(&mut Sequencer) -> Vec<Push>,
     ) -> Result<(), gst::FlowError> {
         self.prepare();
+        let seqnum = self.segment.as_ref().map(|segment| segment.seqnum());
         let mut waiting: Vec<VecDeque<(gst::ClockTime, Push)>> =
             self.outlets.iter_mut().map(|outlet| timed(pushes(&mut outlet.sequencer))).collect();
         let mut flow = Ok(gst::FlowSuccess::Ok);
@@ -219,7 +230,6 @@ impl<'a> Outlets<'a> {
         while let Some((_, index)) = first(&waiting)
             && let Some((_, push)) = waiting[index].pop_front()
         {
-        let seqnum = self.segment.as_ref().map(|segment| segment.seqnum());
             if self.queue.is_interrupted() {
                 return Err(gst::FlowError::Flushing);
             }
@@ -254,16 +264,6 @@ impl<'a> Outlets<'a> {
         flow.map(|_| ())
     }
 
-    /// Segments in progress and their ends, as soon as they are known.
-    fn tell_unsynced(&self, outputs: &[Output], progress: Progress, context: Context) {
-        let pad = self.unsynced();
-        if !pad.is_linked() {
-            return;
-        }
-        for output in outputs {
-            let (kind, speaker, words) = match output {
-                Output::Partial(partial) => (Kind::Partial, partial.speaker, &partial.words),
-                Output::Segment(segment) => (Kind::Segment, segment.speaker, &segment.words),
     /// Pushes text from one pad, after another negotiation where that is due.
     fn push(
         &mut self,
@@ -311,6 +311,16 @@ impl<'a> Outlets<'a> {
         (0..self.outlets.len()).filter(|&index| is_gone(&self.outlets[index].pad)).collect()
     }
 
+    /// Segments in progress and their ends, as soon as they are known.
+    fn tell_unsynced(&self, outputs: &[Output], progress: Progress, context: Context) {
+        let pad = self.unsynced();
+        if !pad.is_linked() {
+            return;
+        }
+        for output in outputs {
+            let (kind, speaker, words) = match output {
+                Output::Partial(partial) => (Kind::Partial, partial.speaker, &partial.words),
+                Output::Segment(segment) => (Kind::Segment, segment.speaker, &segment.words),
                 Output::Word { .. } => continue,
             };
             let text = Text {
@@ -388,6 +398,8 @@ impl Outlet {
     }
 
     fn negotiate(&mut self, element: &MultitalkerAsr) {
+        self.negotiated_with.set(self.pad.peer().as_ref());
+        self.pad.check_reconfigure();
         let taken = self.pad.peer_query_caps(Some(&TextFormat::all_caps()));
         let format = TextFormat::BY_PREFERENCE
             .into_iter()
@@ -398,8 +410,6 @@ impl Outlet {
                 self.pad.push_event(gst::event::Caps::new(&new.caps()));
             }
             Some(_) => (),
-        self.negotiated_with.set(self.pad.peer().as_ref());
-        self.pad.check_reconfigure();
             None => gst::element_error!(
                 element,
                 gst::CoreError::Negotiation,
@@ -430,6 +440,7 @@ impl Outlet {
     fn push(&self, text: &Text, context: Context) -> Result<gst::FlowSuccess, gst::FlowError> {
         match self.format {
             Some(format) => self.pad.push(text.to_buffer(format, &context.settings.speaker_colors)),
+            // Or it was linked just now, and is to be asked first.
             None if self.pad.is_linked() => Err(gst::FlowError::NotNegotiated),
             None => Err(gst::FlowError::NotLinked),
         }
@@ -440,7 +451,6 @@ fn stream_start(element: &MultitalkerAsr, pad: &gst::Pad, audio: &gst::Event) ->
     let gst::EventView::StreamStart(audio_start) = audio.view() else { return audio.clone() };
     // The name of the first is older than the others.
     let name = match pad.name() {
-            // Or it was linked just now, and is to be asked first.
         name if name == "src" => "text".to_owned(),
         name => name.to_string(),
     };

@@ -25,6 +25,8 @@ pub enum Item {
     Audio {
         pts: gst::ClockTime,
         samples: Vec<f32>,
+        /// Whether data was lost before it.
+        resync: bool,
     },
     Event(gst::Event),
     /// Audio that was dropped.
@@ -34,6 +36,15 @@ pub enum Item {
     },
     /// Source pads came or went.
     Pads,
+}
+
+impl Item {
+    fn samples(&self) -> usize {
+        match self {
+            Self::Audio { samples, .. } => samples.len(),
+            Self::Event(_) | Self::Missing { .. } | Self::Pads => 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -55,12 +66,18 @@ struct QueueState {
 }
 
 impl QueueState {
+    fn accept_audio(&mut self) {
+        if !self.failed {
+            self.flow = Ok(());
+        }
+    }
+
     /// Drops audio from the front, as one piece, until at most `max_samples` are left.
     fn drop_oldest(&mut self, max_samples: usize) {
         let is_audio = |item: &Item| matches!(item, Item::Audio { .. });
         while self.queued_samples > max_samples
             && let Some(index) = self.items.iter().position(is_audio)
-            && let Some(Item::Audio { pts, samples }) = self.items.remove(index)
+            && let Some(Item::Audio { pts, samples, .. }) = self.items.remove(index)
         {
             self.queued_samples -= samples.len();
             let end = pts.saturating_add(duration_of(samples.len()));
@@ -105,11 +122,13 @@ impl Queue {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues audio as soon as there is room, or makes room.
+    /// Queues audio as soon as there is room, or makes room. `resync` says that data was lost before
+    /// it.
     pub fn push_audio(
         &self,
         pts: gst::ClockTime,
         samples: Vec<f32>,
+        resync: bool,
         when_full: WhenFull,
     ) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
@@ -131,16 +150,19 @@ impl Queue {
             }
         }
         state.queued_samples += samples.len();
-        state.items.push_back(Item::Audio { pts, samples });
+        state.items.push_back(Item::Audio { pts, samples, resync });
         self.changed.notify_all();
         Ok(())
     }
 
-    /// Queues a serialised event, unless flushing.
+    /// Queues a serialised event, unless flushing. Audio is taken again after a STREAM_START.
     pub fn push_event(&self, event: gst::Event) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         if state.flushing || state.stopping {
             return Err(gst::FlowError::Flushing);
+        }
+        if event.type_() == gst::EventType::StreamStart {
+            state.accept_audio();
         }
         state.items.push_back(Item::Event(event));
         self.changed.notify_all();
@@ -182,9 +204,7 @@ impl Queue {
         let mut state = lock(&self.state);
         state.flushing = false;
         state.flushed = true;
-        if !state.failed {
-            state.flow = Ok(());
-        }
+        state.accept_audio();
         self.changed.notify_all();
         forwarded
     }
@@ -248,16 +268,30 @@ impl Queue {
         }
     }
 
-    /// Makes the chain function return an error; until the next flush if not `for_good`.
+    /// Makes the chain function return an error; if not `for_good`, until audio is taken again with
+    /// the next flush, stream or linked source pad. An error of one stream is none of the next.
     pub fn refuse_audio(&self, error: gst::FlowError, for_good: bool) {
         let mut state = lock(&self.state);
-        if state.flow.is_ok() || for_good {
+        let mut is_refused = true;
+        state.items.retain(|item| match item {
+            Item::Audio { .. } | Item::Missing { .. } => !is_refused,
+            Item::Event(event) if event.type_() == gst::EventType::StreamStart => {
+                is_refused = for_good;
+                true
+            }
+            Item::Event(_) | Item::Pads => true,
+        });
+        state.queued_samples = state.items.iter().map(Item::samples).sum();
+        if for_good || (is_refused && state.flow.is_ok()) {
             state.flow = Err(error);
         }
         state.failed |= for_good;
-        state.items.retain(|item| !matches!(item, Item::Audio { .. } | Item::Missing { .. }));
-        state.queued_samples = 0;
         self.changed.notify_all();
+    }
+
+    /// Makes the chain function take audio again, unless it was refused for good.
+    pub fn accept_audio(&self) {
+        lock(&self.state).accept_audio();
     }
 
     /// Releases those who wait for a worker that is gone.
@@ -298,9 +332,9 @@ mod tests {
     #[test]
     fn order_is_kept() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WAIT).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], false, WAIT).expect("taken");
         assert_eq!(queue.push_event(event()), Ok(()));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], WAIT).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], false, WAIT).expect("taken");
         let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take())).collect();
         assert_eq!(taken, [Some(true), Some(false), Some(true)]);
     }
@@ -308,9 +342,10 @@ mod tests {
     #[test]
     fn audio_waits_for_room() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], WAIT).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], false, WAIT).expect("taken");
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WAIT));
+            let second =
+                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], false, WAIT));
             // Both come out, however the threads meet.
             assert_eq!(is_audio(queue.take()), Some(true));
             assert_eq!(is_audio(queue.take()), Some(true));
@@ -321,17 +356,18 @@ mod tests {
     #[test]
     fn flush_drops_all_and_releases_those_who_wait() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], WAIT).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], false, WAIT).expect("taken");
         assert_eq!(queue.push_event(event()), Ok(()));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], WAIT));
+            let waiting =
+                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], false, WAIT));
             queue.flush_start();
             assert_eq!(waiting.join().expect("no panic"), Err(gst::FlowError::Flushing));
         });
         assert!(queue.inference.is_cancelled() && !queue.loading.is_cancelled());
         assert_eq!(queue.push_event(event()), Err(gst::FlowError::Flushing));
         assert!(queue.flush_stop(|| true));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WAIT).expect("taken");
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
         let (item, flushed) = queue.take().expect("an item");
         assert!(matches!(item, Item::Audio { samples, .. } if samples.len() == 1) && flushed);
     }
@@ -362,7 +398,7 @@ mod tests {
     #[test]
     fn errors_of_downstream_end_with_a_flush_and_failures_do_not() {
         let queue = Queue::new();
-        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0], WAIT);
+        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT);
         let flush = || {
             queue.flush_start();
             queue.flush_stop(|| true);
@@ -404,7 +440,7 @@ mod tests {
         let push = |second: u64| {
             let pts = gst::ClockTime::from_seconds(second);
             let when_full = WhenFull::DropOldest { max_samples: 4 * SECOND };
-            queue.push_audio(pts, vec![0.0; SECOND], when_full).expect("taken");
+            queue.push_audio(pts, vec![0.0; SECOND], false, when_full).expect("taken");
         };
         assert_eq!(queue.push_event(event()), Ok(()), "stays");
         (0..11).for_each(push);
@@ -422,7 +458,7 @@ mod tests {
         let when_full = WhenFull::DropOldest { max_samples: 2 * SECOND };
         for second in [100, 101, 50, 51, 52] {
             let pts = gst::ClockTime::from_seconds(second);
-            queue.push_audio(pts, vec![0.0; SECOND], when_full).expect("taken");
+            queue.push_audio(pts, vec![0.0; SECOND], false, when_full).expect("taken");
         }
         let missing: Vec<_> = (0..2).map(|_| describe(queue.take().expect("an item").0)).collect();
         assert_eq!(missing, ["missing 100-102", "missing 50-51"]);
@@ -432,7 +468,41 @@ mod tests {
 
         // One buffer that is longer than the queue is taken whole.
         let when_full = WhenFull::DropOldest { max_samples: SECOND };
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 3 * SECOND], when_full).expect("taken");
+        queue
+            .push_audio(gst::ClockTime::ZERO, vec![0.0; 3 * SECOND], false, when_full)
+            .expect("taken");
         assert_eq!(queue.queued_samples(), 3 * SECOND);
+    }
+
+    #[test]
+    fn what_is_refused_of_one_stream_is_taken_of_the_next() {
+        let queue = Queue::new();
+        let push = |pts| queue.push_audio(pts, vec![0.0], false, WAIT);
+        push(gst::ClockTime::ZERO).expect("taken");
+        queue.refuse_audio(gst::FlowError::Eos, false);
+        assert_eq!(push(gst::ClockTime::ZERO), Err(gst::FlowError::Eos));
+        let next = || {
+            gst::init().expect("GStreamer");
+            queue.push_event(gst::event::StreamStart::new("next")).expect("taken");
+        };
+        next();
+        push(gst::ClockTime::SECOND).expect("taken");
+        assert_eq!(is_audio(queue.take()), Some(false));
+        // What is refused while the next stream already waits is of the one before it.
+        next();
+        push(2 * gst::ClockTime::SECOND).expect("taken");
+        queue.refuse_audio(gst::FlowError::Eos, false);
+        push(3 * gst::ClockTime::SECOND).expect("taken");
+        let left: Vec<_> = (0..3).map(|_| describe(queue.take().expect("an item").0)).collect();
+        assert_eq!(left, ["event", "audio 2", "audio 3"]);
+        assert_eq!(queue.queued_samples(), 0);
+
+        queue.refuse_audio(gst::FlowError::NotLinked, false);
+        queue.accept_audio();
+        push(gst::ClockTime::ZERO).expect("taken");
+        queue.refuse_audio(gst::FlowError::Error, true);
+        next();
+        queue.accept_audio();
+        assert_eq!(push(gst::ClockTime::ZERO), Err(gst::FlowError::Error), "for good");
     }
 }

@@ -33,6 +33,9 @@ pub struct Session<'a> {
     /// `None` when it failed.
     model: Option<Arc<Model>>,
     stream: Option<Stream>,
+    /// Another stream has begun upstream, whose audio is not refused for what downstream returns for
+    /// the rest of this one.
+    is_stream_over: bool,
     times: Times,
     /// Samples that were recognised.
     processed: u64,
@@ -89,25 +92,33 @@ impl<'a> Session<'a> {
             element,
             queue,
             outlets: Outlets::new(element, queue, settings.text_unit),
+            times: Times { timeline: Timeline::new(settings.alignment), ..Times::default() },
             settings,
             model,
             stream: None,
-            times: Times::default(),
+            is_stream_over: false,
             processed: 0,
             overload: Overload::default(),
         }
     }
 
-    /// Takes the audio of a buffer.
-    pub fn audio(&mut self, pts: gst::ClockTime, samples: &[f32]) {
+    /// Takes the audio of a buffer; `resync` says that data was lost before it.
+    pub fn audio(&mut self, pts: gst::ClockTime, samples: &[f32], resync: bool) {
         if self.model.is_none() {
             return;
         }
         if self.times.timeline.is_empty() {
             self.times.timeline.start(pts);
         }
-        match self.times.timeline.place(pts) {
+        match self.times.timeline.place(pts, samples.len(), resync) {
             Placement::Continue { silence, skip } => {
+                if silence + skip > 0 {
+                    gst::info!(
+                        CAT,
+                        obj = self.element,
+                        "Misaligned at {pts}: inserting {silence} samples, skipping {skip}"
+                    );
+                }
                 self.recognise(&vec![0.0; silence]);
                 self.recognise(samples.get(skip..).unwrap_or_default());
             }
@@ -232,6 +243,7 @@ impl<'a> Session<'a> {
     /// Refuses audio if downstream takes no more; false then.
     fn check(&self, flow: Result<(), gst::FlowError>) -> bool {
         if let Err(error) = flow
+            && !self.is_stream_over
             && !self.queue.is_interrupted()
         {
             gst::debug!(CAT, obj = self.element, "Downstream returned {error:?}");
@@ -248,16 +260,30 @@ impl<'a> Session<'a> {
 
     /// Decodes what is left, sends all out and begins a new stretch of audio.
     fn drain(&mut self, keep_speakers: bool) {
-        if self.times.timeline.is_empty() {
-            return;
+        if !self.times.timeline.is_empty() {
+            gst::debug!(CAT, obj = self.element, "Draining at {}", self.times.timeline.end());
+            if let Some(stream) = self.stream.as_mut() {
+                let outputs = stream.finish();
+                self.tell(outputs);
+            }
+            self.finish_stretch();
+            self.reset_stream(keep_speakers);
+        } else if !keep_speakers {
+            // They may have been kept until here.
+            self.reset_stream(keep_speakers);
         }
-        gst::debug!(CAT, obj = self.element, "Draining at {}", self.times.timeline.end());
-        if let Some(stream) = self.stream.as_mut() {
-            let outputs = stream.finish();
-            self.tell(outputs);
+    }
+
+    /// Begins another stream; text of the one before goes out first. The same event comes again
+    /// when upstream was linked anew.
+    pub fn stream_start(&mut self, event: gst::Event) {
+        if !self.outlets.has_begun(&event) {
+            self.is_stream_over = true;
+            self.interrupt();
+            self.is_stream_over = false;
+            self.outlets.clear();
         }
-        self.finish_stretch();
-        self.reset_stream(keep_speakers);
+        self.outlets.stream_start(event);
     }
 
     fn finish_stretch(&mut self) {
@@ -269,6 +295,9 @@ impl<'a> Session<'a> {
     }
 
     fn reset_stream(&mut self, keep_speakers: bool) {
+        if !keep_speakers {
+            lock(&self.element.imp().conversation).reset_speakers();
+        }
         match &mut self.stream {
             Some(stream) if keep_speakers => stream.resume(),
             Some(stream) => stream.reset(),
@@ -311,7 +340,7 @@ impl<'a> Session<'a> {
     /// There is no audio before `end`.
     pub fn gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
         if !self.times.timeline.is_empty() && end > self.times.timeline.end() {
-            match self.times.timeline.place(end) {
+            match self.times.timeline.place(end, 0, true) {
                 Placement::Continue { .. } => {
                     let silence = samples_in(end - self.times.timeline.end());
                     self.recognise(&vec![0.0; silence]);
@@ -338,7 +367,10 @@ pub fn fail(element: &MultitalkerAsr, queue: &Queue, error: &Error) {
 fn tell_bus(element: &MultitalkerAsr, output: &Output, context: Context) {
     match output {
         Output::Segment(segment) => {
-            lock(&element.imp().conversation).add(segment, context);
+            let is_full = lock(&element.imp().conversation).add(segment, context);
+            if is_full {
+                warn_of_full_log(element, context.settings.max_transcripts);
+            }
             let speech = Speech::new(segment.speaker, &segment.words, context);
             post(element, speech.message("multitalkerasr/transcript"));
         }
@@ -348,6 +380,15 @@ fn tell_bus(element: &MultitalkerAsr, output: &Output, context: Context) {
         }
         Output::Partial(_) | Output::Word { .. } => (),
     }
+}
+
+fn warn_of_full_log(element: &MultitalkerAsr, max_transcripts: u32) {
+    gst::element_warning!(
+        element,
+        gst::ResourceError::NoSpaceLeft,
+        ("The transcript log is full: expected at most {max_transcripts} segments \
+             (max-transcripts), found one more; from now on the oldest are dropped")
+    );
 }
 
 /// Posts an element message.

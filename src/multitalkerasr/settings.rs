@@ -5,6 +5,7 @@
 use gst::glib;
 use gst::prelude::*;
 
+use super::timeline::Alignment;
 use super::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
     OverloadPolicy, Precision, TargetMode, TextUnit,
@@ -47,6 +48,9 @@ pub struct Settings {
     pub language_code: String,
     pub session_id: String,
     pub post_partials: bool,
+    pub alignment: Alignment,
+    /// 0: no limit.
+    pub max_transcripts: u32,
 }
 
 impl Default for Settings {
@@ -79,6 +83,8 @@ impl Default for Settings {
             language_code: "en".to_owned(),
             session_id: String::new(),
             post_partials: false,
+            alignment: Alignment::default(),
+            max_transcripts: 100_000,
         }
     }
 }
@@ -118,7 +124,10 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecFloat::builder("activity-threshold")
             .nick("Activity threshold")
-            .blurb("A speaker is recognised where its probability of speaking exceeds this")
+            .blurb(
+                "A speaker is recognized where its probability of speaking exceeds this (more than \
+                 0 and less than 1)",
+            )
             .minimum(0.0)
             .maximum(1.0)
             .default_value(default.activity_threshold)
@@ -201,8 +210,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("onnxruntime-library")
             .nick("ONNX Runtime library")
             .blurb(
-                "Path of libonnxruntime.so (unset: ORT_DYLIB_PATH, else beside the plugin, else \
-                 the system's); one for each process",
+                "Path of libonnxruntime.so (unset: ORT_DYLIB_PATH, beside the plugin, the system's)",
             )
             .mutable_ready()
             .build(),
@@ -219,9 +227,8 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt::builder("latency")
             .nick("Latency")
             .blurb(
-                "Milliseconds to compute in, added with a live source to what the models and the \
-                 end of a word or segment delay; at least 100; 4294967295: nothing is added, and \
-                 text has the time at which it comes out",
+                "Computing time in the latency of live pipelines, in ms, at least 100 (4294967295: \
+                 adds no latency, desynchronizes the text)",
             )
             .default_value(default.latency_ms)
             .mutable_playing()
@@ -250,6 +257,33 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .default_value(default.post_partials)
             .mutable_playing()
             .build(),
+        glib::ParamSpecUInt64::builder("alignment-threshold")
+            .nick("Alignment threshold")
+            .blurb("Timestamps that deviate by less count as jitter, in nanoseconds")
+            .minimum(1)
+            .maximum(u64::MAX - 1)
+            .default_value(default.alignment.threshold.nseconds())
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("discont-wait")
+            .nick("Discontinuity wait")
+            .blurb(
+                "How long timestamps must deviate before the audio is moved, in nanoseconds; not \
+                 after lost data or from 200 ms on",
+            )
+            .maximum(u64::MAX - 1)
+            .default_value(default.alignment.discont_wait.nseconds())
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-transcripts")
+            .nick("Maximum number of transcripts")
+            .blurb(
+                "Finished segments kept for get-transcripts and multitalkerasr/transcripts; then \
+                 the oldest are dropped (0: no limit)",
+            )
+            .default_value(default.max_transcripts)
+            .mutable_playing()
+            .build(),
     ]
 }
 
@@ -257,6 +291,7 @@ impl Settings {
     /// Sets a property. The value has the type of the table.
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         let text = |value| checked::<Option<String>>(value).unwrap_or_default();
+        let time = |value| gst::ClockTime::from_nseconds(checked(value));
         let path = |value| checked::<Option<String>>(value).filter(|path| !path.is_empty());
         match name {
             "model-dir" => self.model_dir = path(value),
@@ -284,6 +319,9 @@ impl Settings {
             "language-code" => self.language_code = text(value),
             "session-id" => self.session_id = text(value),
             "post-partials" => self.post_partials = checked(value),
+            "alignment-threshold" => self.alignment.threshold = time(value),
+            "discont-wait" => self.alignment.discont_wait = time(value),
+            "max-transcripts" => self.max_transcripts = checked(value),
             _ => unreachable!("GObject checks names against the table"),
         }
     }
@@ -316,6 +354,9 @@ impl Settings {
             "language-code" => self.language_code.to_value(),
             "session-id" => self.session_id.to_value(),
             "post-partials" => self.post_partials.to_value(),
+            "alignment-threshold" => self.alignment.threshold.nseconds().to_value(),
+            "discont-wait" => self.alignment.discont_wait.nseconds().to_value(),
+            "max-transcripts" => self.max_transcripts.to_value(),
             _ => unreachable!("GObject checks names against the table"),
         }
     }

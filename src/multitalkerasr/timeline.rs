@@ -5,13 +5,34 @@
 
 use crate::engine::SAMPLE_RATE_HZ;
 
-/// A PTS may be so far from where the samples before it end. Sources jitter.
-const MAX_JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
-
-/// Holes and overlaps from here on are a discontinuity; shorter ones are mended.
+/// Holes and overlaps from here on are a discontinuity at once; shorter ones are filled or cut.
 const DISCONTINUITY: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
 const SECOND_NS: u64 = gst::ClockTime::SECOND.nseconds();
+
+/// When timestamps count as wrong, with the names and defaults of `GstAudioBaseSink`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alignment {
+    /// PTS that deviate by less from the end of the samples before are jitter.
+    pub threshold: gst::ClockTime,
+    /// How long PTS must deviate by more, all in one direction, before the audio is moved.
+    pub discont_wait: gst::ClockTime,
+}
+
+impl Default for Alignment {
+    fn default() -> Self {
+        Self { threshold: gst::ClockTime::from_mseconds(40), discont_wait: gst::ClockTime::SECOND }
+    }
+}
+
+/// PTS that deviate, but not for long enough yet.
+#[derive(Clone, Copy, Debug)]
+struct Misalignment {
+    /// End of the samples when it began.
+    since: gst::ClockTime,
+    /// Whether the PTS are after the end of the samples, not before.
+    is_late: bool,
+}
 
 /// How audio goes on from the audio before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +44,10 @@ pub enum Placement {
     Discontinuity,
 }
 
+impl Placement {
+    const CONTINUE: Self = Self::Continue { silence: 0, skip: 0 };
+}
+
 /// The PTS of the samples of one stretch of continuous audio.
 #[derive(Debug, Default)]
 pub struct Timeline {
@@ -30,9 +55,18 @@ pub struct Timeline {
     base: Option<gst::ClockTime>,
     /// Number of samples so far.
     samples: u64,
+    alignment: Alignment,
+    misalignment: Option<Misalignment>,
+    /// Whether an overlap is being cut that is longer than the buffers.
+    is_cutting: bool,
 }
 
 impl Timeline {
+    /// Without audio.
+    pub fn new(alignment: Alignment) -> Self {
+        Self { alignment, ..Self::default() }
+    }
+
     /// Whether there is no audio yet.
     pub fn is_empty(&self) -> bool {
         self.base.is_none()
@@ -40,12 +74,12 @@ impl Timeline {
 
     /// Begins a stretch of audio.
     pub fn start(&mut self, pts: gst::ClockTime) {
-        *self = Self { base: Some(pts), samples: 0 };
+        *self = Self { base: Some(pts), ..Self::new(self.alignment) };
     }
 
     /// Ends a stretch of audio.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.alignment);
     }
 
     /// Counts samples that the engine was given.
@@ -53,19 +87,35 @@ impl Timeline {
         self.samples += samples as u64;
     }
 
-    /// Where audio with this PTS goes. Begin a stretch before.
-    pub fn place(&self, pts: gst::ClockTime) -> Placement {
+    /// Where `samples` of audio with this PTS go, once a stretch has begun. With `resync` the PTS is
+    /// right, as after lost data. Else it may be jitter: a deviation must last, in one direction,
+    /// before anything is done.
+    pub fn place(&mut self, pts: gst::ClockTime, samples: usize, resync: bool) -> Placement {
         let end = self.end();
         let apart = apart(pts, end);
-        if apart < MAX_JITTER {
-            Placement::Continue { silence: 0, skip: 0 }
-        } else if !is_continuous(end, pts) {
-            Placement::Discontinuity
-        } else if pts > end {
-            Placement::Continue { silence: samples_in(apart), skip: 0 }
-        } else {
-            Placement::Continue { silence: 0, skip: samples_in(apart) }
+        let is_late = pts > end;
+        let is_cutting = std::mem::take(&mut self.is_cutting) && !is_late;
+        let misalignment = self.misalignment.take();
+        if apart >= self.alignment.threshold && !is_continuous(end, pts) {
+            return Placement::Discontinuity;
         }
+        if !is_cutting {
+            if apart < self.alignment.threshold {
+                return Placement::CONTINUE;
+            }
+            let now = Misalignment { since: end, is_late };
+            let lasting = misalignment.filter(|before| before.is_late == is_late).unwrap_or(now);
+            if !resync && end.saturating_sub(lasting.since) < self.alignment.discont_wait {
+                self.misalignment = Some(lasting);
+                return Placement::CONTINUE;
+            }
+        }
+        let moved = samples_in(apart);
+        if is_late {
+            return Placement::Continue { silence: moved, skip: 0 };
+        }
+        self.is_cutting = moved > samples;
+        Placement::Continue { silence: 0, skip: moved.min(samples) }
     }
 
     /// PTS of a sample.
@@ -135,14 +185,15 @@ mod tests {
     #[test]
     fn jitter_is_ignored() {
         for pts in [ms(10_961), ms(11_000), ms(11_039)] {
-            let placement = timeline().place(pts);
-            assert_eq!(placement, Placement::Continue { silence: 0, skip: 0 }, "{pts}");
+            for resync in [false, true] {
+                assert_eq!(timeline().place(pts, 1600, resync), Placement::CONTINUE, "{pts}");
+            }
         }
     }
 
     #[test]
-    fn small_holes_and_overlaps_are_mended() {
-        let place = |pts| timeline().place(ms(pts));
+    fn small_holes_and_overlaps_after_lost_data_are_mended() {
+        let place = |pts| timeline().place(ms(pts), 16_000, true);
         assert_eq!(place(11_040), Placement::Continue { silence: 640, skip: 0 });
         assert_eq!(place(11_199), Placement::Continue { silence: 3184, skip: 0 });
         assert_eq!(place(10_960), Placement::Continue { silence: 0, skip: 640 });
@@ -152,8 +203,69 @@ mod tests {
     #[test]
     fn large_ones_are_not() {
         for pts in [0, 10_800, 11_200, 3_600_000] {
-            assert_eq!(timeline().place(ms(pts)), Placement::Discontinuity, "{pts}");
+            for resync in [false, true] {
+                let placement = timeline().place(ms(pts), 1600, resync);
+                assert_eq!(placement, Placement::Discontinuity, "{pts}");
+            }
         }
+    }
+
+    /// Places buffers of 100 ms whose PTS deviate by so many milliseconds from those of the first
+    /// samples, and returns what was done.
+    fn place_all(timeline: &mut Timeline, deviations_ms: &[i64]) -> Vec<(usize, Placement)> {
+        let start = timeline.end();
+        let mut moved = Vec::new();
+        for (index, deviation_ms) in deviations_ms.iter().enumerate() {
+            let pts = start.mseconds() as i64 + 100 * index as i64 + deviation_ms;
+            let placement = timeline.place(ms(pts as u64), 1600, false);
+            let Placement::Continue { silence, skip } = placement else { panic!("{placement:?}") };
+            timeline.advance(silence + 1600 - skip);
+            if placement != Placement::CONTINUE {
+                moved.push((index, placement));
+            }
+        }
+        moved
+    }
+
+    #[test]
+    fn alternating_jitter_never_lasts() {
+        let deviations: Vec<_> = (0..100).map(|index| [60, -60][index % 2]).collect();
+        assert_eq!(place_all(&mut timeline(), &deviations), []);
+        let deviations: Vec<_> = (0..100).map(|index| [0, 150, 150, 150][index % 4]).collect();
+        assert_eq!(place_all(&mut timeline(), &deviations), []);
+    }
+
+    #[test]
+    fn lasting_misalignment_is_corrected_after_the_wait() {
+        let mut late = timeline();
+        let moved = place_all(&mut late, &[60; 40]);
+        assert_eq!(moved, [(10, Placement::Continue { silence: 960, skip: 0 })]);
+        assert_eq!(late.end(), ms(11_000 + 4000 + 60));
+
+        let mut early = timeline();
+        let moved = place_all(&mut early, &[-60; 40]);
+        assert_eq!(moved, [(10, Placement::Continue { silence: 0, skip: 960 })]);
+        assert_eq!(early.end(), ms(11_000 + 4000 - 60));
+
+        // An overlap that is longer than a buffer is cut from several.
+        let mut longer = timeline();
+        let moved = place_all(&mut longer, &[-150; 40]);
+        let skips = [1600, 800].map(|skip| Placement::Continue { silence: 0, skip });
+        assert_eq!(moved, [(10, skips[0]), (11, skips[1])]);
+        assert_eq!(longer.end(), ms(11_000 + 4000 - 150));
+    }
+
+    #[test]
+    fn threshold_and_wait_can_be_set() {
+        let alignment = Alignment { threshold: ms(300), discont_wait: gst::ClockTime::ZERO };
+        let mut wide = Timeline::new(alignment);
+        wide.start(ms(0));
+        assert_eq!(wide.place(ms(299), 1600, false), Placement::CONTINUE);
+        assert_eq!(wide.place(ms(300), 1600, false), Placement::Discontinuity);
+        let mut hasty = Timeline::new(Alignment { threshold: ms(10), ..alignment });
+        hasty.start(ms(0));
+        let filled = Placement::Continue { silence: 160, skip: 0 };
+        assert_eq!(hasty.place(ms(10), 1600, false), filled);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::MultitalkerAsr;
+use super::conversation::seglst;
 use super::imp::CAT;
 use super::queue::{Item, Queue};
 use super::session::{self, Session};
@@ -51,7 +52,7 @@ fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings) {
             worker.session.forget();
         }
         match item {
-            Item::Audio { pts, samples } => worker.session.audio(pts, &samples),
+            Item::Audio { pts, samples, resync } => worker.session.audio(pts, &samples, resync),
             Item::Event(event) => worker.event(event),
             Item::Missing { from, to } => worker.session.missing(from, to),
             Item::Pads => worker.session.outlets.sync(),
@@ -125,7 +126,7 @@ impl Worker<'_> {
         let outlets = &mut self.session.outlets;
         outlets.sync();
         match event.view() {
-            gst::EventView::StreamStart(_) => outlets.stream_start(event),
+            gst::EventView::StreamStart(_) => self.session.stream_start(event),
             gst::EventView::Caps(caps) => {
                 let in_caps = caps.caps_owned();
                 match self.in_caps.replace(in_caps.clone()) {
@@ -160,12 +161,12 @@ impl Worker<'_> {
     fn post_conversation(&self) {
         let imp = self.element.imp();
         let session_id = imp.settings().session_id;
-        let seglst = lock(&imp.conversation).seglst();
+        let rows = lock(&imp.conversation).rows();
         session::post(
             self.element,
             gst::Structure::builder("multitalkerasr/transcripts")
                 .field("session-id", session_id)
-                .field("seglst", seglst)
+                .field("seglst", seglst(&rows))
                 .build(),
         );
     }

@@ -467,6 +467,13 @@ pub fn f32_buffer(pts_ns: Option<u64>, samples: &[f32]) -> gst::Buffer {
     buffer(pts_ns, samples.len(), bytes)
 }
 
+/// A buffer after lost data.
+pub fn discont_buffer(pts_ns: u64, samples: &[f32]) -> gst::Buffer {
+    let mut buffer = f32_buffer(Some(pts_ns), samples);
+    buffer.make_mut().set_flags(gst::BufferFlags::DISCONT);
+    buffer
+}
+
 pub fn s16_buffer(pts_ns: Option<u64>, samples: &[i16]) -> gst::Buffer {
     let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_ne_bytes()).collect();
     buffer(pts_ns, samples.len(), bytes)
