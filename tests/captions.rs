@@ -18,6 +18,7 @@ use gstmultitalkerasr::engine::{ModelOptions, Output, StreamOptions};
 
 fn init() {
     static INIT: Once = Once::new();
+    common::limit::watch();
     INIT.call_once(|| {
         rig::init_with_runtime();
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/release");

@@ -45,7 +45,7 @@ fn sorted(rows: Vec<Value>) -> Vec<Row> {
 }
 
 fn run(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = common::limit::output(command);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     output.stdout
@@ -204,7 +204,7 @@ fn audio_alone_gets_tracks_too() {
         run(bench.example(example).args([&audio, &output]));
         assert_eq!(read(&output), bench.expected, "{example}");
     }
-    let output = bench.example("burn_in.sh").arg(&audio).arg("/nowhere.mkv").output().expect("sh");
+    let output = common::limit::output(bench.example("burn_in.sh").arg(&audio).arg("/nowhere.mkv"));
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said, format!("burn_in.sh: no video in {}\n", audio.display()));
@@ -260,7 +260,7 @@ fn names_of_files_are_taken_as_they_are() {
     let same = bench.folder.path().join(".").join("100% a#1?.mkv");
     let before = std::fs::metadata(&media).expect("there").len();
     for example in ["to_matroska.sh", "to_mp4.sh", "burn_in.sh"] {
-        let output = bench.example(example).arg(&media).arg(&same).output().expect("sh");
+        let output = common::limit::output(bench.example(example).arg(&media).arg(&same));
         assert!(!output.status.success());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(said, format!("{example}: {} is the input\n", same.display()));
@@ -286,17 +286,13 @@ fn text_is_burnt_in_with_colours() {
     // The middle of each segment, and a silence.
     let middle = |row: &Row| (row.start_ms + row.end_ms) as f64 / 2000.0;
     let times: Vec<f64> = bench.expected.iter().map(middle).chain([0.1]).collect();
-    let mut child = reader()
-        .arg("colours")
-        .arg(output)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python");
+    let mut reader = reader();
+    reader.arg("colours").arg(output).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = common::limit::spawn(&mut reader);
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(&serde_json::to_vec(&times).expect("JSON")).expect("written");
     drop(stdin);
-    let output = child.wait_with_output().expect("runs");
+    let output = common::limit::finish(child, "read_media.py");
     assert!(output.status.success());
     let pixels: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
     let count = |colours: &Value, name: &str| colours[name].as_u64().expect("a number");
@@ -385,7 +381,7 @@ fn live_transcripts_are_coloured() {
 fn examples_say_what_is_wrong() {
     let bench = Bench::get();
     let said = |command: &mut Command| {
-        let output = command.output().expect("runs");
+        let output = common::limit::output(command);
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };

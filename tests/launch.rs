@@ -10,6 +10,8 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use common::limit;
+
 /// A folder with the plugin alone. Tests do not copy it out of the folder of dependencies.
 fn plugin_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
@@ -28,7 +30,8 @@ fn lines(output: &[u8]) -> Vec<String> {
 fn by_gst_launch(audio: &Path) -> Vec<String> {
     let models = common::data().join("tiny-models");
     let plugins = plugin_folder();
-    let mut launch = Command::new("gst-launch-1.0")
+    let mut launch = Command::new("gst-launch-1.0");
+    launch
         .args(["--messages", "filesrc"])
         .arg(format!("location={}", audio.display()))
         .args("! decodebin ! audioconvert ! audioresample ! multitalkerasr".split(' '))
@@ -37,28 +40,30 @@ fn by_gst_launch(audio: &Path) -> Vec<String> {
         .args(["precision=fp32", "!", "fakesink"])
         .env("GST_PLUGIN_PATH", plugins.path())
         .env("GST_REGISTRY", plugins.path().join("registry"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("gst-launch-1.0 is installed");
+        .stdout(Stdio::piped());
+    let mut launch = limit::spawn(&mut launch);
     let messages = launch.stdout.take().expect("piped");
     let printer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/print_transcript.py");
-    let printed = Command::new(printer).stdin(messages).output().expect("python3 is installed");
-    assert!(launch.wait().expect("it ends").success());
+    let mut printer = Command::new(printer);
+    printer.stdin(messages).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let printed = limit::finish(limit::spawn(&mut printer), "print_transcript.py");
+    assert!(limit::finish(launch, "gst-launch-1.0").status.success());
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
     lines(&printed.stdout)
 }
 
 fn by_the_example(audio: &Path) -> Vec<String> {
     let models = common::data().join("tiny-models");
-    let output = Command::new(common::built().join("examples/transcribe_wav"))
-        .arg("--model-dir")
-        .arg(&models)
-        .arg("--diarization-model")
-        .arg(models.join("sortformer.onnx"))
-        .args(["--precision", "fp32"])
-        .arg(audio)
-        .output()
-        .expect("cargo builds the examples with the tests");
+    // Cargo builds the examples with the tests.
+    let output = limit::output(
+        Command::new(common::built().join("examples/transcribe_wav"))
+            .arg("--model-dir")
+            .arg(&models)
+            .arg("--diarization-model")
+            .arg(models.join("sortformer.onnx"))
+            .args(["--precision", "fp32"])
+            .arg(audio),
+    );
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     lines(&output.stdout)
 }
@@ -77,7 +82,12 @@ fn gst_launch_and_the_example_agree() {
 fn nothing_is_left_behind() {
     let models = common::data().join("tiny-models");
     let plugins = plugin_folder();
-    let output = Command::new("gst-launch-1.0")
+    let tracers = match common::has_latency_tracer() {
+        true => "leaks;latency(flags=element)",
+        false => "leaks",
+    };
+    let mut launch = Command::new("gst-launch-1.0");
+    launch
         .args(["filesrc"])
         .arg(format!("location={}", common::data().join("audio/news.wav").display()))
         .args("! decodebin ! audioconvert ! audioresample ! multitalkerasr name=asr".split(' '))
@@ -86,16 +96,16 @@ fn nothing_is_left_behind() {
         .args("! queue ! fakesink asr.speaker_0 ! queue ! fakesink asr.unsynced_src ! queue ! fakesink".split(' '))
         .env("GST_PLUGIN_PATH", plugins.path())
         .env("GST_REGISTRY", plugins.path().join("registry"))
-        .env("GST_TRACERS", "leaks;latency(flags=element)")
+        .env("GST_TRACERS", tracers)
         .env("GST_DEBUG", "GST_TRACER:7,multitalkerasr:5")
-        .env("GST_DEBUG_NO_COLOR", "1")
-        .output()
-        .expect("gst-launch-1.0 is installed");
+        .env("GST_DEBUG_NO_COLOR", "1");
+    let output = limit::output(&mut launch);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}", output.status);
     let of = |name: &str| said.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
     // The tracers work, and so does the debug category.
-    assert!(!of("element-latency,").is_empty() && !of("multitalkerasr").is_empty());
+    assert_eq!(!of("element-latency,").is_empty(), common::has_latency_tracer());
+    assert!(!of("multitalkerasr").is_empty());
     assert_eq!(of(":0:: object-alive,"), Vec::<&str>::new());
     assert_eq!(of("CRITICAL"), Vec::<&str>::new());
 }
@@ -104,7 +114,7 @@ fn nothing_is_left_behind() {
 fn the_example_says_what_is_wrong() {
     let example = || Command::new(common::built().join("examples/transcribe_wav"));
     let audio = common::data().join("audio/jfk.wav");
-    let output = example().args(["--model-dir", "/nowhere"]).arg(&audio).output().expect("runs");
+    let output = limit::output(example().args(["--model-dir", "/nowhere"]).arg(&audio));
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("/nowhere was not found: expected a folder with"), "{said}");

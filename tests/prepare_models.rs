@@ -30,7 +30,7 @@ fn tool(name: &str) -> Command {
 }
 
 fn run(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    common::limit::output(command)
 }
 
 fn tiny_models() -> PathBuf {

@@ -4,6 +4,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod limit;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,7 +42,31 @@ pub fn tiny_model_options() -> ModelOptions {
     }
 }
 
+/// Whether the tracer `latency` can be used: that of GStreamer 1.26 never lets `gst-launch-1.0` end,
+/// with whatever elements.
+#[cfg(feature = "element")]
+pub fn has_latency_tracer() -> bool {
+    let (major, minor, ..) = gst::version();
+    (major, minor) < (1, 26)
+}
+
+/// Fails with what to do about it where ONNX Runtime is not there, which `.cargo/config.toml` names
+/// in any case.
+#[track_caller]
+pub fn require_runtime() {
+    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_default();
+    let library = Path::new(&library);
+    // A bare name is looked for by the loader.
+    let is_bare = library.file_name() == Some(library.as_os_str());
+    assert!(
+        is_bare || library.is_file(),
+        "no ONNX Runtime at {library:?}: run `make setup`, which installs it there, or set \
+         ORT_DYLIB_PATH to your libonnxruntime.so"
+    );
+}
+
 /// The model of [`tiny_model_options`].
 pub fn tiny_model() -> Arc<Model> {
+    require_runtime();
     Model::load(&tiny_model_options(), &Canceller::new()).expect("the models of the tests load")
 }

@@ -14,7 +14,7 @@ use gstmultitalkerasr::engine::{
     StreamOptions, Word,
 };
 
-use crate::common::{data, read_wav};
+use crate::common::{data, limit, read_wav, require_runtime};
 
 /// Nothing takes so long unless it hangs.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,9 +27,10 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 pub const F32_CAPS: &str = "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved";
 pub const S16_CAPS: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 
-/// Initialises GStreamer with the plugin.
+/// Initialises GStreamer with the plugin, and limits the time of the test.
 pub fn init() {
     static INIT: Once = Once::new();
+    limit::watch();
     INIT.call_once(|| {
         gst::init().expect("GStreamer");
         gstmultitalkerasr::plugin_register_static().expect("the plugin");
@@ -39,11 +40,7 @@ pub fn init() {
 /// As [`init`], where the models run.
 pub fn init_with_runtime() {
     init();
-    let runtime = std::env::var_os("ORT_DYLIB_PATH");
-    assert!(
-        runtime.as_ref().is_some_and(|path| Path::new(path).exists()),
-        "set ORT_DYLIB_PATH to libonnxruntime.so, as `make test` does; found {runtime:?}"
-    );
+    require_runtime();
 }
 
 pub fn models() -> String {
@@ -460,6 +457,22 @@ pub fn structures(messages: impl Iterator<Item = gst::Message>, name: &str) -> V
         .filter_map(|message| message.structure().map(ToOwned::to_owned))
         .filter(|structure| structure.name() == name)
         .collect()
+}
+
+pub fn warnings(messages: &[gst::Message]) -> Vec<gst::message::Warning<gst::Message>> {
+    messages
+        .iter()
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Warning(warning) => Some(warning.to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What the messages of whole segments among these say.
+pub fn transcripts(messages: &[gst::Message]) -> Vec<Said> {
+    let messages = messages.iter().cloned();
+    structures(messages, "multitalkerasr/transcript").iter().map(said).collect()
 }
 
 pub fn f32_buffer(pts_ns: Option<u64>, samples: &[f32]) -> gst::Buffer {

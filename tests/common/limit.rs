@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Time limits: what hangs fails, and shows how far it came.
+
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How long a process may run: 5 minutes, or the seconds in `TEST_LIMIT_S`.
+pub fn limit() -> Duration {
+    let seconds = std::env::var("TEST_LIMIT_S").ok().map(|limit| limit.parse().expect("seconds"));
+    Duration::from_secs(seconds.unwrap_or(300))
+}
+
+/// Aborts the process if the test of this thread runs twice as long as [`limit`], from now on. No
+/// other way out is left where a thread hangs.
+pub fn watch() {
+    thread_local! {
+        static WATCH: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) };
+    }
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let (watch, ended) = mpsc::channel::<()>();
+    thread::spawn(move || {
+        if ended.recv_timeout(2 * limit()) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // What is printed would be lost with the output of the test.
+            let _ = writeln!(std::io::stderr(), "{name} did not end within {:?}", 2 * limit());
+            std::process::abort();
+        }
+    });
+    // The one before ends, if there was one; this one ends with the thread.
+    WATCH.set(Some(watch));
+}
+
+/// Starts a process for [`finish`], in a group of its own.
+#[track_caller]
+pub fn spawn(command: &mut Command) -> Child {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// The output of a process that ends within [`limit`].
+#[track_caller]
+pub fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(spawn(command), &format!("{command:?}"))
+}
+
+/// As [`output`], of a process that runs; else it is killed with all that it started.
+#[track_caller]
+pub fn finish(mut process: Child, name: &str) -> Output {
+    let group = format!("-{}", process.id());
+    let (stdout, stderr) = (read(process.stdout.take()), read(process.stderr.take()));
+    let (end, ended) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let status = process.wait();
+        let _ = end.send(());
+        status
+    });
+    let in_time = ended.recv_timeout(limit()).is_ok();
+    if !in_time {
+        let killed = Command::new("kill").args(["-KILL", "--", &group]).status();
+        assert!(killed.is_ok_and(|status| status.success()), "{name} hangs and cannot be killed");
+    }
+    let output = Output {
+        status: waiting.join().expect("no panic").expect("a process of ours"),
+        stdout: stdout.join().expect("no panic"),
+        stderr: stderr.join().expect("no panic"),
+    };
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        in_time,
+        "{name} did not end within {:?}; it printed\n{}\n{}",
+        limit(),
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    output
+}
+
+fn read(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            stream.read_to_end(&mut bytes).expect("a pipe");
+        }
+        bytes
+    })
+}
