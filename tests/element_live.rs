@@ -8,7 +8,7 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{
@@ -28,16 +28,6 @@ fn live(properties: &[(&str, &str)], now: gst::ClockTime) -> Rig {
     rig.element.set_clock(Some(&clock)).expect("any clock will do");
     rig.element.set_base_time(gst::ClockTime::ZERO);
     rig
-}
-
-fn warnings(messages: &[gst::Message]) -> Vec<gst::message::Warning<gst::Message>> {
-    messages
-        .iter()
-        .filter_map(|message| match message.view() {
-            gst::MessageView::Warning(warning) => Some(warning.to_owned()),
-            _ => None,
-        })
-        .collect()
 }
 
 fn pts(entries: &[Entry]) -> Vec<u64> {
@@ -181,189 +171,6 @@ fn text_of_a_live_source_is_in_time() {
     assert!(warnings(&messages).is_empty(), "{:?}", warnings(&messages));
 }
 
-/// Stops what leaves `src` at the first word, and returns what lets it go on.
-fn stop_at_first_word(rig: &Rig) -> (mpsc::Receiver<()>, impl FnOnce() + use<>) {
-    let (sender, stopped) = mpsc::channel();
-    let pad = rig.srcpad();
-    let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
-    let id = pad.add_probe(mask, move |_, _| {
-        // A test that has seen enough is gone.
-        let _ = sender.send(());
-        gst::PadProbeReturn::Ok
-    });
-    let id = id.expect("not called yet");
-    (stopped, move || pad.remove_probe(id))
-}
-
-/// Start and end in stream time of the audio that was dropped, of which there must be one warning.
-#[track_caller]
-fn dropped(messages: &[gst::Message]) -> (u64, u64) {
-    let dropped: Vec<_> = warnings(messages)
-        .iter()
-        .filter_map(|warning| {
-            let details = warning.details()?;
-            let time = |field| details.get::<gst::ClockTime>(field).ok().map(|t| t.nseconds());
-            (details.name() == "multitalkerasr/dropped")
-                .then(|| (time("start-time").expect("a time"), time("end-time").expect("a time")))
-        })
-        .collect();
-    let [dropped] = dropped[..] else { panic!("{messages:#?}") };
-    dropped
-}
-
-fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
-    messages
-        .iter()
-        .filter_map(|message| match message.view() {
-            gst::MessageView::Qos(qos) => {
-                assert!(qos.live());
-                let (processed, dropped) = qos.stats();
-                let samples = |value: gst::GenericFormattedValue| value.value() as u64;
-                let duration = qos.duration().map(|duration| duration.nseconds());
-                Some((duration, samples(processed), samples(dropped)))
-            }
-            _ => None,
-        })
-        .collect()
-}
-
-fn transcripts(messages: Vec<gst::Message>) -> Vec<Said> {
-    structures(messages.into_iter(), "multitalkerasr/transcript").iter().map(said).collect()
-}
-
-/// What the engine makes of the audio before and after a hole, with the speakers known again.
-fn engine_said_around(samples: &[f32], hole: (u64, u64)) -> Vec<Said> {
-    let model = ModelOptions {
-        model_dir: models().into(),
-        diarization_model: Some(sortformer().into()),
-        ..Default::default()
-    };
-    let model = Model::load(&model, &Canceller::new()).expect("a model");
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
-    let mut stream = Stream::new(model, options).expect("valid options");
-    let mut all = Vec::new();
-    let index = |ns: u64| (ns / SAMPLE_NS) as usize;
-    for (audio, base_ns) in [(&samples[..index(hole.0)], 0), (&samples[index(hole.1)..], hole.1)] {
-        let mut outputs = stream.push(audio).expect("inference");
-        outputs.extend(stream.finish().expect("inference"));
-        all.extend(outputs.iter().filter_map(|output| match output {
-            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
-            _ => None,
-        }));
-        stream.resume();
-    }
-    all
-}
-
-#[test]
-fn live_audio_never_waits_and_what_is_dropped_is_told() {
-    let mut rig = Rig::new(&[("overload-policy", "drop")]);
-    rig.harness.set_live(true);
-    let (stopped, go_on) = stop_at_first_word(&rig);
-    let samples = &audio("meeting.wav")[..60 * 16_000];
-    // One buffer goes to the worker at once.
-    let (before, after) = samples.split_at(10 * 16_000);
-    rig.push(0, before);
-    stopped.recv_timeout(TIMEOUT).expect("a word");
-    // Nothing is recognised any more, and all of it is taken.
-    for (index, piece) in after.chunks(1600).enumerate() {
-        rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
-    }
-    go_on();
-    let entries = rig.finish();
-    let messages: Vec<_> = rig.bus.iter().collect();
-    let (start, end) = dropped(&messages);
-    // The queue holds the chunk and 2 s; at least half of it is left.
-    let audio_end = 60 * SECOND_NS;
-    let left = audio_end - end;
-    assert!((1_500_000_000..=3_120_000_000).contains(&left), "{left} ns were left");
-    assert!(start < 12 * SECOND_NS, "{start}");
-
-    let [(Some(duration), processed, samples_dropped)] = qos(&messages)[..] else {
-        panic!("{messages:#?}")
-    };
-    assert_eq!(duration, end - start);
-    assert_eq!((processed * SAMPLE_NS, samples_dropped * SAMPLE_NS), (start, end - start));
-
-    // Nothing before or after is lost, and the gap is told.
-    let expected = engine_said_around(samples, (start, end));
-    assert_eq!(transcripts(messages), expected);
-    let covers = |entry: &Entry| matches!(entry, Entry::Gap { pts, duration } if *pts <= start + 80_000_000 && pts + duration >= end);
-    assert!(entries.iter().any(covers), "{start} to {end}: {entries:?}");
-    assert_continuous(&entries, 0);
-}
-
-#[test]
-fn overload_is_relieved_before_audio_is_dropped() {
-    let mut rig = Rig::new(&[]);
-    rig.harness.set_live(true);
-    let (stopped, go_on) = stop_at_first_word(&rig);
-    let samples = &audio("meeting.wav")[..15 * 16_000];
-    // More than a quarter of the queue waits, and less than all.
-    let (before, after) = samples.split_at(13 * 16_000);
-    rig.push(0, before);
-    stopped.recv_timeout(TIMEOUT).expect("a word");
-    for (index, piece) in after.chunks(1600).enumerate() {
-        rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
-    }
-    go_on();
-    rig.finish();
-    let messages: Vec<_> = rig.bus.iter().collect();
-    let qos = qos(&messages);
-    assert!(!qos.is_empty());
-    assert!(
-        qos.iter().all(|(duration, _, dropped)| duration.is_none() && *dropped == 0),
-        "{qos:?}"
-    );
-    assert!(transcripts(messages).last().is_some_and(|said| said.end > 13 * SECOND_NS));
-}
-
-#[test]
-fn live_audio_does_not_wait_for_the_model() {
-    init_with_runtime();
-    let models = HeldModels::new();
-    let element = element(&[("model-dir", &models.path()), ("overload-policy", "drop")]);
-    let mut rig = Rig::of(element, Some(F32_CAPS));
-    rig.harness.set_live(true);
-    let samples = &audio("meeting.wav")[..30 * 16_000];
-    rig.push_all(samples, 1600);
-    models.release();
-    let entries = rig.finish();
-    let messages: Vec<_> = rig.bus.iter().collect();
-    let (start, end) = dropped(&messages);
-    assert_eq!(start, 0);
-    assert!(end > 26 * SECOND_NS, "{end}");
-    assert_eq!(transcripts(messages), engine_said_around(samples, (start, end)));
-    assert_continuous(&entries, 0);
-}
-
-#[test]
-fn files_wait() {
-    // A live source would lose audio here.
-    let mut rig = Rig::new(&[("overload-policy", "drop"), ("diarization-preset", "lockstep")]);
-    let (stopped, go_on) = stop_at_first_word(&rig);
-    let source = rig.sinkpad().peer().expect("linked");
-    let samples = audio("meeting.wav")[..30 * 16_000].to_vec();
-    let all = samples.clone();
-    let (sender, last) = mpsc::channel();
-    let pushing = std::thread::spawn(move || {
-        for (index, piece) in samples.chunks(1600).enumerate() {
-            let pts = (index * 1600) as u64 * SAMPLE_NS;
-            source.push(f32_buffer(Some(pts), piece)).expect("taken");
-            let _ = sender.send(pts);
-        }
-    });
-    stopped.recv_timeout(TIMEOUT).expect("a word");
-    go_on();
-    pushing.join().expect("no panic");
-    rig.finish();
-    assert_eq!(last.try_iter().count(), 300);
-    let messages: Vec<_> = rig.bus.iter().collect();
-    assert!(warnings(&messages).is_empty() && qos(&messages).is_empty());
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
-    assert_eq!(transcripts(messages), engine_said(&all, options, 0));
-}
-
 #[test]
 fn speakers_are_known_again_after_a_hole_if_wanted() {
     init_with_runtime();
@@ -377,7 +184,7 @@ fn speakers_are_known_again_after_a_hole_if_wanted() {
         rig.push(40 * SECOND_NS, after);
         let entries = rig.finish();
         let messages: Vec<_> = rig.bus.iter().collect();
-        let said = transcripts(messages);
+        let said = transcripts(&messages);
         let first = said.iter().find(|said| said.start >= 40 * SECOND_NS).expect("words");
         assert!(first.text.ends_with("boston tonight"), "{first:?}");
         assert_eq!(first.speaker, expected, "{value}");
@@ -392,7 +199,144 @@ fn speakers_are_known_again_after_a_hole_if_wanted() {
         rig.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
         rig.push(0, after);
         rig.finish();
-        let said = transcripts(rig.bus.iter().collect());
+        let said = transcripts(&rig.bus.iter().collect::<Vec<_>>());
         assert_eq!(said[0].speaker, 0, "{value}");
     }
+}
+
+/// Answers the latency queries of the element itself: with what each is to say, the last again and
+/// again. `None` is a query that fails.
+fn answer_latency(rig: &Rig, answers: &'static [Option<bool>]) {
+    let asked = AtomicUsize::new(0);
+    rig.sinkpad().add_probe(gst::PadProbeType::QUERY_UPSTREAM, move |_, info| {
+        let Some(query) = info.query_mut() else { return gst::PadProbeReturn::Ok };
+        let gst::QueryViewMut::Latency(latency) = query.view_mut() else {
+            return gst::PadProbeReturn::Ok;
+        };
+        let index = asked.fetch_add(1, Ordering::Relaxed).min(answers.len() - 1);
+        let Some(live) = answers[index] else { return gst::PadProbeReturn::Drop };
+        latency.set(live, gst::ClockTime::ZERO, gst::ClockTime::NONE);
+        gst::PadProbeReturn::Handled
+    });
+}
+
+#[test]
+fn queue_and_engine_agree_on_whether_the_source_is_live() {
+    let samples = &audio("meeting.wav")[..40 * 16_000];
+    let mut rig = Rig::new(&[]);
+    // Whoever asks a second time gets another answer.
+    answer_latency(&rig, &[Some(false), Some(true)]);
+    rig.push_all(samples, 16_000);
+    rig.finish();
+    let options = with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120);
+    let as_file = engine_said(samples, options, 0);
+    assert_eq!(rig.said(), as_file, "as a file");
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    assert_ne!(engine_said(samples, options, 0), as_file);
+
+    // Another stream may come of another source.
+    rig.push_event(gst::event::StreamStart::new("another"));
+    rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+    rig.push(0, samples);
+    rig.finish();
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    assert_eq!(rig.said(), engine_said(samples, options, 0), "live");
+}
+
+#[test]
+fn liveness_that_is_not_known_yet_is_asked_again() {
+    let samples = &audio("meeting.wav")[..20 * 16_000];
+    let mut rig = Rig::new(&[]);
+    answer_latency(&rig, &[None, None, Some(true), Some(false)]);
+    let (before, after) = samples.split_at(2 * 160);
+    rig.push_all(before, 160);
+    let start = before.len() as u64 * SAMPLE_NS;
+    rig.push(start, after);
+    rig.finish();
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let expected = engine_said(after, options, start);
+    assert!(expected.len() > 3);
+    assert_eq!(rig.said(), expected);
+}
+
+/// What the engine makes of audio of which it hears the end before the rest comes.
+fn engine_said_with_pause(before: &[f32], after: &[f32], after_ns: u64, keep: bool) -> Vec<Said> {
+    let folder = common::data().join("demo-models");
+    let model = ModelOptions {
+        diarization_model: Some(folder.join("sortformer.onnx")),
+        model_dir: folder,
+        ..Default::default()
+    };
+    let model = Model::load(&model, &Canceller::new()).expect("a model");
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let mut stream = Stream::new(model, options).expect("valid options");
+    let mut said = Vec::new();
+    for (audio, base_ns) in [(before, 0), (after, after_ns)] {
+        let mut outputs = stream.push(audio).expect("inference");
+        outputs.extend(stream.finish().expect("inference"));
+        said.extend(outputs.iter().filter_map(|output| match output {
+            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            _ => None,
+        }));
+        match keep {
+            true => stream.resume(),
+            false => stream.reset(),
+        }
+    }
+    said
+}
+
+#[test]
+fn last_words_of_a_live_source_come_out_when_it_falls_silent() {
+    init_with_runtime();
+    let samples = conversation();
+    // In the middle of what the second speaker says; what comes then is theirs, too.
+    let (before, after) = samples[..40 * 16_000].split_at(30 * 16_000);
+    for (policy, resumes_at_s, keep) in
+        [("reset", 30, true), ("reset", 40, false), ("keep", 40, true)]
+    {
+        let properties =
+            [("on-discontinuity", policy), ("diarization-preset", "lockstep"), ("latency", "100")];
+        let mut rig = Rig::of(demo_element(&properties), Some(F32_CAPS));
+        rig.harness.set_live(true);
+        let resumes_at = resumes_at_s * SECOND_NS;
+        let expected = engine_said_with_pause(before, after, resumes_at, keep);
+        let in_time = expected.iter().filter(|said| said.start < 30 * SECOND_NS).count();
+        assert!((2..expected.len()).contains(&in_time), "{expected:?}");
+        // The first buffer is more than the queue holds, and is taken before the next comes.
+        let (first, last) = before.split_at(before.len() - 16_000);
+        rig.push(0, first);
+        rig.until(Entry::is_text);
+        for (index, piece) in last.chunks(1600).enumerate() {
+            rig.push((first.len() + index * 1600) as u64 * SAMPLE_NS, piece);
+        }
+        let mut said = Vec::new();
+        while said.len() < in_time {
+            said.extend(transcripts(&[rig.wait_for(gst::MessageType::Element)]));
+        }
+        assert_eq!(said, expected[..in_time], "before the audio goes on");
+        rig.push(resumes_at, after);
+        let entries = rig.finish();
+        said.extend(rig.said());
+        assert_eq!(said, expected, "{policy}, {resumes_at_s} s");
+        // The text before the first that was waited for is not among these.
+        let start = entries.iter().find_map(|entry| match entry {
+            Entry::Gap { pts, .. } | Entry::Buffer { pts, .. } => Some(*pts),
+            _ => None,
+        });
+        assert_continuous(&entries, start.expect("text"));
+    }
+}
+
+#[test]
+fn files_that_pause_are_not_drained() {
+    init_with_runtime();
+    let samples = &audio("jfk.wav");
+    let mut rig = Rig::new(&[("latency", "100"), ("diarization-preset", "lockstep")]);
+    rig.push(0, &samples[..48_000]);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    rig.push(3 * SECOND_NS, &samples[48_000..]);
+    rig.finish();
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    assert_eq!(rig.said(), engine_said(samples, options, 0));
 }

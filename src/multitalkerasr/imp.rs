@@ -34,7 +34,9 @@ struct Input {
     segment: gst::FormattedSegment<gst::ClockTime>,
     /// The last event that was refused.
     refused: Option<gst::Seqnum>,
-    /// Known from the first buffer on.
+    /// What upstream answered last, when it was asked whether it is live.
+    live: Option<bool>,
+    /// Known from the first buffer of a stream on.
     when_full: Option<WhenFull>,
 }
 
@@ -75,6 +77,16 @@ impl MultitalkerAsr {
     /// What the element adds to the latency of a live source, in this run or in the next.
     pub fn live_latency(&self) -> gst::ClockTime {
         self.settings_in_effect().live_latency()
+    }
+
+    /// The same, also where text is desynchronized: how long after its audio text comes out.
+    pub fn text_latency(&self) -> gst::ClockTime {
+        let settings = self.settings_in_effect();
+        match settings.is_desynchronized() {
+            true => Settings { latency_ms: Settings::default().latency_ms, ..settings },
+            false => settings,
+        }
+        .live_latency()
     }
 
     /// Those of the last start while it lasts, with the present `latency`: what the latency and the
@@ -129,10 +141,6 @@ impl MultitalkerAsr {
         }
         let mut query = gst::query::Latency::new();
         self.sinkpad.peer_query(&mut query).then(|| query.result())
-    }
-
-    pub fn is_upstream_live(&self) -> bool {
-        self.upstream_latency().is_some_and(|(live, _, _)| live)
     }
 
     pub fn post_engine_error(&self, error: &Error) {
@@ -208,22 +216,32 @@ impl MultitalkerAsr {
     }
 
     /// A live source must not wait; any other waits.
+    ///
+    /// Upstream is asked once, with the first buffer after a STREAM_START, since another stream may
+    /// come of another source. The answer goes to the worker with the audio, so that the queue and
+    /// the engine never disagree. A query that fails is no answer, since a bin may not know yet: until
+    /// one succeeds the source counts as what the one before was, or as not live. The worker begins
+    /// anew if the answer is another.
     fn when_full(&self) -> WhenFull {
         if let Some(known) = lock(&self.input).when_full {
             return known;
         }
-        let live = self.is_upstream_live();
+        let answer = self.upstream_latency().map(|(live, _, _)| live);
+        let live = answer.or(lock(&self.input).live).unwrap_or(false);
         let max_samples = self.settings_in_effect().max_queued_samples(live);
         let when_full = match live {
             true => WhenFull::DropOldest { max_samples },
             false => WhenFull::Wait { max_samples },
         };
-        lock(&self.input).when_full = Some(when_full);
+        if answer.is_some() {
+            let mut input = lock(&self.input);
+            (input.live, input.when_full) = (answer, Some(when_full));
+        }
         when_full
     }
 
     /// Pushes from all source pads; true if any is linked to somebody who takes it.
-    fn push_event(&self, event: &gst::Event) -> bool {
+    pub fn push_event(&self, event: &gst::Event) -> bool {
         let speakers = self.speaker_pads.list().into_iter().map(|known| known.pad);
         let pads = [self.srcpad.clone(), self.unsynced_srcpad.clone()].into_iter().chain(speakers);
         let mut taken = false;
@@ -262,6 +280,7 @@ impl MultitalkerAsr {
                 lock(&self.input).segment = gst::FormattedSegment::new();
                 return flow(queue.flush_stop(|| self.push_event(&event)));
             }
+            gst::EventView::StreamStart(_) => lock(&self.input).when_full = None,
             gst::EventView::Caps(caps) => {
                 let format = SampleFormat::of(caps.caps());
                 lock(&self.input).format = format;

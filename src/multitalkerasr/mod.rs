@@ -69,12 +69,17 @@
 //! When audio comes faster than it is recognised, a source that is not live waits. A live one never
 //! does, also not while the model is loaded: the queue holds what is decoded at once (the longer of
 //! the chunks of recogniser and diariser) and 2 s, and then drops its older half. Around it segments
-//! end and speakers are known again; the time is told as a GAP event, as a warning with details
-//! `multitalkerasr/dropped` {`start-time`, `end-time` (stream time), `running-time`: ClockTime} and
-//! as a QOS message, which counts samples. Before that, from a quarter of the queue on,
+//! end and speakers are known again; the time is pushed as a GAP event and posted as a warning with
+//! details `multitalkerasr/dropped` {`start-time`, `end-time` (stream time), `running-time`:
+//! ClockTime, `cause`: "recognition", or "downstream" where a push blocks} and as a QOS message,
+//! which counts samples. Text then comes later than the latency promises by at most the audio in the
+//! queue and the time to compute the step in hand. Before that, from a quarter of the queue on,
 //! `overload-policy=degrade` has the diariser hear only the last 3.2 s and its speaker cache with
 //! each chunk instead of up to 15 s, which a QOS message without a duration tells; it helps
 //! `lockstep` and `1s`.
+//!
+//! When a live source sends nothing for as long as the latency below, words in progress come out and
+//! segments end. Audio that goes on where it ended keeps its speakers; any other is a hole as above.
 //!
 //! ## Latency
 //!

@@ -5,6 +5,7 @@
 use gst::prelude::*;
 
 use super::output::Context;
+use super::queue::Cause;
 use super::{MultitalkerAsr, OverloadPolicy};
 
 /// Whether the worker saves work, and what it could not do.
@@ -16,7 +17,7 @@ pub struct Overload {
 }
 
 impl Overload {
-    /// Whether to save work with so many samples queued of so many that may be. The two limits are
+    /// Whether to save work with so many samples behind of so many that may wait. The two limits are
     /// apart, so that it does not change with every buffer.
     pub fn is_saving(&mut self, policy: OverloadPolicy, queued: usize, max_queued: usize) -> bool {
         let limit = if self.saving { max_queued / 8 } else { max_queued / 4 };
@@ -33,8 +34,8 @@ impl Overload {
     pub fn drop(
         &mut self,
         element: &MultitalkerAsr,
-        from: gst::ClockTime,
-        to: gst::ClockTime,
+        (from, to): (gst::ClockTime, gst::ClockTime),
+        cause: Cause,
         processed: u64,
         context: Context,
     ) {
@@ -42,14 +43,21 @@ impl Overload {
         self.dropped += super::timeline::samples_in(duration) as u64;
         self.post_qos(element, Some((from, duration)), processed, context);
         let stream_time = |pts| context.in_segment.to_stream_time(pts);
+        let (code, nick, reason) = match cause {
+            Cause::Recognition => {
+                (gst::CoreError::TooLazy, "recognition", "Audio comes faster than it is recognized")
+            }
+            Cause::Downstream => (gst::CoreError::Pad, "downstream", "Downstream blocks"),
+        };
         gst::element_warning!(
             element,
-            gst::CoreError::TooLazy,
-            ("Audio comes faster than it is recognised: {from} to {to} is missing"),
+            code,
+            ("{reason}: dropped audio from {from} to {to}"),
             details: gst::Structure::builder("multitalkerasr/dropped")
                 .field("start-time", stream_time(from))
                 .field("end-time", stream_time(to))
                 .field("running-time", context.in_segment.to_running_time(from))
+                .field("cause", nick)
                 .build()
         );
     }

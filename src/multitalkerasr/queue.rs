@@ -5,9 +5,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::timeline::{duration_of, is_continuous};
 use crate::engine::Canceller;
+use crate::engine::SAMPLE_RATE_HZ;
 use crate::engine::sync::lock;
 
 /// What happens to audio when too much is queued.
@@ -19,6 +21,15 @@ pub enum WhenFull {
     DropOldest { max_samples: usize },
 }
 
+/// Why live audio is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Recognition, or loading the model, takes longer than the audio.
+    Recognition,
+    /// Pushing the text takes longer than the audio.
+    Downstream,
+}
+
 /// What the worker is given.
 #[derive(Debug)]
 pub enum Item {
@@ -27,25 +38,41 @@ pub enum Item {
         samples: Vec<f32>,
         /// Whether data was lost before it.
         resync: bool,
+        /// Whether the source is live. Each piece says so, since a flush may drop any of them.
+        live: bool,
     },
     Event(gst::Event),
+    /// One GAP event or several that touch, all of them too short for a discontinuity or none.
+    Gap {
+        start: gst::ClockTime,
+        end: gst::ClockTime,
+        is_short: bool,
+    },
     /// Audio that was dropped.
     Missing {
         from: gst::ClockTime,
         to: gst::ClockTime,
+        cause: Cause,
     },
     /// Source pads came or went.
     Pads,
+    /// Nothing came before the deadline.
+    Quiet,
+    #[cfg(test)]
+    Panic,
 }
 
 impl Item {
     fn samples(&self) -> usize {
         match self {
             Self::Audio { samples, .. } => samples.len(),
-            Self::Event(_) | Self::Missing { .. } | Self::Pads => 0,
+            _ => 0,
         }
     }
 }
+
+/// A push during which less audio than this comes is not the reason why audio waits: 100 ms.
+const MIN_BLOCKED_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 10;
 
 #[derive(Debug)]
 struct QueueState {
@@ -57,6 +84,12 @@ struct QueueState {
     stopping: bool,
     /// The worker has an item in hand.
     busy: bool,
+    /// The worker loads or recognizes; with an item in hand it otherwise waits for downstream.
+    computing: bool,
+    /// Samples that came since the worker stopped computing.
+    came_in_push: usize,
+    /// Of the queued samples, how many more there are because downstream blocked.
+    blocked_samples: usize,
     /// The worker must forget all before its next item.
     flushed: bool,
     /// What the chain function returns.
@@ -72,8 +105,50 @@ impl QueueState {
         }
     }
 
+    /// Counts the samples that came while downstream blocked.
+    fn end_push(&mut self) {
+        if self.came_in_push >= MIN_BLOCKED_SAMPLES {
+            self.blocked_samples += self.came_in_push;
+        }
+        self.came_in_push = 0;
+        self.blocked_samples = self.blocked_samples.min(self.queued_samples);
+    }
+
+    /// Of the queued samples, how many more there are because downstream blocked or blocks.
+    fn blocked_samples(&self) -> usize {
+        let now = match self.came_in_push {
+            0..MIN_BLOCKED_SAMPLES => 0,
+            came => came,
+        };
+        self.queued_samples.min(self.blocked_samples + now)
+    }
+
+    /// Queues the time of a GAP event, so that the events of a sparse stream, which come all at once,
+    /// take no more room than one.
+    fn push_gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
+        let short = is_continuous(start, end);
+        match self.items.back_mut() {
+            Some(Item::Gap { start: first, end: last, is_short })
+                if *is_short == short && (*first..=*last).contains(&start) =>
+            {
+                *last = end.max(*last);
+            }
+            _ => self.items.push_back(Item::Gap { start, end, is_short: short }),
+        }
+    }
+
+    fn clear_audio(&mut self) {
+        self.queued_samples = 0;
+        self.came_in_push = 0;
+        self.blocked_samples = 0;
+    }
+
     /// Drops audio from the front, as one piece, until at most `max_samples` are left.
     fn drop_oldest(&mut self, max_samples: usize) {
+        let cause = match self.blocked_samples() > self.queued_samples / 2 {
+            true => Cause::Downstream,
+            false => Cause::Recognition,
+        };
         let is_audio = |item: &Item| matches!(item, Item::Audio { .. });
         while self.queued_samples > max_samples
             && let Some(index) = self.items.iter().position(is_audio)
@@ -82,8 +157,10 @@ impl QueueState {
             self.queued_samples -= samples.len();
             let end = pts.saturating_add(duration_of(samples.len()));
             match index.checked_sub(1).and_then(|before| self.items.get_mut(before)) {
-                Some(Item::Missing { to, .. }) if is_continuous(*to, pts) => *to = end,
-                _ => self.items.insert(index, Item::Missing { from: pts, to: end }),
+                Some(Item::Missing { to, cause: known, .. }) if is_continuous(*to, pts) => {
+                    (*to, *known) = (end, cause);
+                }
+                _ => self.items.insert(index, Item::Missing { from: pts, to: end, cause }),
             }
         }
     }
@@ -108,6 +185,10 @@ impl Queue {
                 flushing: false,
                 stopping: false,
                 busy: false,
+                // It begins with loading the model.
+                computing: true,
+                came_in_push: 0,
+                blocked_samples: 0,
                 flushed: false,
                 flow: Ok(()),
                 failed: false,
@@ -150,28 +231,51 @@ impl Queue {
             }
         }
         state.queued_samples += samples.len();
-        state.items.push_back(Item::Audio { pts, samples, resync });
+        if state.busy && !state.computing {
+            state.came_in_push += samples.len();
+        }
+        let live = matches!(when_full, WhenFull::DropOldest { .. });
+        state.items.push_back(Item::Audio { pts, samples, live, resync });
         self.changed.notify_all();
         Ok(())
     }
 
-    /// Queues a serialised event, unless flushing. Audio is taken again after a STREAM_START.
+    /// Queues a serialized event, unless flushing. Audio is taken again after a STREAM_START.
     pub fn push_event(&self, event: gst::Event) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         if state.flushing || state.stopping {
             return Err(gst::FlowError::Flushing);
         }
-        if event.type_() == gst::EventType::StreamStart {
-            state.accept_audio();
+        match event.view() {
+            gst::EventView::Gap(gap) => {
+                let (start, duration) = gap.get();
+                let end = start.saturating_add(duration.unwrap_or_default());
+                state.push_gap(start, end);
+            }
+            gst::EventView::StreamStart(_) => {
+                state.accept_audio();
+                state.items.push_back(Item::Event(event));
+            }
+            _ => state.items.push_back(Item::Event(event)),
         }
-        state.items.push_back(Item::Event(event));
         self.changed.notify_all();
         Ok(())
     }
 
-    /// Has the worker see to its pads.
+    /// Asks the worker to update its pads. One request serves all that have come before the worker
+    /// takes it.
     pub fn push_pads(&self) {
-        lock(&self.state).items.push_back(Item::Pads);
+        let mut state = lock(&self.state);
+        if state.stopping || state.items.iter().any(|item| matches!(item, Item::Pads)) {
+            return;
+        }
+        state.items.push_back(Item::Pads);
+        self.changed.notify_all();
+    }
+
+    #[cfg(test)]
+    pub fn push_panic(&self) {
+        lock(&self.state).items.push_back(Item::Panic);
         self.changed.notify_all();
     }
 
@@ -185,10 +289,10 @@ impl Queue {
                 let is_over = [gst::EventType::Segment, gst::EventType::Eos];
                 event.is_sticky() && !is_over.contains(&event.type_())
             }
-            Item::Audio { .. } | Item::Missing { .. } => false,
-            Item::Pads => true,
+            Item::Audio { .. } | Item::Missing { .. } | Item::Gap { .. } => false,
+            _ => true,
         });
-        state.queued_samples = 0;
+        state.clear_audio();
         self.inference.cancel();
         self.changed.notify_all();
     }
@@ -214,17 +318,19 @@ impl Queue {
         let mut state = lock(&self.state);
         state.stopping = true;
         state.items.clear();
-        state.queued_samples = 0;
+        state.clear_audio();
         self.loading.cancel();
         self.inference.cancel();
         self.changed.notify_all();
     }
 
-    /// Puts the item in hand down and waits for the next; `None` when stopping. The flag says
-    /// whether there was a flush between the two.
-    pub fn take(&self) -> Option<(Item, bool)> {
+    /// Puts the item in hand down and waits for the next, which is [`Item::Quiet`] at the
+    /// `deadline`; `None` when stopping. The flag says whether there was a flush between the two.
+    pub fn take(&self, deadline: Option<Instant>) -> Option<(Item, bool)> {
         let mut state = lock(&self.state);
+        state.end_push();
         state.busy = false;
+        state.computing = false;
         self.changed.notify_all();
         loop {
             if state.stopping {
@@ -235,13 +341,37 @@ impl Queue {
             {
                 if let Item::Audio { samples, .. } = &item {
                     state.queued_samples -= samples.len();
+                    state.blocked_samples = state.blocked_samples.min(state.queued_samples);
                 }
                 state.busy = true;
                 self.changed.notify_all();
                 return Some((item, std::mem::take(&mut state.flushed)));
             }
-            state = self.wait(state);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            state = match left.filter(|_| !state.flushing) {
+                None => self.wait(state),
+                Some(Duration::ZERO) => {
+                    state.busy = true;
+                    return Some((Item::Quiet, std::mem::take(&mut state.flushed)));
+                }
+                Some(left) => {
+                    let waited = self.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
+    }
+
+    /// Does work of the worker that needs nobody else, so that what comes in the meantime does not
+    /// wait because of downstream.
+    pub fn computing<T>(&self, work: impl FnOnce() -> T) -> T {
+        let mut state = lock(&self.state);
+        state.end_push();
+        state.computing = true;
+        drop(state);
+        let result = work();
+        lock(&self.state).computing = false;
+        result
     }
 
     /// Whether nothing waits for the worker.
@@ -249,9 +379,10 @@ impl Queue {
         lock(&self.state).items.is_empty()
     }
 
-    /// Samples that wait for the worker.
-    pub fn queued_samples(&self) -> usize {
-        lock(&self.state).queued_samples
+    /// Samples that wait because recognition is slow, and not because downstream blocked.
+    pub fn backlog_samples(&self) -> usize {
+        let state = lock(&self.state);
+        state.queued_samples - state.blocked_samples()
     }
 
     /// Whether what is in hand is of no use any more.
@@ -279,8 +410,9 @@ impl Queue {
                 is_refused = for_good;
                 true
             }
-            Item::Event(_) | Item::Pads => true,
+            _ => true,
         });
+        state.clear_audio();
         state.queued_samples = state.items.iter().map(Item::samples).sum();
         if for_good || (is_refused && state.flow.is_ok()) {
             state.flow = Err(error);
@@ -319,13 +451,24 @@ mod tests {
         taken.map(|(item, _)| matches!(item, Item::Audio { .. }))
     }
 
+    fn queued_samples(queue: &Queue) -> usize {
+        lock(&queue.state).queued_samples
+    }
+
     /// With times in whole seconds.
     fn describe(item: Item) -> String {
         match item {
             Item::Audio { pts, .. } => format!("audio {}", pts.seconds()),
-            Item::Missing { from, to } => format!("missing {}-{}", from.seconds(), to.seconds()),
+            Item::Missing { from, to, cause } => {
+                format!("missing {}-{} {cause:?}", from.seconds(), to.seconds())
+            }
+            Item::Gap { start, end, is_short } => {
+                format!("gap {}-{} {is_short}", start.mseconds(), end.mseconds())
+            }
             Item::Event(_) => "event".to_owned(),
             Item::Pads => "pads".to_owned(),
+            Item::Quiet => "quiet".to_owned(),
+            Item::Panic => "panic".to_owned(),
         }
     }
 
@@ -335,7 +478,7 @@ mod tests {
         queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], false, WAIT).expect("taken");
         assert_eq!(queue.push_event(event()), Ok(()));
         queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], false, WAIT).expect("taken");
-        let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take())).collect();
+        let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take(None))).collect();
         assert_eq!(taken, [Some(true), Some(false), Some(true)]);
     }
 
@@ -347,8 +490,8 @@ mod tests {
             let second =
                 scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], false, WAIT));
             // Both come out, however the threads meet.
-            assert_eq!(is_audio(queue.take()), Some(true));
-            assert_eq!(is_audio(queue.take()), Some(true));
+            assert_eq!(is_audio(queue.take(None)), Some(true));
+            assert_eq!(is_audio(queue.take(None)), Some(true));
             assert_eq!(second.join().expect("no panic"), Ok(()));
         });
     }
@@ -368,7 +511,7 @@ mod tests {
         assert_eq!(queue.push_event(event()), Err(gst::FlowError::Flushing));
         assert!(queue.flush_stop(|| true));
         queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
-        let (item, flushed) = queue.take().expect("an item");
+        let (item, flushed) = queue.take(None).expect("an item");
         assert!(matches!(item, Item::Audio { samples, .. } if samples.len() == 1) && flushed);
     }
 
@@ -385,7 +528,7 @@ mod tests {
         queue.flush_start();
         queue.flush_stop(|| true);
         queue.push_event(gst::event::Segment::new(&segment)).expect("taken");
-        let taken = || match queue.take().expect("an item") {
+        let taken = || match queue.take(None).expect("an item") {
             (Item::Event(event), flushed) => (event.type_(), flushed),
             other => panic!("{other:?}"),
         };
@@ -426,7 +569,7 @@ mod tests {
     fn stopping_releases_the_worker() {
         let queue = Queue::new();
         std::thread::scope(|scope| {
-            let worker = scope.spawn(|| queue.take().is_none());
+            let worker = scope.spawn(|| queue.take(None).is_none());
             queue.stop();
             assert!(worker.join().expect("no panic"));
         });
@@ -447,12 +590,12 @@ mod tests {
         assert_eq!(queue.push_event(event()), Ok(()));
         let mut taken = Vec::new();
         for _ in 0..6 {
-            taken.push(describe(queue.take().expect("an item").0));
+            taken.push(describe(queue.take(None).expect("an item").0));
         }
         // Four are left of the first six, two of each four from then on, and so forth.
-        assert_eq!(taken[..2], ["event", "missing 0-8"]);
+        assert_eq!(taken[..2], ["event", "missing 0-8 Recognition"]);
         assert_eq!(taken[2..], ["audio 8", "audio 9", "audio 10", "event"]);
-        assert_eq!(queue.queued_samples(), 0);
+        assert_eq!(queued_samples(&queue), 0);
 
         // A jump of the times is not missing.
         let when_full = WhenFull::DropOldest { max_samples: 2 * SECOND };
@@ -460,10 +603,11 @@ mod tests {
             let pts = gst::ClockTime::from_seconds(second);
             queue.push_audio(pts, vec![0.0; SECOND], false, when_full).expect("taken");
         }
-        let missing: Vec<_> = (0..2).map(|_| describe(queue.take().expect("an item").0)).collect();
-        assert_eq!(missing, ["missing 100-102", "missing 50-51"]);
-        while queue.queued_samples() > 0 {
-            queue.take();
+        let missing: Vec<_> =
+            (0..2).map(|_| describe(queue.take(None).expect("an item").0)).collect();
+        assert_eq!(missing, ["missing 100-102 Downstream", "missing 50-51 Downstream"]);
+        while queued_samples(&queue) > 0 {
+            queue.take(None);
         }
 
         // One buffer that is longer than the queue is taken whole.
@@ -471,7 +615,94 @@ mod tests {
         queue
             .push_audio(gst::ClockTime::ZERO, vec![0.0; 3 * SECOND], false, when_full)
             .expect("taken");
-        assert_eq!(queue.queued_samples(), 3 * SECOND);
+        assert_eq!(queued_samples(&queue), 3 * SECOND);
+    }
+
+    /// Audio that comes while the worker has an item in hand and does not compute.
+    #[test]
+    fn audio_that_waits_for_downstream_is_no_backlog() {
+        const SECOND: usize = SAMPLE_RATE_HZ as usize;
+        let queue = Queue::new();
+        let push = |second: u64| {
+            let pts = gst::ClockTime::from_seconds(second);
+            let when_full = WhenFull::DropOldest { max_samples: 8 * SECOND };
+            queue.push_audio(pts, vec![0.0; SECOND], false, when_full).expect("taken");
+        };
+        push(0);
+        queue.take(None);
+        // While it computes, one second comes; while it pushes, three.
+        queue.computing(|| push(1));
+        (2..5).for_each(push);
+        assert_eq!(queue.backlog_samples(), SECOND);
+        // As long as the backlog does not grow again, downstream is the cause of it.
+        for second in 5..7 {
+            queue.take(None);
+            queue.computing(|| push(second));
+            assert_eq!(queue.backlog_samples(), SECOND);
+        }
+        queue.computing(|| push(7));
+        assert_eq!(queue.backlog_samples(), 2 * SECOND);
+        while queued_samples(&queue) > 0 {
+            queue.take(None);
+        }
+        assert_eq!(queue.backlog_samples(), 0);
+
+        // More than half of it came during the push.
+        queue.computing(|| (10..13).for_each(push));
+        (13..19).for_each(push);
+        assert_eq!(describe(queue.take(None).expect("an item").0), "missing 10-14 Downstream");
+    }
+
+    #[test]
+    fn quiet_is_told_at_the_deadline_and_not_before() {
+        let queue = Queue::new();
+        let now = Instant::now;
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
+        let take = |deadline| describe(queue.take(Some(deadline)).expect("an item").0);
+        assert_eq!(take(now()), "audio 0");
+        let deadline = now() + Duration::from_millis(20);
+        assert_eq!(take(deadline), "quiet");
+        assert!(now() >= deadline);
+        // What was flushed is not drained.
+        queue.flush_start();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(|| queue.take(Some(now())));
+            queue.flush_stop(|| true);
+            let taken = worker.join().expect("no panic");
+            assert!(matches!(taken, Some((Item::Quiet, true))), "{taken:?}");
+        });
+    }
+
+    #[test]
+    fn gaps_that_touch_are_one() {
+        gst::init().expect("GStreamer");
+        let queue = Queue::new();
+        let gap = |start_ms: u64, duration_ms: u64| {
+            let time = gst::ClockTime::from_mseconds;
+            let event = gst::event::Gap::builder(time(start_ms)).duration(time(duration_ms));
+            queue.push_event(event.build()).expect("taken");
+        };
+        (0..100_000).for_each(|index| gap(index * 20, 20));
+        (0..3).for_each(|index| gap(2_000_000 + index * 1000, 1000));
+        gap(0, 1000);
+        let taken: Vec<_> =
+            (0..3).map(|_| describe(queue.take(None).expect("an item").0)).collect();
+        assert_eq!(taken, ["gap 0-2000000 true", "gap 2000000-2003000 false", "gap 0-1000 false"]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn one_update_of_the_pads_serves_all_requests() {
+        let queue = Queue::new();
+        (0..10).for_each(|_| queue.push_pads());
+        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
+        queue.push_pads();
+        assert_eq!(describe(queue.take(None).expect("an item").0), "pads");
+        assert_eq!(describe(queue.take(None).expect("an item").0), "audio 0");
+        assert!(queue.is_empty());
+        queue.stop();
+        queue.push_pads();
+        assert!(queue.is_empty());
     }
 
     #[test]
@@ -487,15 +718,15 @@ mod tests {
         };
         next();
         push(gst::ClockTime::SECOND).expect("taken");
-        assert_eq!(is_audio(queue.take()), Some(false));
+        assert_eq!(is_audio(queue.take(None)), Some(false));
         // What is refused while the next stream already waits is of the one before it.
         next();
         push(2 * gst::ClockTime::SECOND).expect("taken");
         queue.refuse_audio(gst::FlowError::Eos, false);
         push(3 * gst::ClockTime::SECOND).expect("taken");
-        let left: Vec<_> = (0..3).map(|_| describe(queue.take().expect("an item").0)).collect();
+        let left: Vec<_> = (0..3).map(|_| describe(queue.take(None).expect("an item").0)).collect();
         assert_eq!(left, ["event", "audio 2", "audio 3"]);
-        assert_eq!(queue.queued_samples(), 0);
+        assert_eq!(queued_samples(&queue), 0);
 
         queue.refuse_audio(gst::FlowError::NotLinked, false);
         queue.accept_audio();

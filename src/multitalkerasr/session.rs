@@ -4,6 +4,7 @@
 //! what comes of it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -13,16 +14,24 @@ use super::imp::CAT;
 use super::outlets::Outlets;
 use super::output::Context;
 use super::overload::Overload;
-use super::queue::Queue;
+use super::queue::{Cause, Queue};
 use super::settings::Settings;
 use super::speech::Speech;
-use super::timeline::{Placement, Timeline, samples_in};
+use super::timeline::{Placement, Timeline, duration_of, is_continuous, samples_in};
 use super::{MultitalkerAsr, OnDiscontinuity};
 use crate::engine::sync::lock;
 use crate::engine::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
 
 /// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
 const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
+
+/// Where less audio than this is taken and not decoded, it is dropped with the audio that is dropped
+/// after it, since decoding it would make the text of what follows later still: 3 s, which is more
+/// than `lockstep` and `1s` ever hold.
+const MAX_UNDECODED: gst::ClockTime = gst::ClockTime::from_seconds(3);
+
+/// GAP events that are silence are taken in pieces of this, which is no discontinuity.
+const SILENCE: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
 /// The conversation of a run of the element.
 pub struct Session<'a> {
@@ -40,6 +49,10 @@ pub struct Session<'a> {
     /// Samples that were recognised.
     processed: u64,
     overload: Overload,
+    /// Where the audio ended when the source fell silent and the text was drained.
+    paused_at: Option<gst::ClockTime>,
+    /// When audio came last, and how much.
+    heard: Option<(Instant, gst::ClockTime)>,
     pub outlets: Outlets<'a>,
 }
 
@@ -99,14 +112,24 @@ impl<'a> Session<'a> {
             is_stream_over: false,
             processed: 0,
             overload: Overload::default(),
+            paused_at: None,
+            heard: None,
         }
     }
 
     /// Takes the audio of a buffer; `resync` says that data was lost before it.
-    pub fn audio(&mut self, pts: gst::ClockTime, samples: &[f32], resync: bool) {
+    pub fn audio(&mut self, pts: gst::ClockTime, samples: &[f32], live: bool, resync: bool) {
         if self.model.is_none() {
             return;
         }
+        if self.stream.is_some() && self.times.live != live {
+            // The engine has other options then, and a speaker cache of another kind.
+            self.drain(false);
+            self.stream = None;
+        }
+        self.times.live = live;
+        let resync = self.go_on(pts) || resync;
+        self.heard = Some((Instant::now(), duration_of(samples.len())));
         if self.times.timeline.is_empty() {
             self.times.timeline.start(pts);
         }
@@ -139,8 +162,9 @@ impl<'a> Session<'a> {
     fn recognise(&mut self, samples: &[f32]) {
         for piece in samples.chunks(PIECE_SAMPLES) {
             self.relieve();
+            let queue = self.queue;
             let Some(stream) = self.stream() else { return };
-            let outputs = stream.push_ahead(piece);
+            let outputs = queue.computing(|| stream.push_ahead(piece));
             self.times.timeline.advance(piece.len());
             self.processed += piece.len() as u64;
             if !self.tell(outputs) {
@@ -152,8 +176,41 @@ impl<'a> Session<'a> {
     /// Recognises what waited for more audio, since none is at hand.
     pub fn catch_up(&mut self) {
         let Some(stream) = self.stream.as_mut().filter(|stream| stream.is_behind()) else { return };
-        let outputs = stream.catch_up();
+        let outputs = self.queue.computing(|| stream.catch_up());
         self.tell(outputs);
+    }
+
+    /// When a live source that sends nothing in the meantime has fallen silent: after the latency
+    /// that is promised for its text.
+    pub fn quiet_at(&self) -> Option<Instant> {
+        if !self.times.live || self.times.timeline.is_empty() {
+            return None;
+        }
+        let (since, duration) = self.heard?;
+        let latency = self.element.imp().text_latency();
+        since.checked_add(Duration::from(latency.saturating_add(duration)))
+    }
+
+    /// Emits the words in progress of a live source that has fallen silent, which may last. If the
+    /// audio goes on from where it ended, its speakers stay known; else this was a discontinuity.
+    pub fn pause(&mut self) {
+        if self.times.timeline.is_empty() {
+            return;
+        }
+        let end = self.times.timeline.end();
+        gst::info!(CAT, obj = self.element, "Nothing comes of a live source after {end}");
+        self.drain(true);
+        self.paused_at = Some(end);
+    }
+
+    /// Goes on after [`Self::pause`] with what comes at `pts`; false if there was no pause.
+    fn go_on(&mut self, pts: gst::ClockTime) -> bool {
+        let Some(end) = self.paused_at.take() else { return false };
+        match is_continuous(end, pts) {
+            true => self.times.timeline.start(end),
+            false => self.interrupt(),
+        }
+        true
     }
 
     /// Saves work where audio waits, if that is wanted.
@@ -162,10 +219,11 @@ impl<'a> Session<'a> {
         let Some(stream) = self.stream.as_mut().filter(|_| self.times.live) else { return };
         let was_saving = self.overload.is_saving_now();
         let max_queued = self.settings.max_queued_samples(true);
-        let queued = self.queue.queued_samples();
-        let is_saving = self.overload.is_saving(settings.overload_policy, queued, max_queued);
+        // The work is not too much where downstream blocks.
+        let behind = self.queue.backlog_samples();
+        let is_saving = self.overload.is_saving(settings.overload_policy, behind, max_queued);
         if is_saving != was_saving {
-            gst::info!(CAT, obj = self.element, "Saving work: {is_saving}, {queued} samples wait");
+            gst::info!(CAT, obj = self.element, "Saving work: {is_saving}, {behind} samples wait");
             stream.set_economical(is_saving);
         }
         if is_saving && !was_saving {
@@ -175,23 +233,50 @@ impl<'a> Session<'a> {
     }
 
     /// Takes note of audio that was dropped before it came here.
-    pub fn missing(&mut self, from: gst::ClockTime, to: gst::ClockTime) {
+    pub fn missing(&mut self, from: gst::ClockTime, to: gst::ClockTime, cause: Cause) {
         if self.model.is_none() {
             return;
         }
+        let from = match cause {
+            Cause::Recognition => self.drop_undecoded(from).unwrap_or(from),
+            Cause::Downstream => from,
+        };
         self.drain(true);
+        self.paused_at = None;
         let settings = self.element.imp().settings();
         let context = self.times.context(self.element, &settings);
-        self.overload.drop(self.element, from, to, self.processed, context);
+        self.overload.drop(self.element, (from, to), cause, self.processed, context);
         self.gap(from, to);
+    }
+
+    /// Where audio is missing from `from` on, ends the stretch of audio before it where it is decoded
+    /// up to, and returns this; not if much is not decoded yet.
+    fn drop_undecoded(&mut self, from: gst::ClockTime) -> Option<gst::ClockTime> {
+        let timeline = &self.times.timeline;
+        if timeline.is_empty() || !is_continuous(timeline.end(), from) {
+            return None;
+        }
+        let stream = self.stream.as_mut()?;
+        let decoded = stream.progress().decoded;
+        let undecoded = stream.received_samples().saturating_sub(decoded);
+        if duration_of(usize::try_from(undecoded).ok()?) >= MAX_UNDECODED {
+            return None;
+        }
+        let outputs = stream.salvage();
+        self.processed = self.processed.saturating_sub(undecoded);
+        self.times.timeline.truncate(decoded);
+        let end = self.times.timeline.end();
+        self.tell(Ok(outputs));
+        self.finish_stretch();
+        self.reset_stream(true);
+        Some(end)
     }
 
     /// The stream, made when the first audio comes and it is known whether that is live.
     fn stream(&mut self) -> Option<&mut Stream> {
         if self.stream.is_none() {
             let model = self.model.clone()?;
-            let live = self.element.imp().is_upstream_live();
-            self.times.live = live;
+            let live = self.times.live;
             let options = self.settings.stream_options(live);
             gst::debug!(CAT, obj = self.element, "Live: {live}, {options:?}");
             self.element.imp().mark_model_used();
@@ -255,6 +340,7 @@ impl<'a> Session<'a> {
     /// Ends a stretch of audio, after which speakers are counted anew unless they are kept.
     pub fn interrupt(&mut self) {
         let settings = self.element.imp().settings();
+        self.paused_at = None;
         self.drain(settings.on_discontinuity == OnDiscontinuity::Keep);
     }
 
@@ -263,7 +349,7 @@ impl<'a> Session<'a> {
         if !self.times.timeline.is_empty() {
             gst::debug!(CAT, obj = self.element, "Draining at {}", self.times.timeline.end());
             if let Some(stream) = self.stream.as_mut() {
-                let outputs = stream.finish();
+                let outputs = self.queue.computing(|| stream.finish());
                 self.tell(outputs);
             }
             self.finish_stretch();
@@ -312,6 +398,7 @@ impl<'a> Session<'a> {
         gst::debug!(CAT, obj = self.element, "Starting afresh after a flush");
         self.reset_stream(false);
         self.times.timeline.clear();
+        self.paused_at = None;
         self.outlets.flush();
         self.times.in_segment = gst::FormattedSegment::new();
         self.times.out_segment = gst::FormattedSegment::new();
@@ -337,8 +424,31 @@ impl<'a> Session<'a> {
         self.outlets.segment(event);
     }
 
+    /// Takes the time of GAP events that touch each other; short ones are silence however many.
+    pub fn gaps(&mut self, start: gst::ClockTime, end: gst::ClockTime, is_short: bool) {
+        self.heard = Some((Instant::now(), gst::ClockTime::ZERO));
+        let mut start = start;
+        while is_short
+            && end.saturating_sub(start) > SILENCE
+            && !self.times.timeline.is_empty()
+            && !self.queue.is_interrupted()
+        {
+            self.gap(start, start + SILENCE);
+            start += SILENCE;
+        }
+        self.gap(start, end);
+    }
+
     /// There is no audio before `end`.
-    pub fn gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
+    fn gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
+        if let Some(paused_at) = self.paused_at
+            && end > paused_at
+        {
+            match is_continuous(paused_at, end) {
+                true => self.paused_at = Some(end),
+                false => self.interrupt(),
+            }
+        }
         if !self.times.timeline.is_empty() && end > self.times.timeline.end() {
             match self.times.timeline.place(end, 0, true) {
                 Placement::Continue { .. } => {

@@ -87,6 +87,11 @@ impl Timeline {
         self.samples += samples as u64;
     }
 
+    /// Forgets what was counted beyond so many samples.
+    pub fn truncate(&mut self, samples: u64) {
+        self.samples = self.samples.min(samples);
+    }
+
     /// Where `samples` of audio with this PTS go, once a stretch has begun. With `resync` the PTS is
     /// right, as after lost data. Else it may be jitter: a deviation must last, in one direction,
     /// before anything is done.

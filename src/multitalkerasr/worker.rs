@@ -3,6 +3,7 @@
 //! The thread between the chain function and the pads: it loads the model, and handles audio and
 //! serialised events in their order.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,36 +27,56 @@ pub fn spawn(
     settings: Settings,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("multitalkerasr".to_owned()).spawn(move || {
-        let worker = || run(&element, &queue, settings);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(worker)) {
-            let cause = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("unknown cause");
-            gst::element_error!(element, gst::LibraryError::Failed, ("Panicked: {cause}"));
-            queue.abandon();
+        let recognize = || {
+            let model = load(&element, &queue, &settings);
+            run(&element, &queue, settings.clone(), model);
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(recognize)) {
+            report(&element, &queue, &*panic);
+            // Events and flushes still go through, as after any other error.
+            let forward = || run(&element, &queue, settings.clone(), None);
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(forward)) {
+                report(&element, &queue, &*panic);
+                queue.abandon();
+            }
         }
     })
 }
 
-fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings) {
-    let model = load(element, queue, &settings);
+/// Refuses audio for good, posts the error and ends the text, which no other thread would do.
+fn report(element: &MultitalkerAsr, queue: &Queue, panic: &(dyn Any + Send)) {
+    let cause = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown cause");
+    queue.refuse_audio(gst::FlowError::Error, true);
+    gst::element_error!(element, gst::LibraryError::Failed, ("Panicked: {cause}"));
+    element.imp().push_event(&gst::event::Eos::new());
+}
+
+fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings, model: Option<Arc<Model>>) {
     let session = Session::new(element, queue, settings, model);
     let mut worker = Worker { element, queue, session, in_caps: None };
     loop {
         if queue.is_empty() {
             worker.session.catch_up();
         }
-        let Some((item, flushed)) = queue.take() else { return };
+        let Some((item, flushed)) = queue.take(worker.session.quiet_at()) else { return };
         if flushed {
             worker.session.forget();
         }
         match item {
-            Item::Audio { pts, samples, resync } => worker.session.audio(pts, &samples, resync),
+            Item::Audio { pts, samples, live, resync } => {
+                worker.session.audio(pts, &samples, live, resync);
+            }
             Item::Event(event) => worker.event(event),
-            Item::Missing { from, to } => worker.session.missing(from, to),
+            Item::Gap { start, end, is_short } => worker.session.gaps(start, end, is_short),
+            Item::Missing { from, to, cause } => worker.session.missing(from, to, cause),
             Item::Pads => worker.session.outlets.sync(),
+            Item::Quiet => worker.session.pause(),
+            #[cfg(test)]
+            Item::Panic => panic!("injected"),
         }
     }
 }
@@ -137,10 +158,6 @@ impl Worker<'_> {
                 self.session.outlets.caps();
             }
             gst::EventView::Segment(segment) => self.session.segment(segment, event.seqnum()),
-            gst::EventView::Gap(gap) => {
-                let (start, duration) = gap.get();
-                self.session.gap(start, start.saturating_add(duration.unwrap_or_default()));
-            }
             gst::EventView::SegmentDone(_) => {
                 self.session.interrupt();
                 self.session.outlets.forward(&event);
@@ -169,5 +186,66 @@ impl Worker<'_> {
                 .field("seglst", seglst(&rows))
                 .build(),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use gst::glib;
+
+    use super::*;
+    use crate::multitalkerasr::queue::WhenFull;
+
+    #[test]
+    fn panic_is_one_error_and_ends_the_text() {
+        gst::init().expect("GStreamer");
+        let element: MultitalkerAsr = glib::Object::new();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let (sender, events) = mpsc::channel();
+        let sink = gst::Pad::builder(gst::PadDirection::Sink)
+            .event_function(move |_, _, event| sender.send(event.type_()).is_ok())
+            .build();
+        let src = &element.imp().srcpad;
+        for pad in [src, &sink] {
+            pad.set_active(true).expect("activates");
+        }
+        src.link(&sink).expect("links");
+        src.push_event(gst::event::StreamStart::new("text"));
+
+        let queue = Arc::new(Queue::new());
+        let worker = spawn(element.clone(), queue.clone(), Settings::default()).expect("a thread");
+        queue.push_panic();
+        let next = || events.recv_timeout(Duration::from_secs(60)).expect("an event");
+        assert_eq!(next(), gst::EventType::StreamStart);
+        assert_eq!(next(), gst::EventType::Eos);
+        let errors: Vec<_> = bus
+            .iter()
+            .filter_map(|message| match message.view() {
+                gst::MessageView::Error(error) => Some(error.error().message().to_owned()),
+                _ => None,
+            })
+            .collect();
+        // The first is that there is no model.
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert_eq!(errors[1], "Panicked: injected");
+
+        let push = || {
+            let when_full = WhenFull::Wait { max_samples: 10 };
+            queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 20], false, when_full)
+        };
+        assert_eq!(push(), Err(gst::FlowError::Error));
+        // A flush neither hangs nor lets audio in, and events go through.
+        queue.flush_start();
+        assert!(queue.flush_stop(|| src.push_event(gst::event::FlushStop::new(true))));
+        assert_eq!(next(), gst::EventType::FlushStop);
+        assert_eq!(push(), Err(gst::FlowError::Error));
+        queue.push_event(gst::event::StreamStart::new("again")).expect("taken");
+        assert_eq!(next(), gst::EventType::StreamStart);
+        queue.stop();
+        worker.join().expect("no panic");
     }
 }

@@ -8,6 +8,8 @@ sortformer-v3.onnx     the contract of version 3: 8 speakers, a second output at
                        active where the mean of mel bin 8 k is above a threshold.
 sortformer-fails.onnx  version 2, and fails as soon as the FIFO holds 100 frames.
 sortformer-40ms.onnx   version 2, with frames of 40 ms instead of 80.
+sortformer-slow.onnx   version 2, and multiplies matrices as often as the number says whose 8 bytes are
+                       b"how-slow" in the file, for a test to replace.
 
 Needs: pip install onnx numpy
 """
@@ -22,7 +24,7 @@ N_MELS, D_MODEL, SUB = 128, 48, 8
 
 
 def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int | None = None,
-          subsampling: int = SUB) -> onnx.ModelProto:
+          subsampling: int = SUB, slow: bool = False) -> onnx.ModelProto:
     nodes, constants = [], []
 
     def constant(name, value):
@@ -49,6 +51,9 @@ def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int 
         length = node("Gather", ["fifo_lengths", constant("first", 0)], "length")
         none = node("Gather", [constant("allowed", np.zeros(fails_at, np.float32)), length], "none")
         logits = node("Add", [logits, none], "guarded")
+    if slow:
+        logits = node("Add", [logits, node("Mul", [waste_time(node, constant), constant("none", np.float32(0))],
+                                           "nothing")], "late")
     node("Sigmoid", [logits], probabilities)
     node("Div", [node("Add", ["chunk_lengths", constant("rest", [subsampling - 1])], "rounded"),
                  constant("subsampling", [subsampling])], "chunk_pre_encode_lengths")
@@ -73,6 +78,27 @@ def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int 
     return model
 
 
+def waste_time(node, constant) -> str:
+    """A number that takes a loop of products of matrices to compute."""
+    matrix = np.eye(64, dtype=np.float32)
+
+    def tensor(name, kind, shape):
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["state", "identity"], ["product"]),
+         helper.make_node("Tanh", ["product"], ["next"]),
+         helper.make_node("Identity", ["condition"], ["goes_on"])],
+        "body",
+        [tensor("index", TensorProto.INT64, []), tensor("condition", TensorProto.BOOL, []),
+         tensor("state", TensorProto.FLOAT, [64, 64])],
+        [tensor("goes_on", TensorProto.BOOL, []), tensor("next", TensorProto.FLOAT, [64, 64])])
+    start = node("Add", [constant("identity", matrix), node("ReduceMean", ["chunk"], "mean", keepdims=0)], "start")
+    times = int.from_bytes(b"how-slow", "little")
+    node("Loop", [constant("times", times), constant("always", True), start], "end", body=body)
+    return node("ReduceMean", ["end"], "wasted", keepdims=0)
+
+
 def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
@@ -88,6 +114,7 @@ def main() -> int:
     onnx.save(version_3, folder / "sortformer-v3.onnx")
     onnx.save(graph(4, "spkcache_fifo_chunk_preds", fails_at=100), folder / "sortformer-fails.onnx")
     onnx.save(graph(4, "spkcache_fifo_chunk_preds", subsampling=4), folder / "sortformer-40ms.onnx")
+    onnx.save(graph(4, "spkcache_fifo_chunk_preds", slow=True), folder / "sortformer-slow.onnx")
     return 0
 
 

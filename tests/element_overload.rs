@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The element behind a live source that it cannot keep up with, or whose text nobody takes.
+
+#![cfg(feature = "element")]
+
+mod common;
+#[path = "common/rig.rs"]
+mod rig;
+
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use common::data;
+use gst::prelude::*;
+use gstmultitalkerasr::engine::{
+    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream,
+};
+use rig::*;
+
+/// Stops what leaves `src` at the first word, and returns what lets it go on.
+fn stop_at_first_word(rig: &Rig) -> (mpsc::Receiver<()>, impl FnOnce() + use<>) {
+    let (sender, stopped) = mpsc::channel();
+    let pad = rig.srcpad();
+    let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
+    let id = pad.add_probe(mask, move |_, _| {
+        // A test that has seen enough is gone.
+        let _ = sender.send(());
+        gst::PadProbeReturn::Ok
+    });
+    let id = id.expect("not called yet");
+    (stopped, move || pad.remove_probe(id))
+}
+
+/// Audio that was dropped, in stream time.
+#[derive(Clone, Debug)]
+struct Dropped {
+    start: u64,
+    end: u64,
+    cause: String,
+}
+
+/// Audio that was dropped, one warning each.
+fn dropped(messages: &[gst::Message]) -> Vec<Dropped> {
+    let warnings = warnings(messages);
+    let dropped = warnings.iter().filter_map(|warning| {
+        let details = warning.details()?;
+        let time = |field| details.get::<gst::ClockTime>(field).expect("a time").nseconds();
+        if details.name() != "multitalkerasr/dropped" {
+            return None;
+        }
+        let (start, end) = (time("start-time"), time("end-time"));
+        let cause: String = details.get("cause").expect("a string");
+        let text = warning.error().message().to_owned();
+        let (code, reason) = match cause.as_str() {
+            "downstream" => (gst::CoreError::Pad, "Downstream blocks"),
+            _ => (gst::CoreError::TooLazy, "Audio comes faster than it is recognized"),
+        };
+        let time = gst::ClockTime::from_nseconds;
+        let expected = format!("{reason}: dropped audio from {} to {}", time(start), time(end));
+        assert_eq!((warning.error().kind(), text), (Some(code), expected));
+        Some(Dropped { start, end, cause })
+    });
+    dropped.collect()
+}
+
+/// Start and end of the audio that was dropped, of which there must be one warning.
+#[track_caller]
+fn dropped_once(messages: &[gst::Message], cause: &str) -> (u64, u64) {
+    let [dropped] = &dropped(messages)[..] else { panic!("{messages:#?}") };
+    assert_eq!(dropped.cause, cause);
+    (dropped.start, dropped.end)
+}
+
+fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
+    messages
+        .iter()
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Qos(qos) => {
+                assert!(qos.live());
+                let (processed, dropped) = qos.stats();
+                let samples = |value: gst::GenericFormattedValue| value.value() as u64;
+                let duration = qos.duration().map(|duration| duration.nseconds());
+                Some((duration, samples(processed), samples(dropped)))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// What the engine makes of the audio between holes, with the speakers known again.
+fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
+    let model = ModelOptions {
+        model_dir: models().into(),
+        diarization_model: Some(sortformer().into()),
+        ..Default::default()
+    };
+    let model = Model::load(&model, &Canceller::new()).expect("a model");
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let mut stream = Stream::new(model, options).expect("valid options");
+    let mut all = Vec::new();
+    let index = |ns: u64| (ns / SAMPLE_NS) as usize;
+    let mut base_ns = 0;
+    for hole in holes.iter().map(Some).chain([None]) {
+        let rest = &samples[index(base_ns)..];
+        let outputs = match hole {
+            // What is decoded needs the next few samples, and what is not was dropped.
+            Some(hole) if hole.cause == "recognition" => {
+                let end = index(hole.start - base_ns) + 8000;
+                let mut outputs = stream.push(&rest[..end.min(rest.len())]).expect("inference");
+                outputs.extend(stream.salvage());
+                outputs
+            }
+            _ => {
+                let end = hole.map_or(rest.len(), |hole| index(hole.start - base_ns));
+                let mut outputs = stream.push(&rest[..end]).expect("inference");
+                outputs.extend(stream.finish().expect("inference"));
+                outputs
+            }
+        };
+        all.extend(outputs.iter().filter_map(|output| match output {
+            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            _ => None,
+        }));
+        stream.resume();
+        base_ns = hole.map_or(base_ns, |hole| hole.end);
+    }
+    all
+}
+
+#[test]
+fn live_audio_never_waits_and_what_is_dropped_is_told() {
+    let mut rig = Rig::new(&[("overload-policy", "drop")]);
+    rig.harness.set_live(true);
+    let (stopped, go_on) = stop_at_first_word(&rig);
+    let samples = &audio("meeting.wav")[..60 * 16_000];
+    // One buffer goes to the worker at once.
+    let (before, after) = samples.split_at(10 * 16_000);
+    rig.push(0, before);
+    stopped.recv_timeout(TIMEOUT).expect("a word");
+    // Nothing is recognised any more, and all of it is taken.
+    for (index, piece) in after.chunks(1600).enumerate() {
+        rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
+    }
+    go_on();
+    let entries = rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let (start, end) = dropped_once(&messages, "downstream");
+    // The queue holds the chunk and 2 s; at least half of it is left.
+    let audio_end = 60 * SECOND_NS;
+    let left = audio_end - end;
+    assert!((1_500_000_000..=3_120_000_000).contains(&left), "{left} ns were left");
+    assert!(start < 12 * SECOND_NS, "{start}");
+
+    let [(Some(duration), processed, samples_dropped)] = qos(&messages)[..] else {
+        panic!("{messages:#?}")
+    };
+    assert_eq!(duration, end - start);
+    assert_eq!((processed * SAMPLE_NS, samples_dropped * SAMPLE_NS), (start, end - start));
+
+    // Nothing before or after is lost, and the gap is told.
+    let expected = engine_said_around(samples, &dropped(&messages));
+    assert_eq!(transcripts(&messages), expected);
+    let covers = |entry: &Entry| matches!(entry, Entry::Gap { pts, duration } if *pts <= start + 80_000_000 && pts + duration >= end);
+    assert!(entries.iter().any(covers), "{start} to {end}: {entries:?}");
+    assert_continuous(&entries, 0);
+}
+
+#[test]
+fn overload_is_relieved_before_audio_is_dropped() {
+    let mut rig = Rig::new(&[]);
+    rig.harness.set_live(true);
+    let samples = audio("meeting.wav");
+    // More than a quarter of the queue waits, and less than all, while a long buffer is recognized.
+    let (before, after) = samples.split_at(samples.len() - 2 * 16_000);
+    rig.push(0, before);
+    let mut entries = rig.until(Entry::is_text);
+    for (index, piece) in after.chunks(1600).enumerate() {
+        // Not all of it while the first word is pushed.
+        std::thread::sleep(Duration::from_millis(10));
+        rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
+    }
+    entries.extend(rig.finish());
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let qos = qos(&messages);
+    assert!(!qos.is_empty());
+    assert!(
+        qos.iter().all(|(duration, _, dropped)| duration.is_none() && *dropped == 0),
+        "{qos:?}"
+    );
+    assert!(assert_continuous(&entries, 0) >= samples.len() as u64 * SAMPLE_NS);
+}
+
+#[test]
+fn nothing_is_saved_where_downstream_blocks() {
+    let mut rig = Rig::new(&[]);
+    rig.harness.set_live(true);
+    let (stopped, go_on) = stop_at_first_word(&rig);
+    let samples = &audio("meeting.wav")[..15 * 16_000];
+    let (before, after) = samples.split_at(13 * 16_000);
+    rig.push(0, before);
+    stopped.recv_timeout(TIMEOUT).expect("a word");
+    for (index, piece) in after.chunks(1600).enumerate() {
+        rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
+    }
+    go_on();
+    rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    assert!(qos(&messages).is_empty() && warnings(&messages).is_empty(), "{messages:#?}");
+    assert_eq!(transcripts(&messages), engine_said_around(samples, &[]));
+}
+
+/// Audio that was taken and is not decoded when more of it is dropped would only make the text of
+/// what follows later.
+#[test]
+fn nothing_is_decoded_on_the_way_to_a_hole() {
+    let mut rig = Rig::new(&[("overload-policy", "drop")]);
+    rig.harness.set_live(true);
+    // From then on, time goes into recognition.
+    rig.push(0, &[0.0; 160]);
+    rig.until(|entry| matches!(entry, Entry::Segment(_)));
+    let samples = [&[0.0; 160], &audio("meeting.wav")[..60 * 16_000]].concat();
+    for (index, piece) in samples[160..].chunks(1600).enumerate() {
+        rig.push((160 + index * 1600) as u64 * SAMPLE_NS, piece);
+    }
+    let entries = rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let holes = dropped(&messages);
+    assert!(holes.iter().any(|hole| hole.cause == "recognition"), "{holes:?}");
+    let (_, _, samples_dropped) = *qos(&messages).last().expect("one for each hole");
+    let total: u64 = holes.iter().map(|hole| hole.end - hole.start).sum();
+    assert_eq!(samples_dropped * SAMPLE_NS, total);
+    assert_eq!(transcripts(&messages), engine_said_around(&samples, &holes), "{holes:?}");
+    assert_continuous(&entries, 0);
+}
+
+#[test]
+fn live_audio_does_not_wait_for_the_model() {
+    init_with_runtime();
+    let models = HeldModels::new();
+    let element = element(&[("model-dir", &models.path()), ("overload-policy", "drop")]);
+    let mut rig = Rig::of(element, Some(F32_CAPS));
+    rig.harness.set_live(true);
+    let samples = &audio("meeting.wav")[..30 * 16_000];
+    rig.push_all(samples, 1600);
+    models.release();
+    let entries = rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let (start, end) = dropped_once(&messages, "recognition");
+    assert_eq!(start, 0);
+    assert!(end > 26 * SECOND_NS, "{end}");
+    let expected = engine_said_around(samples, &dropped(&messages));
+    assert_eq!(transcripts(&messages), expected);
+    assert_continuous(&entries, 0);
+}
+
+#[test]
+fn files_wait() {
+    // A live source would lose audio here.
+    let mut rig = Rig::new(&[("overload-policy", "drop"), ("diarization-preset", "lockstep")]);
+    let (stopped, go_on) = stop_at_first_word(&rig);
+    let source = rig.sinkpad().peer().expect("linked");
+    let samples = audio("meeting.wav")[..30 * 16_000].to_vec();
+    let all = samples.clone();
+    let (sender, last) = mpsc::channel();
+    let pushing = std::thread::spawn(move || {
+        for (index, piece) in samples.chunks(1600).enumerate() {
+            let pts = (index * 1600) as u64 * SAMPLE_NS;
+            source.push(f32_buffer(Some(pts), piece)).expect("taken");
+            let _ = sender.send(pts);
+        }
+    });
+    stopped.recv_timeout(TIMEOUT).expect("a word");
+    go_on();
+    pushing.join().expect("no panic");
+    rig.finish();
+    assert_eq!(last.try_iter().count(), 300);
+    let messages: Vec<_> = rig.bus.iter().collect();
+    assert!(warnings(&messages).is_empty() && qos(&messages).is_empty());
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    assert_eq!(transcripts(&messages), engine_said(&all, options, 0));
+}
+
+/// An element whose diarizer takes `step` for each chunk.
+fn slow_element(step: Duration, folder: &Path) -> gst::Element {
+    let graph = std::fs::read(data().join("fake-models/sortformer-slow.onnx")).expect("readable");
+    let marker = b"how-slow";
+    let at = graph.windows(marker.len()).position(|part| part == marker).expect("the number");
+    let write = |times: u64| {
+        let mut graph = graph.clone();
+        graph[at..at + marker.len()].copy_from_slice(&times.to_le_bytes());
+        let path = folder.join(format!("{times}.onnx"));
+        std::fs::write(&path, graph).expect("written");
+        path
+    };
+    // How long this takes on this machine.
+    let times = 5000;
+    let model = ModelOptions {
+        model_dir: models().into(),
+        diarization_model: Some(write(times)),
+        ..Default::default()
+    };
+    let model = Model::load(&model, &Canceller::new()).expect("a model");
+    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let mut stream = Stream::new(model, options).expect("valid options");
+    // The least of several, since others may compute as well.
+    let taken = (0..4).map(|_| {
+        let start = Instant::now();
+        stream.push(&[0.0; 17_920]).expect("inference");
+        start.elapsed()
+    });
+    let taken = taken.skip(1).min().expect("several");
+    let times = step.as_secs_f64() / taken.as_secs_f64() * f64::from(times as u32);
+    let diarizer = write(times as u64).display().to_string();
+    element(&[("diarization-model", &diarizer), ("overload-policy", "drop")])
+}
+
+#[test]
+fn delay_under_overload_is_bounded() {
+    init_with_runtime();
+    // Far too slow for chunks of 1.12 s.
+    let step = Duration::from_secs(3);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut rig = Rig::of(slow_element(step, folder.path()), Some(F32_CAPS));
+    rig.harness.set_live(true);
+    rig.until(|entry| matches!(entry, Entry::Segment(_)));
+    let clock = gst::SystemClock::obtain();
+    rig.element.set_clock(Some(&clock)).expect("any clock will do");
+    rig.element.set_base_time(clock.time());
+    // All that a step gives comes out at once when it ends.
+    let (pushed_out, pushes) = mpsc::channel();
+    let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+    rig.srcpad().add_probe(mask, move |_, _| {
+        let _ = pushed_out.send(Instant::now());
+        gst::PadProbeReturn::Ok
+    });
+    let start = Instant::now();
+    let mut pushed = Duration::ZERO;
+    for piece in audio("meeting.wav")[..20 * 16_000].chunks(1600) {
+        let pts = pushed.as_nanos() as u64;
+        pushed += Duration::from_nanos(piece.len() as u64 * SAMPLE_NS);
+        // A source hands on what it has recorded.
+        std::thread::sleep(pushed.saturating_sub(start.elapsed()));
+        rig.push(pts, piece);
+    }
+    // What is queued at the end is still recognized, however late.
+    let delay = Duration::from_millis(u64::from(rig.element.property::<u32>("max-observed-delay")));
+    rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let pushes: Vec<_> = pushes.try_iter().collect();
+    let longest = pushes.windows(2).map(|pair| pair[1] - pair[0]).max().expect("several");
+    println!("{delay:?} with steps of up to {longest:?}, {:?}", dropped(&messages));
+    assert!(dropped(&messages).len() > 2 && longest > step / 2);
+    // Latency, queue, and the step in hand.
+    let bound = Duration::from_millis(2623 + 3120) + longest;
+    assert!(longest < delay && delay < bound, "{delay:?}");
+}
