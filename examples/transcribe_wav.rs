@@ -162,10 +162,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // An hour's work must not end with a folder that does not exist.
     let seglst = arguments.seglst.as_deref().map(OutputFile::create).transpose()?;
     let rttm = arguments.rttm.as_deref().map(OutputFile::create).transpose()?;
+    let activity_rttm = arguments.activity_rttm.as_deref().map(OutputFile::create).transpose()?;
     let model = Model::load(&arguments.model_options(), &Canceller::new())?;
     let speakers = model.speakers();
     let mut stream = Stream::new(model, options)?;
-    if arguments.activity_rttm.is_some() {
+    if activity_rttm.is_some() {
         stream.enable_trace();
     }
 
@@ -186,7 +187,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         file.write(|file| Ok(serde_json::to_writer_pretty(file, &rows)?))?;
     }
     if let Some(file) = rttm {
-        file.write(|file| rows.iter().try_for_each(|row| writeln!(file, "{}", row.rttm())))?;
+        file.write(|file| write_rttm(file, &rows))?;
+    }
+    if let (Some(file), Some(trace)) = (activity_rttm, stream.trace()) {
+        let end_s = seconds(samples.len() as u64);
+        let turns = activity(&trace.probabilities, speakers, end_s, &session);
+        file.write(|file| write_rttm(file, &turns))?;
     }
     Ok(())
 }
@@ -217,15 +223,6 @@ fn print(output: Output, segments: &mut Vec<Segment>) -> Result<(), String> {
         let printed = writeln!(io::stdout(), "{}", line(&segment));
         printed.map_err(|error| format!("standard output: {error}"))?;
         segments.push(segment);
-    }
-    if let (Some(path), Some(trace)) = (&arguments.activity_rttm, stream.trace()) {
-        let end_s = seconds(samples.len() as u64);
-        write(path, |file| {
-            for row in activity(&trace.probabilities, speakers, end_s, &session) {
-                writeln!(file, "{}", row.rttm())?;
-            }
-            Ok(())
-        })?;
     }
     Ok(())
 }
@@ -320,6 +317,10 @@ fn row(segment: &Segment, session: &str) -> SegLstRow {
         start_time: seconds(segment.start_sample()),
         end_time: seconds(segment.end_sample()),
     }
+}
+
+fn write_rttm(file: &mut impl Write, rows: &[SegLstRow]) -> io::Result<()> {
+    rows.iter().try_for_each(|row| writeln!(file, "{}", row.rttm()))
 }
 
 /// A file that has its name when it is whole; what has the name before stays until then.
