@@ -140,9 +140,15 @@ fn outputs_are_whole_or_not_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let news = data().join("audio/news.wav");
-    let (seglst, rttm) = (path("news.json"), path("news.rttm"));
-    let options =
-        [OsStr::new("--seglst"), seglst.as_os_str(), OsStr::new("--rttm"), rttm.as_os_str()];
+    let [seglst, rttm, activity] = ["news.json", "news.rttm", "activity.rttm"].map(path);
+    let options = [
+        OsStr::new("--seglst"),
+        seglst.as_os_str(),
+        OsStr::new("--rttm"),
+        rttm.as_os_str(),
+        OsStr::new("--activity-rttm"),
+        activity.as_os_str(),
+    ];
     fs::write(&seglst, "from an earlier run").expect("written");
 
     // What was recognized before the error is printed, and no file is touched.
@@ -162,7 +168,9 @@ fn outputs_are_whole_or_not_there() {
         serde_json::from_slice(&fs::read(&seglst).expect("written")).expect("SegLST");
     assert_eq!(rows.len(), printed);
     assert_eq!(fs::read_to_string(&rttm).expect("written").lines().count(), printed);
-    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 2, "nothing else");
+    let turns = fs::read_to_string(&activity).expect("written");
+    assert!(turns.lines().count() > 3 && turns.lines().all(|turn| turn.starts_with("SPEAKER ")));
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 3, "nothing else");
 
     let nowhere = path("missing/news.json");
     let output = transcribe(&news, &sortformer(), [OsStr::new("--seglst"), nowhere.as_os_str()]);
