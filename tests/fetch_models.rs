@@ -86,6 +86,10 @@ impl Bench {
                 DIARIZERS: {"files": {V2: sortformer, V2_1: sortformer, V3: sortformer}},
             },
         });
+        for (name, path) in files {
+            let name = format!("multitalker-parakeet-streaming-0.6b-v1/{name}");
+            config["repos"][DIARIZERS]["files"][name] = path;
+        }
         for (key, value) in settings.as_object().expect("an object") {
             config[key] = value.clone();
         }
@@ -584,32 +588,31 @@ fn a_folder_of_the_users_own_stays() {
 }
 
 #[test]
-fn prepared_floats_load() {
-    // Published floats have their weights in a file of their own.
-    let models = tempfile::tempdir().expect("a folder");
-    for entry in std::fs::read_dir(common::data().join("tiny-models")).expect("models") {
-        let path = entry.expect("a file").path();
-        let name = path.file_name().expect("a name");
-        std::fs::copy(&path, models.path().join(name)).expect("copied");
+fn files_of_each_publisher_are_prepared_in_both_forms() {
+    for (exporter, publisher) in [("torchscript", "smcleod"), ("dynamo", "altunenes")] {
+        let models = tempfile::tempdir().expect("a folder");
+        let published = common::data().join("published").join(exporter);
+        let files = std::fs::read_dir(published).expect("models");
+        let sortformer = common::data().join("tiny-models/sortformer.onnx");
+        for path in files.map(|entry| entry.expect("a file").path()).chain([sortformer]) {
+            let name = path.file_name().expect("a name");
+            std::fs::copy(&path, models.path().join(name)).expect("copied");
+        }
+        let bench = Bench::new(models.path(), json!({}));
+        for form in ["fp32", "int8"] {
+            // The last of two equal options counts.
+            let options = ["--recognizer", publisher, "--form", form, "--prepare", "yes"];
+            succeeds(bench.tool(&options));
+            let options = ModelOptions {
+                model_dir: bench.pair(),
+                diarization_model: Some(bench.pair().join("sortformer.onnx")),
+                ..Default::default()
+            };
+            Model::load(&options, &Canceller::new()).expect("the prepared models load");
+        }
+        // One pair is there at a time.
+        assert!(!bench.pair().join("encoder.onnx").exists());
     }
-    let mut split = Command::new(repository().join(".venv/bin/python"));
-    split
-        .arg("-c")
-        .arg(
-            "import onnx; onnx.save(onnx.load('encoder.onnx'), 'encoder.onnx', \
-             save_as_external_data=True, location='encoder.onnx.data')",
-        )
-        .current_dir(&models);
-    succeeds(split);
-    let bench = Bench::new(models.path(), json!({}));
-    // The last of two equal options counts.
-    succeeds(bench.tool(&["--form", "fp32", "--diarizer", "v2", "--prepare", "yes"]));
-    let options = ModelOptions {
-        model_dir: bench.pair(),
-        diarization_model: Some(bench.pair().join("sortformer.onnx")),
-        ..Default::default()
-    };
-    Model::load(&options, &Canceller::new()).expect("the prepared models load");
 }
 
 #[test]
