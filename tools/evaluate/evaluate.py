@@ -118,7 +118,7 @@ def timing(heard: Heard) -> dict:
     if heard.seconds is None:
         return {}
     return {"audio_seconds": heard.audio_seconds, "seconds": heard.seconds, "load_seconds": heard.load_seconds,
-            "real_time_factor": heard.seconds / heard.audio_seconds}
+            "real_time_factor": heard.seconds / heard.audio_seconds, "warnings": heard.warnings}
 
 
 def summary(results: list[dict]) -> dict:

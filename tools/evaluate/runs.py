@@ -41,6 +41,7 @@ class Heard:
     audio_seconds: float | None = None
     seconds: float | None = None
     load_seconds: float | None = None
+    warnings: list[str] | None = None
 
 
 def identity(path: Path) -> list:
@@ -160,7 +161,8 @@ class Runner:
             turns = self.activity(configuration, recording)
         else:
             turns = segments(result["seglst"], recording.session)
-        return Heard(result["seglst"], turns, self.turns_of, result["audio_seconds"], result["seconds"], result["load_seconds"])
+        return Heard(result["seglst"], turns, self.turns_of, result["audio_seconds"], result["seconds"], result["load_seconds"],
+                     result["warnings"])
 
     def run_element(self, configuration: Configuration, recording: Recording) -> dict:
         try:
