@@ -14,6 +14,8 @@ RUNTIME_ERRORS = tuple(kind for kind in vars(onnxruntime_pybind11_state).values(
 # Bytes; shapes may follow from smaller tensors, and never from larger ones.
 SMALL = 4096
 SHAPE_OF = ":shape"
+ORT_TYPES = {"float": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "int32": onnx.TensorProto.INT32,
+             "bool": onnx.TensorProto.BOOL}
 
 
 def attributes(node) -> dict:
@@ -194,6 +196,12 @@ def with_zeros(model, outputs) -> ort.InferenceSession:
     prune(light)
     return session(onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=light),
                    ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+
+
+def element_types(model, names) -> dict:
+    """The element types of the tensors `names`, as onnx numbers them."""
+    found = {o.name: o.type.removeprefix("tensor(").removesuffix(")") for o in with_zeros(model, names).get_outputs()}
+    return {name: ORT_TYPES[found[name]] for name in names if found.get(name) in ORT_TYPES}
 
 
 def shapes(model, names, calls) -> list[dict]:

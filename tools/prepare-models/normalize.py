@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from graph import attributes, constants, fold_constants, producers, prune, set_nodes, shapes, value
+from graph import attributes, constants, element_types, fold_constants, producers, prune, set_nodes, shapes, value
 
 # Operators that give booleans, which as masks are chosen by and not added.
 BOOLEAN = {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"}
@@ -23,7 +23,9 @@ def inline_functions(model):
 
 def normalize(model, calls) -> dict:
     """Changes the model; counts of what was done. The `calls` are dictionaries of inputs."""
+    fixed_shapes(model.graph)
     fold_constants(model)
+    likes_as_casts(model)
     done = {"general products to matrix products": gemm_as_product(model.graph),
             "attention operators to products": attention_as_products(model, calls)}
     fold_constants(model)
@@ -36,6 +38,28 @@ def normalize(model, calls) -> dict:
             if dim.dim_param and not dim.dim_param.isidentifier():
                 dim.ClearField("dim_param")
     return done
+
+
+def fixed_shapes(graph):
+    """Takes sizes of the inputs that are fixed, but that of the batch, from the inputs' types."""
+    types = {i.name: i.type.tensor_type.shape.dim for i in graph.input}
+    for node in graph.node:
+        if node.op_type != "Shape" or node.input[0] not in types:
+            continue
+        dims, a = types[node.input[0]], attributes(node)
+        axes = range(len(dims))[a.get("start", 0):a.get("end", len(dims))]
+        if axes and axes[0] > 0 and all(dims[axis].dim_value for axis in axes):
+            sizes = np.array([dims[axis].dim_value for axis in axes], np.int64)
+            node.CopyFrom(helper.make_node("Constant", [], node.output, value=numpy_helper.from_array(sizes)))
+
+
+def likes_as_casts(model):
+    """Writes CastLike, whose type is another tensor's, as Cast to that type."""
+    likes = [node for node in model.graph.node if node.op_type == "CastLike"]
+    types = element_types(model, list(dict.fromkeys(node.input[1] for node in likes))) if likes else {}
+    for node in likes:
+        if node.input[1] in types:
+            node.CopyFrom(helper.make_node("Cast", node.input[:1], node.output, node.name, to=types[node.input[1]]))
 
 
 def gemm_as_product(graph) -> int:

@@ -80,6 +80,7 @@ def several_chunks_and_speakers(model, calls) -> bool:
     before = onnx.GraphProto(node=graph.node, input=graph.input, output=graph.output)
     for node in found[:2]:
         node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
+    keep_latest(model, calls[-1])
     open_batch(model, [calls[0], calls[-1]])
     for tensor in (*graph.input, *graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "features" if "processed" in tensor.name else "speakers"
@@ -93,16 +94,33 @@ def several_chunks_and_speakers(model, calls) -> bool:
     return False
 
 
+def keep_latest(model, call):
+    """Cuts the cache of the attention to its latest frames, where the graph does so for a single chunk alone."""
+    graph, name = model.graph, "cache_last_channel"
+    left = call[name].shape[2]
+    if shapes(model, [f"{name}_next"], [call])[0][f"{name}_next"][2] <= left:
+        return
+    for constant, number in (("start", -left), ("end", np.iinfo(np.int64).max), ("axis", 2)):
+        graph.initializer.append(numpy_helper.from_array(np.array([number], np.int64), f"{name}_latest_{constant}"))
+    node = producers(graph)[f"{name}_next"]
+    outputs = [f"{name}_all" if output == f"{name}_next" else output for output in node.output]
+    node.output[:] = outputs
+    rename_inputs(graph, {f"{name}_next": f"{name}_all"})
+    graph.node.append(helper.make_node(
+        "Slice", [f"{name}_all", *(f"{name}_latest_{c}" for c in ("start", "end", "axis"))], [f"{name}_next"]))
+
+
 def runs_two(model, call) -> bool:
-    """Whether the encoder takes two speakers in the `call` of one, and gives as many encoded frames of each."""
+    """Whether the encoder takes two speakers in the `call` of one, and gives as many frames and caches of each."""
     names = [o.name for o in model.graph.output]
     call = {name: value if "processed" in name else np.concatenate([value, value]) for name, value in call.items()}
     try:
         found = shapes(model, names, [call])[0]
     except RUNTIME_ERRORS:
         return False
-    frames = call["spk_targets"].shape[1]
-    return found["encoded"][::2] == [2, frames] and all(found[n][0] == 2 for n in names if n.startswith("cache"))
+    caches = {name: list(value.shape) for name, value in call.items() if name.startswith("cache")}
+    return found["encoded"][::2] == list(call["spk_targets"].shape) \
+        and all(found[f"{name}_next"] == shape for name, shape in caches.items())
 
 
 def length_masks(graph) -> dict:
