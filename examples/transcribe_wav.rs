@@ -164,6 +164,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let rttm = arguments.rttm.as_deref().map(OutputFile::create).transpose()?;
     let activity_rttm = arguments.activity_rttm.as_deref().map(OutputFile::create).transpose()?;
     let model = Model::load(&arguments.model_options(), &Canceller::new())?;
+    for warning in model.warnings() {
+        eprintln!("transcribe_wav: {warning}");
+    }
     let speakers = model.speakers();
     let mut stream = Stream::new(model, options)?;
     if activity_rttm.is_some() {

@@ -21,7 +21,6 @@ fn options() -> StreamOptions {
 #[test]
 fn twenty_elements_share_a_model_that_is_loaded_once() {
     init_with_runtime();
-    // Loading them a second time would never end.
     let models = HeldModels::new();
     let properties = [("model-dir", &*models.path()), ("diarization-preset", "lockstep")];
     let mut rigs: Vec<_> = (0..20).map(|_| Rig::new(&properties)).collect();

@@ -2,8 +2,9 @@
 
 //! The engine computes what NeMo computes: every file of `expected/` is run again.
 //!
-//! The expectations are those of `tests/data`, or of the folder in `MULTITALKER_REFERENCE`, which
-//! has the same layout: `tiny-models/`, `audio/` and `expected/`.
+//! The models are those of `tests/data`, or of the folder in `MULTITALKER_REFERENCE`: either one of
+//! the same layout (`tiny-models/`, `audio/`, `expected/`) or the folder of a model. What it lacks
+//! of audio, expected results and a diarizer is taken from `tests/data`.
 //!
 //! Tolerances: the features differ from PyTorch's by the rounding of another Fourier transform
 //! (1e-3 in the logarithm), the probabilities by what that does to them, and by ONNX Runtime's
@@ -13,10 +14,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gstmultitalkerasr::engine::{
-    Canceller, ChunkLatency, Model, ModelOptions, OperatingPoint, Precision, Stream, StreamOptions,
-    TargetMode, Trace,
+    Canceller, ChunkLatency, Error, Model, ModelOptions, OperatingPoint, Precision, Stream,
+    StreamOptions, TargetMode, Trace,
 };
 use serde::Deserialize;
 
@@ -48,39 +50,76 @@ struct ExpectedSpeaker {
     text: String,
 }
 
-fn reference() -> PathBuf {
-    std::env::var_os("MULTITALKER_REFERENCE").map_or_else(common::data, PathBuf::from)
+/// Models with the audio and the results to compare with.
+struct Reference {
+    models: PathBuf,
+    audio: PathBuf,
+    expected: PathBuf,
 }
 
-fn expected_files() -> Vec<PathBuf> {
-    let folder = reference().join("expected");
-    let entries =
-        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "{} has no expected results", folder.display());
-    files
-}
+impl Reference {
+    /// The models of the tests.
+    fn own() -> Self {
+        Self::new(&common::data())
+    }
 
-fn load_model(precision: Precision) -> std::sync::Arc<Model> {
-    load_model_from(reference().join("tiny-models"), precision)
-}
+    /// The models in `MULTITALKER_REFERENCE`, else those of the tests.
+    fn chosen() -> Self {
+        let folder = std::env::var_os("MULTITALKER_REFERENCE");
+        folder.map_or_else(Self::own, |folder| Self::new(Path::new(&folder)))
+    }
 
-fn load_model_from(folder: PathBuf, precision: Precision) -> std::sync::Arc<Model> {
-    let sortformer = match precision {
-        Precision::Int8 => "sortformer.int8.onnx",
-        Precision::Fp32 | Precision::Auto => "sortformer.onnx",
-    };
-    let options = ModelOptions {
-        diarization_model: Some(folder.join(sortformer)),
-        model_dir: folder,
-        precision,
-        ..Default::default()
-    };
-    Model::load(&options, &Canceller::new()).expect("the reference models load")
+    fn new(folder: &Path) -> Self {
+        let own = |name: &str| {
+            let own = folder.join(name);
+            if own.is_dir() { own } else { common::data().join(name) }
+        };
+        let models = folder.join("tiny-models");
+        Self {
+            models: if models.is_dir() { models } else { folder.to_owned() },
+            audio: own("audio"),
+            expected: own("expected"),
+        }
+    }
+
+    /// The same audio and results for other models.
+    fn with_models(self, models: &Path) -> Self {
+        Self { models: models.to_owned(), ..self }
+    }
+
+    fn expected_files(&self) -> Vec<PathBuf> {
+        let folder = &self.expected;
+        let entries =
+            std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let mut files: Vec<PathBuf> = entries
+            .map(|entry| entry.expect("a readable folder").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{} has no expected results", folder.display());
+        files
+    }
+
+    fn has(&self, precision: Precision) -> bool {
+        let name = if precision == Precision::Int8 { "encoder.int8.onnx" } else { "encoder.onnx" };
+        self.models.join(name).exists()
+    }
+
+    fn load(&self, precision: Precision) -> Result<Arc<Model>, Error> {
+        let name = match precision {
+            Precision::Int8 => "sortformer.int8.onnx",
+            Precision::Fp32 | Precision::Auto => "sortformer.onnx",
+        };
+        let own = self.models.join(name);
+        let tiny = common::data().join("tiny-models").join(name);
+        let options = ModelOptions {
+            diarization_model: Some(if own.exists() { own } else { tiny }),
+            model_dir: self.models.clone(),
+            precision,
+            ..Default::default()
+        };
+        Model::load(&options, &Canceller::new())
+    }
 }
 
 fn options(expected: &Expected, target_mode: TargetMode) -> StreamOptions {
@@ -99,8 +138,13 @@ fn options(expected: &Expected, target_mode: TargetMode) -> StreamOptions {
     }
 }
 
-fn run(model: &std::sync::Arc<Model>, expected: &Expected, target_mode: TargetMode) -> Trace {
-    let samples = common::read_wav(&reference().join("audio").join(&expected.audio));
+fn run(
+    reference: &Reference,
+    model: &Arc<Model>,
+    expected: &Expected,
+    target_mode: TargetMode,
+) -> Trace {
+    let samples = common::read_wav(&reference.audio.join(&expected.audio));
     let mut stream =
         Stream::new(model.clone(), options(expected, target_mode)).expect("options that fit");
     stream.enable_trace();
@@ -135,31 +179,108 @@ fn assert_equal<T: PartialEq + std::fmt::Debug>(found: &[T], expected: &[T], wha
 
 #[test]
 fn engine_equals_the_reference() {
-    assert_equals_reference(&load_model(Precision::Fp32));
+    let reference = Reference::chosen();
+    if reference.has(Precision::Fp32) {
+        assert_equals_reference(&reference);
+    } else {
+        let error = reference.load(Precision::Fp32).err().expect("no fp32 files");
+        assert!(matches!(error, Error::FileNotFound { .. }), "{error}");
+    }
+}
+
+/// The folders as publishers' own exporters write them.
+fn published() -> Vec<PathBuf> {
+    let folder = common::data().join("published");
+    let entries = std::fs::read_dir(&folder).expect("a readable folder");
+    let mut forms: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    forms.retain(|path| path.is_dir());
+    forms.sort();
+    assert_eq!(forms.len(), 2, "{forms:?}");
+    forms
+}
+
+#[test]
+fn published_forms_equal_the_reference() {
+    for form in published() {
+        let reference = Reference::own().with_models(&form);
+        let model = reference.load(Precision::Fp32).expect("loads");
+        assert_eq!(model.warnings(), [], "{}", form.display());
+        assert_equals_reference(&reference);
+    }
+}
+
+#[test]
+fn published_forms_without_a_config_equal_the_reference() {
+    for form in published() {
+        let folder = copy_of(&[&form], |name| name != "multitalker_config.json");
+        assert_equals_reference(&Reference::own().with_models(folder.path()));
+    }
+}
+
+#[test]
+fn published_int8_forms_run_through_the_same_loop() {
+    for form in published() {
+        assert_runs_through(&Reference::own().with_models(&form));
+    }
+}
+
+/// As the Hub's client keeps files: links to blobs with the names of their hashes.
+#[cfg(unix)]
+#[test]
+fn published_forms_run_from_a_cache_of_the_hub() {
+    for form in published() {
+        let cache = tempfile::tempdir().expect("a folder");
+        let [blobs, snapshot] = ["blobs", "snapshots/4d2a8bc7"].map(|name| cache.path().join(name));
+        for folder in [&blobs, &snapshot] {
+            std::fs::create_dir_all(folder).expect("made");
+        }
+        for (index, entry) in std::fs::read_dir(&form).expect("readable").enumerate() {
+            let entry = entry.expect("readable");
+            let blob = format!("{index:064x}");
+            std::fs::copy(entry.path(), blobs.join(&blob)).expect("copied");
+            let target = Path::new("../../blobs").join(&blob);
+            std::os::unix::fs::symlink(target, snapshot.join(entry.file_name())).expect("linked");
+        }
+        let reference = Reference::own().with_models(&snapshot);
+        let model = reference.load(Precision::Fp32).expect("loads");
+        assert_equals_expected(&reference, &model, &reference.expected.join("news-160ms.json"));
+    }
+}
+
+/// The files of these folders whose names are `wanted`, later ones over earlier ones.
+fn copy_of(folders: &[&Path], wanted: impl Fn(&str) -> bool) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a folder");
+    for folder in folders {
+        for entry in std::fs::read_dir(folder).expect("a readable folder") {
+            let entry = entry.expect("a readable folder");
+            if wanted(&entry.file_name().to_string_lossy()) {
+                std::fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("copied");
+            }
+        }
+    }
+    copy
 }
 
 /// The tiny models with encoder and decoder made by `tools/prepare-models`; the encoder takes
 /// several chunks and speakers in one run.
 fn prepared_models() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().expect("a folder");
-    for models in ["tiny-models", "prepared-models"] {
-        for entry in std::fs::read_dir(reference().join(models)).expect("a readable folder") {
-            let entry = entry.expect("a readable folder");
-            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("copied");
-        }
-    }
-    folder
+    let data = common::data();
+    copy_of(&[&data.join("tiny-models"), &data.join("prepared-models")], |_| true)
 }
 
 #[test]
 fn prepared_models_equal_the_reference_in_fewer_runs() {
     let folder = prepared_models();
-    let model = load_model_from(folder.path().to_owned(), Precision::Fp32);
-    assert_equals_reference(&model);
+    let reference = Reference::own().with_models(folder.path());
+    assert_equals_reference(&reference);
 
-    let expected = read(&reference().join("expected/meeting-diar-30s.json"));
-    let prepared = run(&model, &expected, TargetMode::Probability);
-    let published = run(&load_model(Precision::Fp32), &expected, TargetMode::Probability);
+    let expected = read(&reference.expected.join("meeting-diar-30s.json"));
+    let trace = |reference: &Reference| {
+        let model = reference.load(Precision::Fp32).expect("loads");
+        run(reference, &model, &expected, TargetMode::Probability)
+    };
+    let prepared = trace(&reference);
+    let published = trace(&Reference::own());
     let chunks: usize = published.speakers.iter().map(|speaker| speaker.chunks.len()).sum();
     assert_eq!(published.encoder_runs, chunks);
     assert!(prepared.encoder_runs < chunks / 3, "{} runs", prepared.encoder_runs);
@@ -174,7 +295,7 @@ fn one_speaker_says_the_same_in_full_runs() {
         ..Default::default()
     };
     let model = Model::load(&options, &Canceller::new()).expect("the prepared models load");
-    let samples = common::read_wav(&reference().join("audio/news.wav"));
+    let samples = common::read_wav(&common::data().join("audio/news.wav"));
     let [one_by_one, full] = [false, true].map(|full_runs| {
         let options = StreamOptions { full_runs, ..Default::default() };
         let mut stream = Stream::new(model.clone(), options).expect("options that fit");
@@ -195,60 +316,71 @@ fn one_speaker_says_the_same_in_full_runs() {
     assert_eq!(spoken(&full), spoken(&one_by_one));
 }
 
-fn assert_equals_reference(model: &std::sync::Arc<Model>) {
-    for path in expected_files() {
-        let expected = read(&path);
-        let name = path.file_name().expect("a file").to_string_lossy();
-        assert!(!expected.speakers.is_empty(), "{name} expects nothing");
-        for (mode, speakers) in &expected.speakers {
-            let target_mode = match mode.as_str() {
-                "probability" => TargetMode::Probability,
-                "nemo" => TargetMode::Nemo,
-                other => panic!("{name}: unknown target mode {other}"),
+fn assert_equals_reference(reference: &Reference) {
+    let model = reference.load(Precision::Fp32).expect("the reference models load");
+    for path in reference.expected_files() {
+        assert_equals_expected(reference, &model, &path);
+    }
+}
+
+fn assert_equals_expected(reference: &Reference, model: &Arc<Model>, path: &Path) {
+    let expected = read(path);
+    let name = path.file_name().expect("a file").to_string_lossy();
+    assert!(!expected.speakers.is_empty(), "{name} expects nothing");
+    for (mode, speakers) in &expected.speakers {
+        let target_mode = match mode.as_str() {
+            "probability" => TargetMode::Probability,
+            "nemo" => TargetMode::Nemo,
+            other => panic!("{name}: unknown target mode {other}"),
+        };
+        let trace = run(reference, model, &expected, target_mode);
+
+        let [n_mels, mel_frames] = expected.mel_shape;
+        assert_eq!(trace.features.len(), n_mels * mel_frames, "{name}: mel frames");
+        for (index, row) in expected.mel.iter().enumerate() {
+            let frame = index * FEATURE_FRAME_STEP;
+            let found = &trace.features[frame * n_mels..][..n_mels];
+            assert_near(found, row, FEATURE_TOLERANCE, &format!("{name}: mel frame {frame}"));
+        }
+
+        let probabilities = expected.preds.concat();
+        let what = format!("{name}: probabilities");
+        assert_near(&trace.probabilities, &probabilities, PROBABILITY_TOLERANCE, &what);
+
+        for (index, found) in trace.speakers.iter().enumerate() {
+            let what = format!("{name}, {mode}, speaker {index}");
+            let Some(speaker) = speakers.get(&index) else {
+                assert!(found.chunks.is_empty(), "{what} should not run");
+                continue;
             };
-            let trace = run(model, &expected, target_mode);
-
-            let [n_mels, mel_frames] = expected.mel_shape;
-            assert_eq!(trace.features.len(), n_mels * mel_frames, "{name}: mel frames");
-            for (index, row) in expected.mel.iter().enumerate() {
-                let frame = index * FEATURE_FRAME_STEP;
-                let found = &trace.features[frame * n_mels..][..n_mels];
-                assert_near(found, row, FEATURE_TOLERANCE, &format!("{name}: mel frame {frame}"));
-            }
-
-            let probabilities = expected.preds.concat();
-            let what = format!("{name}: probabilities");
-            assert_near(&trace.probabilities, &probabilities, PROBABILITY_TOLERANCE, &what);
-
-            for (index, found) in trace.speakers.iter().enumerate() {
-                let what = format!("{name}, {mode}, speaker {index}");
-                let Some(speaker) = speakers.get(&index) else {
-                    assert!(found.chunks.is_empty(), "{what} should not run");
-                    continue;
-                };
-                let tokens: Vec<usize> = found.tokens.iter().map(|token| token.id).collect();
-                let frames: Vec<u64> = found.tokens.iter().map(|token| token.frame).collect();
-                assert_equal(&found.chunks, &speaker.chunks, &format!("{what}: chunks"));
-                assert_equal(&tokens, &speaker.tokens, &format!("{what}: tokens"));
-                assert_equal(&frames, &speaker.frames, &format!("{what}: frames"));
-                assert_eq!(
-                    model.text(&tokens).expect("known tokens"),
-                    speaker.text,
-                    "{what}: text"
-                );
-            }
+            let tokens: Vec<usize> = found.tokens.iter().map(|token| token.id).collect();
+            let frames: Vec<u64> = found.tokens.iter().map(|token| token.frame).collect();
+            assert_equal(&found.chunks, &speaker.chunks, &format!("{what}: chunks"));
+            assert_equal(&tokens, &speaker.tokens, &format!("{what}: tokens"));
+            assert_equal(&frames, &speaker.frames, &format!("{what}: frames"));
+            assert_eq!(model.text(&tokens).expect("known tokens"), speaker.text, "{what}: text");
         }
     }
 }
 
-/// The quantised graphs go through the same loop; their tokens are their own.
 #[test]
-fn quantised_models_run_through_the_same_loop() {
-    let model = load_model(Precision::Int8);
+fn quantized_models_run_through_the_same_loop() {
+    let reference = Reference::chosen();
+    if reference.has(Precision::Int8) {
+        assert_runs_through(&reference);
+    } else {
+        let error = reference.load(Precision::Int8).err().expect("no int8 files");
+        assert!(matches!(error, Error::FileNotFound { .. }), "{error}");
+    }
+}
+
+/// Quantized graphs go through the same loop; their tokens are their own.
+fn assert_runs_through(reference: &Reference) {
+    let model = reference.load(Precision::Int8).expect("the reference models load");
     let mut tokens = 0;
-    for path in expected_files() {
+    for path in reference.expected_files() {
         let expected = read(&path);
-        let trace = run(&model, &expected, TargetMode::Probability);
+        let trace = run(reference, &model, &expected, TargetMode::Probability);
         assert_eq!(trace.features.len(), expected.mel_shape.iter().product::<usize>());
         assert_eq!(trace.probabilities.len(), expected.preds.concat().len());
         assert!(trace.probabilities.iter().all(|p| (0.0..=1.0).contains(p)));
@@ -258,5 +390,5 @@ fn quantised_models_run_through_the_same_loop() {
             tokens += speaker.tokens.len();
         }
     }
-    assert!(tokens > 0, "the quantised models recognise nothing at all");
+    assert!(tokens > 0, "the quantized models recognize nothing at all");
 }

@@ -29,6 +29,9 @@ mod diarizer;
 mod encoder;
 mod error;
 mod features;
+mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod mel;
 mod model;
 mod model_config;
@@ -36,6 +39,7 @@ mod networks;
 mod onnx;
 mod output;
 mod recognizer;
+mod registry;
 mod rnnt;
 mod row_buffer;
 mod seglst;
@@ -51,9 +55,11 @@ pub use config::{
     ModelOptions, OperatingPoint, OptimizationLevel, Precision, RuntimeOptions, StreamOptions,
     TargetMode,
 };
-pub use error::Error;
+pub use error::{Error, ModelWarning};
 pub use features::SAMPLE_RATE_HZ;
 pub use model::Model;
+#[doc(hidden)]
+pub use model::{hold_loading, release_loading};
 pub use onnx::{Canceller, LogLevel, set_log_handler};
 pub use output::{Output, Progress, SpeakerTrace, Trace};
 pub use rnnt::Token;

@@ -8,6 +8,13 @@ use prost::Message;
 use sentencepiece::SentencePieceProcessor;
 
 use super::error::Error;
+use super::file;
+use super::onnx::Canceller;
+
+/// Largest file that is read: the published one has 241 kB, and vocabularies of 256,000 pieces 4 MB.
+const MAX_BYTES: u64 = 64 << 20;
+
+const EXPECTED: &str = "a SentencePiece model";
 
 /// The character with which a piece begins that begins a word.
 const WORD_START: char = '\u{2581}';
@@ -47,23 +54,37 @@ impl Tokenizer {
     /// Loads `tokenizer.model`.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`] and [`Error::UnreadableFile`].
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        let expected = "a SentencePiece model";
-        let unreadable =
-            |found: String| Error::UnreadableFile { path: path.to_owned(), expected, found };
-        let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::FileNotFound { path: path.to_owned(), expected: expected.to_owned() }
-            }
-            _ => unreadable(error.to_string()),
-        })?;
-        let proto = ModelProto::decode(&*bytes).map_err(|e| unreadable(e.to_string()))?;
-        if proto.pieces.is_empty() {
-            return Err(unreadable("no pieces".to_owned()));
+    /// [`Error::FileNotFound`], [`Error::UnreadableFile`], and [`Error::Cancelled`].
+    pub fn open(path: &Path, canceller: &Canceller) -> Result<Self, Error> {
+        Self::parse(path, &file::read(path, EXPECTED, MAX_BYTES, canceller)?)
+    }
+
+    /// Reads the bytes of the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableFile`].
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let unreadable = |found: String| Error::UnreadableFile {
+            path: path.to_owned(),
+            expected: EXPECTED,
+            found,
+        };
+        if let Some(known) = file::recognize(bytes) {
+            return Err(unreadable(known.to_string()));
         }
-        let processor = SentencePieceProcessor::from_serialized_proto(&bytes)
-            .map_err(|e| unreadable(e.to_string()))?;
+        let damaged = |error: &dyn std::fmt::Display| {
+            let bytes = bytes.len();
+            unreadable(format!(
+                "a file of {bytes} bytes that is damaged, incomplete or something else: download \
+                 it again ({error})"
+            ))
+        };
+        let proto = ModelProto::decode(bytes).map_err(|error| damaged(&error))?;
+        if proto.pieces.is_empty() {
+            return Err(damaged(&"no pieces"));
+        }
+        let processor = SentencePieceProcessor::from_serialized_proto(bytes)
+            .map_err(|error| damaged(&error))?;
         let kinds = proto.pieces.iter().map(|p| PieceKind::of(p.piece.as_deref().unwrap_or("")));
         Ok(Self { path: path.to_owned(), processor, pieces: kinds.collect() })
     }
@@ -71,11 +92,6 @@ impl Tokenizer {
     /// Number of pieces.
     pub fn len(&self) -> usize {
         self.pieces.len()
-    }
-
-    /// The file it was loaded from.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The kind of piece `id`; one that is out of the vocabulary goes on with its word.
@@ -137,10 +153,10 @@ mod tests {
     fn what_is_no_model_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("tokenizer.model");
-        let missing = Tokenizer::open(&path).err().expect("an error");
+        let missing = Tokenizer::open(&path, &Canceller::new()).err().expect("an error");
         assert!(matches!(missing, Error::FileNotFound { .. }), "{missing}");
         std::fs::write(&path, b"no model").expect("written");
-        let wrong = Tokenizer::open(&path).err().expect("an error");
+        let wrong = Tokenizer::open(&path, &Canceller::new()).err().expect("an error");
         assert!(wrong.to_string().contains("as a SentencePiece model"), "{wrong}");
     }
 }

@@ -93,12 +93,14 @@ fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<
     };
     let place = options.model_dir.display().to_string();
     progress(element, gst::ProgressType::Start, &format!("Loading the model of {place}"));
-    let loaded =
-        element.imp().model(&options).map_or_else(|| Model::load(&options, &queue.loading), Ok);
-    match loaded {
+    // The networks of an earlier run are still in memory, unless their files have changed.
+    match Model::load(&options, &queue.loading) {
         Ok(model) => {
             element.imp().keep_model(options, &model);
             progress(element, gst::ProgressType::Complete, &format!("Loaded the model of {place}"));
+            for warning in model.warnings() {
+                gst::element_warning!(element, gst::LibraryError::Settings, ("{warning}"));
+            }
             let speakers = model.speakers();
             for pad in element.imp().speaker_pads.list() {
                 if pad.speaker >= speakers {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use gst::prelude::*;
 use gstmultitalkerasr::engine::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Segment, Stream,
-    StreamOptions, Word,
+    StreamOptions, Word, hold_loading, release_loading,
 };
 
 use crate::common::{data, limit, read_wav, require_runtime};
@@ -65,10 +65,7 @@ pub fn segment(start_s: u64, time_s: u64, base_s: u64) -> gst::FormattedSegment<
     segment
 }
 
-const CONFIG: &str = "multitalker_config.json";
-
-/// A folder of models whose configuration is a pipe, so that they are loaded when the test says so,
-/// and only once.
+/// A folder of models that are loaded when the test releases them.
 pub struct HeldModels(tempfile::TempDir);
 
 impl HeldModels {
@@ -76,13 +73,9 @@ impl HeldModels {
         let folder = tempfile::tempdir().expect("a folder");
         for entry in std::fs::read_dir(models()).expect("the models") {
             let file = entry.expect("a file");
-            if file.file_name() != CONFIG {
-                std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
-            }
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
         }
-        let pipe = folder.path().join(CONFIG);
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
-        assert!(made.success());
+        hold_loading(folder.path());
         Self(folder)
     }
 
@@ -92,8 +85,7 @@ impl HeldModels {
 
     /// Lets one who loads them go on.
     pub fn release(&self) {
-        let config = std::fs::read(data().join("tiny-models").join(CONFIG)).expect("the file");
-        std::fs::write(self.0.path().join(CONFIG), config).expect("written");
+        release_loading(self.0.path());
     }
 }
 

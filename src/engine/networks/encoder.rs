@@ -6,11 +6,26 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{InStream, check_finite, check_size};
+use super::{InStream, check_finite, check_size, check_values};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::encoder::{EncoderNetwork, Targets};
-use crate::engine::error::Error;
-use crate::engine::onnx::{Canceller, Input, Network, Output, Tensor};
+use crate::engine::error::{Error, ModelWarning};
+use crate::engine::features::FRAMES_PER_ENCODED_FRAME;
+use crate::engine::onnx::{Canceller, Element, Input, Network, Output, Tensor};
+
+/// Mel frames before a chunk that the graph sees again: a causal subsampling by the factor reaches
+/// back by one frame more than the factor (`ConvSubsampling.get_streaming_cache_size` in NeMo).
+pub const LEFT_CONTEXT_MEL_FRAMES: usize = FRAMES_PER_ENCODED_FRAME + 1;
+
+/// Largest sizes that are believed: the published graph has 24 layers of 1024 values and 70 frames.
+const MAX_LAYERS: usize = 1 << 10;
+const MAX_D_MODEL: usize = 1 << 14;
+const MAX_CONTEXT_FRAMES: usize = 1 << 14;
+const MAX_MELS: usize = 1 << 10;
+/// 64 MiB for each cache of a speaker; the published graph has 7 MiB.
+const MAX_CACHE_VALUES: usize = 1 << 24;
+/// Largest values of a prepared file: `tools/prepare-models` writes 5 and 14.
+const MAX_CHUNKS: usize = 1 << 8;
 
 /// In the metadata of prepared files: the chunks that one run takes, and their length in encoded
 /// frames, by which attention is limited.
@@ -29,8 +44,6 @@ pub struct EncoderGraph {
     pub d_model: usize,
     /// Encoded frames of the past that convolutions see.
     pub conv_context: usize,
-    /// Mel frames before a chunk that the graph sees again.
-    pub left_context_mel_frames: usize,
     /// What one run takes beyond one chunk of one speaker.
     batches: Option<Batches>,
 }
@@ -48,7 +61,6 @@ impl EncoderGraph {
     /// Those of the file, and [`Error::Mismatch`] where it is another graph.
     pub fn load(
         path: &Path,
-        left_context_mel_frames: usize,
         options: &RuntimeOptions,
         canceller: &Canceller,
     ) -> Result<Self, Error> {
@@ -71,8 +83,43 @@ impl EncoderGraph {
                 ("cache_last_channel_len_next", 1),
             ],
         )?;
-        let d_model = network.dim("cache_last_channel", 3)?;
-        let layers = network.dim("cache_last_channel", 1)?;
+        network.require_elements(
+            &[
+                "processed_signal",
+                "cache_last_channel",
+                "cache_last_time",
+                "spk_targets",
+                "bg_spk_targets",
+                "encoded",
+                "cache_last_channel_next",
+                "cache_last_time_next",
+            ],
+            Element::F32,
+        )?;
+        network.require_elements(
+            &[
+                "processed_signal_length",
+                "cache_last_channel_len",
+                "encoded_len",
+                "cache_last_channel_len_next",
+            ],
+            Element::I64,
+        )?;
+        network.require_dynamic(&[
+            ("processed_signal", 2),
+            ("spk_targets", 1),
+            ("bg_spk_targets", 1),
+        ])?;
+        let layers = network.bounded_dim("cache_last_channel", 1, MAX_LAYERS)?;
+        let left_context = network.bounded_dim("cache_last_channel", 2, MAX_CONTEXT_FRAMES)?;
+        let d_model = network.bounded_dim("cache_last_channel", 3, MAX_D_MODEL)?;
+        let conv_context = network.bounded_dim("cache_last_time", 3, MAX_CONTEXT_FRAMES)?;
+        for (name, sizes) in [
+            ("cache_last_channel", [layers, left_context, d_model]),
+            ("cache_last_time", [layers, d_model, conv_context]),
+        ] {
+            check_values(&network, name, &sizes, MAX_CACHE_VALUES)?;
+        }
         for (name, axis, expected) in [
             ("cache_last_time", 1, layers),
             ("cache_last_time", 2, d_model),
@@ -81,20 +128,54 @@ impl EncoderGraph {
             let what = format!("dimension {axis} of {name}");
             check_size(&network, &what, expected, network.dim(name, axis)?)?;
         }
-        let [max_chunks, chunk_frames] = BATCH_KEYS.map(|key| network.parse_metadata(key));
+        network.check_dims(&[
+            ("processed_signal", 0, 1),
+            ("processed_signal_length", 0, 1),
+            ("cache_last_channel_next", 1, layers),
+            ("cache_last_channel_next", 2, left_context),
+            ("cache_last_channel_next", 3, d_model),
+            ("cache_last_time_next", 1, layers),
+            ("cache_last_time_next", 2, d_model),
+            ("cache_last_time_next", 3, conv_context),
+        ])?;
         Ok(Self {
-            batches: max_chunks?
-                .zip(chunk_frames?)
-                .map(|(max_chunks, chunk_frames)| Batches { max_chunks, chunk_frames }),
-            n_mels: network.dim("processed_signal", 1)?,
+            batches: batches(&network)?,
+            n_mels: network.bounded_dim("processed_signal", 1, MAX_MELS)?,
             layers,
-            left_context: network.dim("cache_last_channel", 2)?,
+            left_context,
             d_model,
-            conv_context: network.dim("cache_last_time", 3)?,
-            left_context_mel_frames,
+            conv_context,
             network,
         })
     }
+
+    /// The name of the file without its folder.
+    pub fn file_name(&self) -> String {
+        self.network.file_name()
+    }
+
+    /// A defect with which the network runs nevertheless.
+    pub fn warning(&self) -> Option<ModelWarning> {
+        self.network.warning()
+    }
+}
+
+/// What the metadata of a prepared file says.
+fn batches(network: &Network) -> Result<Option<Batches>, Error> {
+    let number = |key: &str| -> Result<Option<NonZeroUsize>, Error> {
+        let number = network.parse_metadata::<NonZeroUsize>(key)?;
+        match number {
+            Some(number) if number.get() > MAX_CHUNKS => Err(network.mismatch(
+                &format!("{key} in the metadata"),
+                format!("from 1 to {MAX_CHUNKS}"),
+                number,
+            )),
+            _ => Ok(number),
+        }
+    };
+    let [max_chunks, chunk_frames] = BATCH_KEYS.map(number);
+    let batches = max_chunks?.zip(chunk_frames?);
+    Ok(batches.map(|(max_chunks, chunk_frames)| Batches { max_chunks, chunk_frames }))
 }
 
 /// What the encoder remembers of one speaker: a row of what a run returned for several. They stay
@@ -133,7 +214,7 @@ impl EncoderNetwork for InStream<EncoderGraph> {
     type Cache = EncoderCache;
 
     fn left_context_mel_frames(&self) -> usize {
-        self.graph.left_context_mel_frames
+        LEFT_CONTEXT_MEL_FRAMES
     }
 
     fn max_chunks(&self, chunk_frames: usize) -> usize {
@@ -163,7 +244,8 @@ impl EncoderNetwork for InStream<EncoderGraph> {
         targets: &[Targets],
         caches: &mut [EncoderCache],
     ) -> Result<Vec<Vec<f32>>, Error> {
-        let EncoderGraph { network, n_mels, d_model, .. } = &*self.graph;
+        let EncoderGraph { network, n_mels, layers, left_context, d_model, conv_context, .. } =
+            &*self.graph;
         let rows = CacheRows::of(caches, network)?;
         let frames = targets[0].speaker.len();
         let target_shape = [targets.len(), frames];
@@ -191,16 +273,24 @@ impl EncoderNetwork for InStream<EncoderGraph> {
             &self.canceller,
         )?;
         let (shape, values) = network.values(&encoded)?;
-        let (rows, width, columns) = match shape[..] {
-            [rows, width, columns] => (rows, width, columns),
-            _ => (0, 0, 0),
-        };
+        let columns = shape.last().copied().unwrap_or(0).max(frames);
+        network.check_shape("encoded", &encoded, &[targets.len(), *d_model, columns])?;
+        network.check_shape(
+            "cache_last_channel_next",
+            &attention,
+            &[targets.len(), *layers, *left_context, *d_model],
+        )?;
+        network.check_shape(
+            "cache_last_time_next",
+            &convolution,
+            &[targets.len(), *layers, *d_model, *conv_context],
+        )?;
         let valid = network.lengths(&encoded_len)?;
         let attention_frames = network.lengths(&attention_frames)?;
-        let lengths = (valid.first().copied(), rows, width, attention_frames.len());
-        let expected = (Some(frames as i64), targets.len(), *d_model, targets.len());
-        if columns < frames || lengths != expected {
-            let what = "encoded frames, rows, width and cache rows of a run";
+        let lengths = (valid.first().copied(), attention_frames.len());
+        let expected = (Some(frames as i64), targets.len());
+        if lengths != expected {
+            let what = "encoded frames and rows of a run";
             return Err(network.mismatch(what, format!("{expected:?}"), format!("{lengths:?}")));
         }
         let by_frame = |values: &[f32]| {

@@ -4,11 +4,18 @@
 
 use std::path::Path;
 
-use super::{EncoderGraph, InStream, check_size};
+use super::{EncoderGraph, InStream, check_size, check_values};
 use crate::engine::config::RuntimeOptions;
-use crate::engine::error::Error;
-use crate::engine::onnx::{Canceller, Input, Network, Output, Tensor};
+use crate::engine::error::{Error, ModelWarning};
+use crate::engine::onnx::{Canceller, Element, Input, Network, Output, Tensor};
 use crate::engine::rnnt::JointNetwork;
+
+/// Largest sizes that are believed: the published graph has 2 layers of 640 values, and 1025 logits.
+const MAX_LAYERS: usize = 1 << 6;
+const MAX_HIDDEN: usize = 1 << 14;
+const MAX_D_MODEL: usize = 1 << 14;
+const MAX_LOGITS: usize = 1 << 20;
+const MAX_STATE_VALUES: usize = 1 << 18;
 
 /// The prediction and joint networks.
 pub struct JointGraph {
@@ -39,14 +46,33 @@ impl JointGraph {
             &[("encoder_outputs", 3), ("targets", 2), ("input_states_1", 3), ("input_states_2", 3)],
             &[("outputs", 4), ("states_1", 3), ("states_2", 3)],
         )?;
-        let layers = network.dim("input_states_1", 0)?;
-        let hidden = network.dim("input_states_1", 2)?;
+        network.require_elements(
+            &["encoder_outputs", "input_states_1", "input_states_2"],
+            Element::F32,
+        )?;
+        network.require_elements(&["outputs", "states_1", "states_2"], Element::F32)?;
+        network.require_elements(&["targets"], Element::I64)?;
+        network.require_dynamic(&[("encoder_outputs", 1)])?;
+        let layers = network.bounded_dim("input_states_1", 0, MAX_LAYERS)?;
+        let hidden = network.bounded_dim("input_states_1", 2, MAX_HIDDEN)?;
+        check_values(&network, "input_states_1", &[layers, hidden], MAX_STATE_VALUES)?;
         for (name, axis, expected) in [("input_states_2", 0, layers), ("input_states_2", 2, hidden)]
         {
             let what = format!("dimension {axis} of {name}");
             check_size(&network, &what, expected, network.dim(name, axis)?)?;
         }
-        let logits = network.dim("outputs", 3)?;
+        network.check_dims(&[
+            ("encoder_outputs", 0, 1),
+            ("targets", 0, 1),
+            ("targets", 1, 1),
+            ("input_states_1", 1, 1),
+            ("input_states_2", 1, 1),
+            ("states_1", 0, layers),
+            ("states_1", 2, hidden),
+            ("states_2", 0, layers),
+            ("states_2", 2, hidden),
+        ])?;
+        let logits = network.bounded_dim("outputs", 3, MAX_LOGITS)?;
         if logits < 2 {
             return Err(network.mismatch(
                 "dimension 3 of outputs",
@@ -55,7 +81,7 @@ impl JointGraph {
             ));
         }
         Ok(Self {
-            d_model: network.dim("encoder_outputs", 2)?,
+            d_model: network.bounded_dim("encoder_outputs", 2, MAX_D_MODEL)?,
             layers,
             hidden,
             vocabulary: logits - 1,
@@ -68,8 +94,21 @@ impl JointGraph {
     /// # Errors
     /// [`Error::Mismatch`].
     pub fn check_encoder(&self, encoder: &EncoderGraph) -> Result<(), Error> {
-        let what = "values in an encoded frame, by the encoder";
-        check_size(&self.network, what, encoder.d_model, self.d_model)
+        if self.d_model == encoder.d_model {
+            return Ok(());
+        }
+        let expected = format!("{} by {}", encoder.d_model, encoder.file_name());
+        Err(self.network.mismatch("values in an encoded frame", expected, self.d_model))
+    }
+
+    /// The name of the file without its folder.
+    pub fn file_name(&self) -> String {
+        self.network.file_name()
+    }
+
+    /// A defect with which the network runs nevertheless.
+    pub fn warning(&self) -> Option<ModelWarning> {
+        self.network.warning()
     }
 }
 
@@ -122,6 +161,10 @@ impl JointNetwork for InStream<JointGraph> {
             [Output::Values("outputs"), Output::State("states_1"), Output::State("states_2")],
             &self.canceller,
         )?;
+        let state_shape = [graph.layers, 1, graph.hidden];
+        graph.network.check_shape("states_1", &output, &state_shape)?;
+        graph.network.check_shape("states_2", &cell, &state_shape)?;
+        graph.network.check_shape("outputs", &logits, &[1, shape[1], 1, graph.vocabulary + 1])?;
         let (_, logits) = graph.network.values(&logits)?;
         Ok((logits.to_vec(), JointState { output, cell }))
     }

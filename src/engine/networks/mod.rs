@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::error::Error;
 use super::onnx::{Canceller, Network};
 
-pub use encoder::EncoderGraph;
+pub use encoder::{EncoderGraph, LEFT_CONTEXT_MEL_FRAMES};
 pub use joint::JointGraph;
 pub use sortformer::SortformerGraph;
 
@@ -36,6 +36,15 @@ fn check_finite(network: &Network, what: &str, values: &[f32]) -> Result<(), Err
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
         Some(found) => Err(network.failure(format!("expected numbers as {what}, found {found}"))),
+    }
+}
+
+/// Checks that a tensor of these sizes, each of which was checked before, has at most `max` values.
+fn check_values(network: &Network, what: &str, sizes: &[usize], max: usize) -> Result<(), Error> {
+    let values = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+    match values {
+        Some(values) if values <= max => Ok(()),
+        _ => Err(network.mismatch(what, format!("at most {max} values"), format!("{sizes:?}"))),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{EncoderGraph, InStream, check_finite, check_size};
 use crate::engine::config::RuntimeOptions;
 use crate::engine::diarizer::{Diarization, DiarizationNetwork};
-use crate::engine::error::Error;
+use crate::engine::error::{Error, ModelWarning};
 use crate::engine::features::FRAMES_PER_ENCODED_FRAME;
 use crate::engine::onnx::{Canceller, Input, Network, Output};
 use crate::engine::speaker_cache::Compression;
@@ -77,13 +77,21 @@ impl SortformerGraph {
         })
     }
 
+    /// A defect with which the network runs nevertheless.
+    pub fn warning(&self) -> Option<ModelWarning> {
+        self.network.warning()
+    }
+
     /// Checks the graph against the encoder that shares its features.
     ///
     /// # Errors
     /// [`Error::Mismatch`].
     pub fn check_encoder(&self, encoder: &EncoderGraph) -> Result<(), Error> {
-        let what = "mel bins, by the encoder";
-        check_size(&self.network, what, encoder.n_mels, self.n_mels)
+        if self.n_mels == encoder.n_mels {
+            return Ok(());
+        }
+        let expected = format!("{} by {}", encoder.n_mels, encoder.file_name());
+        Err(self.network.mismatch("mel bins", expected, self.n_mels))
     }
 }
 

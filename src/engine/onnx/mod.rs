@@ -3,10 +3,14 @@
 //! Everything that touches ONNX Runtime; no other module names `ort`.
 
 mod cancel;
+pub(super) mod diagnosis;
 mod network;
 mod queue;
 mod runtime;
 
 pub use cancel::Canceller;
-pub use network::{Input, Network, Output, Tensor};
-pub use runtime::{LogLevel, available_threads, intra_op_threads, set_log_handler};
+pub use network::{Element, Input, Network, Output, Tensor, fuzz_metadata};
+pub use runtime::{
+    LogLevel, available_threads, check_library, computes_on_cpu, intra_op_threads,
+    return_free_memory, set_log_handler,
+};

@@ -9,13 +9,18 @@ use std::sync::Arc;
 
 use ort::memory::{AllocationDevice, MemoryInfo};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
-use ort::value::{DynTensorValueType, DynValue, Outlet, TensorRef};
+use ort::value::{DynTensorValueType, DynValue, Outlet, TensorElementType, TensorRef};
 
 use super::cancel::Canceller;
+use super::diagnosis;
 use super::queue::SessionQueue;
-use super::runtime::{return_free_memory, session_builder};
+use super::runtime::{PreparedBuilder, library_path, session_builder};
 use crate::engine::config::RuntimeOptions;
-use crate::engine::error::Error;
+use crate::engine::error::{Error, ModelWarning};
+use crate::engine::file;
+
+/// Weights of this size or less are read into memory where the library does not follow a link.
+const MAX_WEIGHTS_IN_MEMORY_BYTES: u64 = 4 << 30;
 
 /// A graph and its weights, shared by all streams.
 pub struct Network {
@@ -25,6 +30,8 @@ pub struct Network {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     metadata: Vec<(String, String)>,
+    /// Weights that the sessions may refer to.
+    weights: Option<Weights>,
     /// Where states stay between runs, if not in the processor's memory.
     device_memory: Option<MemoryInfo<'static>>,
 }
@@ -33,6 +40,16 @@ pub struct Network {
 struct Port {
     name: String,
     dims: Vec<Option<usize>>,
+    element: Option<TensorElementType>,
+}
+
+/// The type of the values of an input or output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// 32-bit floating-point numbers.
+    F32,
+    /// 64-bit integers.
+    I64,
 }
 
 /// A value for an input.
@@ -72,7 +89,8 @@ impl Network {
     /// threads at a time as there are `sessions`.
     ///
     /// # Errors
-    /// Those of the library and of the file, or [`Error::Cancelled`].
+    /// [`Error::FileNotFound`] and [`Error::UnreadableFile`] for the graph and its weights, the
+    /// errors of the library and of the execution provider, and [`Error::Cancelled`].
     pub fn load(
         path: &Path,
         expected: &'static str,
@@ -80,47 +98,44 @@ impl Network {
         sessions: usize,
         canceller: &Canceller,
     ) -> Result<Self, Error> {
-        if !path.is_file() {
-            return Err(Error::FileNotFound {
-                path: path.to_owned(),
-                expected: expected.to_owned(),
-            });
+        file::check(path, expected)?;
+        if let Some(known) = file::head(path).as_deref().and_then(file::recognize) {
+            let found = known.to_string();
+            return Err(Error::UnreadableFile { path: path.to_owned(), expected, found });
         }
-        let load = || {
-            let (mut builder, device_memory) = session_builder(options)?;
-            let session = canceller.while_loading(builder.canceler(), || {
-                if canceller.is_cancelled() {
-                    return Err(Error::Cancelled);
-                }
-                builder.commit_from_file(path).map_err(|error| Error::UnreadableFile {
-                    path: path.to_owned(),
-                    expected,
-                    found: error.to_string(),
-                })
-            });
-            if canceller.is_cancelled() {
-                return Err(Error::Cancelled);
-            }
-            Ok((session?, device_memory))
-        };
-        let (session, device_memory) = load()?;
-        let ports = |outlets: &[Outlet]| outlets.iter().map(Port::new).collect();
-        let (inputs, outputs) = (ports(session.inputs()), ports(session.outputs()));
-        let metadata = metadata(&session);
-        let mut all = vec![session];
+        let mut loader = Loader { path, expected, options, canceller, weights: None };
+        let mut all = vec![loader.load()?];
         while all.len() < sessions {
-            all.push(load()?.0);
+            all.push(loader.load()?);
         }
-        return_free_memory();
+        let ports = |outlets: &[Outlet]| outlets.iter().map(Port::new).collect();
+        let (session, _) = &all[0];
         Ok(Self {
             path: path.to_owned(),
-            inputs,
-            outputs,
-            metadata,
+            inputs: ports(session.inputs()),
+            outputs: ports(session.outputs()),
+            metadata: metadata(session),
             sessions: all.len(),
-            queue: Arc::new(SessionQueue::new(all)),
-            device_memory,
+            device_memory: all[0].1.take(),
+            queue: Arc::new(SessionQueue::new(all.into_iter().map(|(s, _)| s).collect())),
+            weights: loader.weights,
         })
+    }
+
+    /// A defect with which the network runs nevertheless.
+    pub fn warning(&self) -> Option<ModelWarning> {
+        let weights = self.weights.as_ref()?;
+        Some(ModelWarning::WeightsInMemory {
+            path: weights.path.clone(),
+            bytes: weights.bytes.len() as u64,
+            remedy: "use ONNX Runtime 1.24.2 or newer for a cache of the Hugging Face Hub, or copy \
+                     the files into one folder",
+        })
+    }
+
+    /// The name of the file without its folder.
+    pub fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Threads that can run this at a time.
@@ -143,8 +158,7 @@ impl Network {
     {
         let Some(text) = self.metadata(key) else { return Ok(None) };
         let what = format!("{key} in the metadata");
-        let parsed = text.trim().parse().map(Some);
-        parsed.map_err(|error| self.mismatch(&what, "a number", format!("{text} ({error})")))
+        parse(text).map(Some).map_err(|found| self.mismatch(&what, "a number", found))
     }
 
     /// Whether there is an output of this name.
@@ -152,7 +166,8 @@ impl Network {
         self.outputs.iter().any(|port| port.name == name)
     }
 
-    /// Checks that the graph has these inputs and outputs, with so many dimensions.
+    /// Checks that the graph has these inputs and no others, and at least these outputs, with so
+    /// many dimensions.
     ///
     /// # Errors
     /// [`Error::Mismatch`] with all names and ranks that are there.
@@ -167,7 +182,9 @@ impl Network {
             let fits = |&(name, rank): &(&str, usize)| {
                 found.iter().any(|port| port.name == name && port.dims.len() == rank)
             };
-            if !required.iter().all(fits) {
+            let is_known = |port: &Port| required.iter().any(|&(name, _)| port.name == name);
+            let has_others = what == "inputs" && !found.iter().all(is_known);
+            if has_others || !required.iter().all(fits) {
                 let list = |ports: &mut dyn Iterator<Item = (&str, usize)>| {
                     let ports: Vec<_> =
                         ports.map(|(n, rank)| format!("{n} of rank {rank}")).collect();
@@ -188,11 +205,77 @@ impl Network {
     /// # Errors
     /// [`Error::Mismatch`] where it is not fixed.
     pub fn dim(&self, name: &str, axis: usize) -> Result<usize, Error> {
-        let port = self.inputs.iter().chain(&self.outputs).find(|port| port.name == name);
-        let size = port.and_then(|port| port.dims.get(axis).copied().flatten());
-        size.ok_or_else(|| {
+        self.fixed_dim(name, axis).ok_or_else(|| {
             self.mismatch(&format!("dimension {axis} of {name}"), "a fixed size", "none")
         })
+    }
+
+    /// The fixed size of dimension `axis` of the input or output `name`, at least 1 and at most
+    /// `max`.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where it is not fixed or out of this range.
+    pub fn bounded_dim(&self, name: &str, axis: usize, max: usize) -> Result<usize, Error> {
+        let size = self.dim(name, axis)?;
+        if (1..=max).contains(&size) {
+            return Ok(size);
+        }
+        let what = format!("dimension {axis} of {name}");
+        Err(self.mismatch(&what, format!("from 1 to {max}"), size))
+    }
+
+    /// Checks these dimensions of inputs and outputs, where they are fixed: name, axis, size.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] names the first that differs.
+    pub fn check_dims(&self, expected: &[(&str, usize, usize)]) -> Result<(), Error> {
+        for &(name, axis, expected) in expected {
+            if let Some(found) = self.fixed_dim(name, axis).filter(|&found| found != expected) {
+                return Err(self.mismatch(&format!("dimension {axis} of {name}"), expected, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that these dimensions of inputs are not fixed: name and axis.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] names the first that is.
+    pub fn require_dynamic(&self, dims: &[(&str, usize)]) -> Result<(), Error> {
+        for &(name, axis) in dims {
+            if let Some(size) = self.fixed_dim(name, axis) {
+                let what = format!("dimension {axis} of {name}");
+                return Err(self.mismatch(&what, "any number of frames", format!("always {size}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the type of the values of these inputs and outputs.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] names the first that has another.
+    pub fn require_elements(&self, names: &[&str], element: Element) -> Result<(), Error> {
+        let expected = match element {
+            Element::F32 => TensorElementType::Float32,
+            Element::I64 => TensorElementType::Int64,
+        };
+        for name in names {
+            let found = self.port(name).and_then(|port| port.element);
+            if found != Some(expected) {
+                let found = found.map_or("no tensor".to_owned(), |found| found.to_string());
+                return Err(self.mismatch(&format!("values of {name}"), expected, found));
+            }
+        }
+        Ok(())
+    }
+
+    fn port(&self, name: &str) -> Option<&Port> {
+        self.inputs.iter().chain(&self.outputs).find(|port| port.name == name)
+    }
+
+    fn fixed_dim(&self, name: &str, axis: usize) -> Option<usize> {
+        self.port(name)?.dims.get(axis).copied().flatten()
     }
 
     /// An [`Error::Mismatch`] of this file.
@@ -234,6 +317,20 @@ impl Network {
     pub fn values<'t>(&self, tensor: &'t Tensor) -> Result<(Vec<usize>, &'t [f32]), Error> {
         let (shape, values) = tensor.0.try_extract_tensor::<f32>().map_err(|e| self.failure(e))?;
         Ok((shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect(), values))
+    }
+
+    /// Checks the shape of what a run gave, without a copy from a device.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] with both shapes.
+    pub fn check_shape(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<(), Error> {
+        let found = tensor.0.dtype().tensor_shape();
+        let sizes = found.iter().flat_map(|found| found.iter());
+        if sizes.map(|&size| usize::try_from(size).ok()).eq(shape.iter().map(|&size| Some(size))) {
+            return Ok(());
+        }
+        let found = found.map_or("none".to_owned(), |found| format!("{:?}", &**found));
+        Err(self.mismatch(&format!("shape of {name} in a run"), format!("{shape:?}"), found))
     }
 
     /// The values of an output that is a list of lengths.
@@ -292,6 +389,78 @@ impl Network {
     /// An [`Error::Inference`] of this file.
     pub fn failure(&self, reason: impl ToString) -> Error {
         Error::Inference { path: self.path.clone(), reason: reason.to_string() }
+    }
+}
+
+/// Makes the sessions of one network.
+struct Loader<'a> {
+    path: &'a Path,
+    expected: &'static str,
+    options: &'a RuntimeOptions,
+    canceller: &'a Canceller,
+    weights: Option<Weights>,
+}
+
+/// The file beside a graph, in memory.
+struct Weights {
+    path: PathBuf,
+    bytes: Arc<[u8]>,
+}
+
+type LoadedSession = (Session, Option<MemoryInfo<'static>>);
+
+impl Loader<'_> {
+    fn load(&mut self) -> Result<LoadedSession, Error> {
+        let refused = match self.commit()? {
+            Ok(loaded) => return Ok(loaded),
+            Err(error) => error,
+        };
+        let reason = refused.to_string();
+        if self.weights.is_none()
+            && diagnosis::refuses_link(&reason)
+            && let Some(path) = diagnosis::external_weights(self.path, &reason)
+            && let Some(bytes) = self.read_weights(&path)?
+        {
+            self.weights = Some(Weights { path, bytes });
+            if let Ok(loaded) = self.commit()? {
+                return Ok(loaded);
+            }
+            self.weights = None;
+        }
+        let library = library_path().unwrap_or_default();
+        Err(diagnosis::explain(self.path, self.expected, &library, &reason))
+    }
+
+    /// Makes a session; the inner error is the library's about the file.
+    fn commit(&self) -> Result<Result<LoadedSession, ort::Error>, Error> {
+        let PreparedBuilder { mut builder, device_memory, .. } = session_builder(self.options)?;
+        if let Some(weights) = &self.weights {
+            let name = weights.path.file_name().unwrap_or_default();
+            match builder.with_external_initializer_file_in_memory(name, weights.bytes.clone()) {
+                Ok(with_weights) => builder = with_weights,
+                Err(error) => return Ok(Err(ort::Error::new(error.to_string()))),
+            }
+        }
+        let session = self.canceller.while_loading(builder.canceler(), || {
+            if self.canceller.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            Ok(builder.commit_from_file(self.path))
+        });
+        if self.canceller.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        Ok(session?.map(|session| (session, device_memory)))
+    }
+
+    /// The file at the end of a link to the weights, unless it is too large.
+    fn read_weights(&self, path: &Path) -> Result<Option<Arc<[u8]>>, Error> {
+        let expected = "the weights of an ONNX file";
+        let Ok(metadata) = file::check(path, expected) else { return Ok(None) };
+        if metadata.len() > MAX_WEIGHTS_IN_MEMORY_BYTES {
+            return Ok(None);
+        }
+        file::read_shared(path, expected, metadata.len(), self.canceller).map(Some)
     }
 }
 
@@ -383,8 +552,19 @@ impl Port {
         Self {
             name: outlet.name().to_owned(),
             dims: dims.map(|&dim| usize::try_from(dim).ok()).collect(),
+            element: outlet.dtype().tensor_type(),
         }
     }
+}
+
+/// Reads a number of the metadata, for the fuzz target.
+pub fn fuzz_metadata(text: &str) {
+    let _ = (parse::<usize>(text), parse::<f32>(text), parse::<std::num::NonZeroUsize>(text));
+}
+
+/// The number in `text`, or what is there instead.
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.trim().parse().map_err(|error| format!("{text} ({error})"))
 }
 
 fn metadata(session: &Session) -> Vec<(String, String)> {

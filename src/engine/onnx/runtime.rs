@@ -15,6 +15,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 
 use crate::engine::config::{ExecutionProvider, OptimizationLevel, RuntimeOptions};
 use crate::engine::error::Error;
+use crate::engine::file;
 use crate::engine::sync::lock;
 
 /// The name by which the system's own library is looked for.
@@ -63,14 +64,43 @@ pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A builder of sessions with `options`, and the memory of their device where it is another than
-/// the processor's.
+/// A builder of sessions, with the provider that was really chosen.
+pub struct PreparedBuilder {
+    /// Makes a session with the options.
+    pub builder: SessionBuilder,
+    /// The memory of the device, where it is another than the processor's and is known.
+    pub device_memory: Option<MemoryInfo<'static>>,
+    /// Whether all operators run on the processor.
+    pub on_cpu: bool,
+}
+
+/// Loads the library of the process, if need be.
 ///
 /// # Errors
-/// Those of the library and of the execution provider.
-pub fn session_builder(
-    options: &RuntimeOptions,
-) -> Result<(SessionBuilder, Option<MemoryInfo<'static>>), Error> {
+/// [`Error::RuntimeNotFound`], [`Error::RuntimeUnusable`] and [`Error::RuntimeConflict`].
+pub fn check_library(options: &RuntimeOptions) -> Result<(), Error> {
+    environment(options.library.as_deref()).map(|_| ())
+}
+
+/// The library of the process, once it is loaded.
+pub fn library_path() -> Option<PathBuf> {
+    lock(&LOADED).as_ref().map(|loaded| loaded.path.clone())
+}
+
+/// Whether sessions with `options` run on the processor, after a provider that is chosen
+/// automatically was tried.
+///
+/// # Errors
+/// The errors of [`session_builder`].
+pub fn computes_on_cpu(options: &RuntimeOptions) -> Result<bool, Error> {
+    Ok(session_builder(options)?.on_cpu)
+}
+
+/// A builder of sessions with `options`.
+///
+/// # Errors
+/// The errors of [`check_library`], [`Error::ProviderUnavailable`] and [`Error::InvalidOption`].
+pub fn session_builder(options: &RuntimeOptions) -> Result<PreparedBuilder, Error> {
     let (path, environment) = environment(options.library.as_deref())?;
     let unusable = |error: ort::Error| Error::RuntimeUnusable {
         path,
@@ -101,22 +131,27 @@ pub fn session_builder(
 fn with_provider(
     builder: SessionBuilder,
     options: &RuntimeOptions,
-) -> Result<(SessionBuilder, Option<MemoryInfo<'static>>), Error> {
+) -> Result<PreparedBuilder, Error> {
+    let on_cpu = |builder| PreparedBuilder { builder, device_memory: None, on_cpu: true };
     let device = i32::try_from(options.device).map_err(|_| Error::InvalidOption {
         option: "device",
         expected: format!("at most {}", i32::MAX),
         found: options.device.to_string(),
     })?;
     let (name, provider): (_, ExecutionProviderDispatch) = match options.execution_provider {
-        ExecutionProvider::Cpu => return Ok((builder, None)),
+        ExecutionProvider::Cpu => return Ok(on_cpu(builder)),
         ExecutionProvider::Auto => {
             if !matches!(ep::CUDA::is_available(), Ok(true)) {
-                return Ok((builder, None));
+                return Ok(on_cpu(builder));
             }
             let cuda = ep::CUDA::default().with_device_id(device).build().error_on_failure();
             return Ok(match builder.with_execution_providers([cuda]) {
-                Ok(builder) => (builder, device_memory(AllocationDevice::CUDA, device)),
-                Err(error) => (error.recover(), None),
+                Ok(builder) => PreparedBuilder {
+                    builder,
+                    device_memory: device_memory(AllocationDevice::CUDA, device),
+                    on_cpu: false,
+                },
+                Err(error) => on_cpu(error.recover()),
             });
         }
         ExecutionProvider::Cuda => ("cuda", ep::CUDA::default().with_device_id(device).build()),
@@ -135,13 +170,13 @@ fn with_provider(
         requested: name,
         reason: format!("{error}; the loaded ONNX Runtime offers {}", offered_providers()),
     })?;
-    let memory = match options.execution_provider {
+    let device_memory = match options.execution_provider {
         ExecutionProvider::Cuda | ExecutionProvider::TensorRt => {
             device_memory(AllocationDevice::CUDA, device)
         }
         _ => None,
     };
-    Ok((builder, memory))
+    Ok(PreparedBuilder { builder, device_memory, on_cpu: false })
 }
 
 /// Where a device keeps tensors; `None`, so that they go through the processor's memory, where
@@ -150,8 +185,8 @@ fn device_memory(device: AllocationDevice<'static>, id: i32) -> Option<MemoryInf
     MemoryInfo::new(device, id, AllocatorType::Device, MemoryType::Default).ok()
 }
 
-/// Gives memory that was freed back to the system. After loading, glibc keeps hundreds of MiB
-/// between what is still in use.
+/// Gives memory that was freed back to the system, once after a whole model was loaded: glibc keeps
+/// hundreds of MiB between what is still in use.
 pub fn return_free_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it takes no pointer and may be called at any time from any thread.
@@ -223,6 +258,10 @@ fn required_version() -> String {
 
 /// Loads one library, or says what is wrong with it.
 fn load_from(path: &Path) -> Result<Loaded, String> {
+    // The loader would wait for the other end of a pipe. A bare name is looked for by the loader.
+    if let Some(kind) = file::irregular(path) {
+        return Err(kind.to_owned());
+    }
     let builder = ort::init_from(path).map_err(|error| match error {
         LoadDynamicError::Dlopen { error, .. } => {
             error.source().map_or_else(|| error.to_string(), ToString::to_string)
