@@ -107,6 +107,41 @@ fn truncated_network() {
 }
 
 #[test]
+fn pipe_in_the_place_of_a_file() {
+    for name in ["multitalker_config.json", "tokenizer.model", "decoder_joint.int8.onnx"] {
+        let folder = folder(|folder| {
+            let _ = fs::remove_file(folder.join(name));
+            let made = std::process::Command::new("mkfifo").arg(folder.join(name)).status();
+            assert!(made.expect("mkfifo").success());
+        });
+        let path = folder.path().display().to_string();
+        assert_contains(&error_with(&[("model-dir", &path)]), &[name, &path, "a named pipe"]);
+    }
+}
+
+#[test]
+fn config_that_cannot_be_read_is_a_warning() {
+    let folder = folder(|folder| {
+        fs::write(folder.join("multitalker_config.json"), "no JSON").expect("written");
+    });
+    let path = folder.path().display().to_string();
+    let mut rig = Rig::new(&[("model-dir", &path)]);
+    rig.push_all(&audio("jfk.wav"), 1600);
+    rig.finish();
+    let messages: Vec<_> = rig.bus.iter().collect();
+    let warnings: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message.view() {
+            gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
+            _ => None,
+        })
+        .collect();
+    let [warning] = &warnings[..] else { panic!("expected one warning, found {warnings:#?}") };
+    assert_contains(warning, &["multitalker_config.json is ignored", "found"]);
+    assert!(!structures(messages.into_iter(), "multitalkerasr/transcript").is_empty());
+}
+
+#[test]
 fn truncated_diarizer() {
     let folder = folder(|folder| {
         let bytes = fs::read(sortformer()).expect("the network");

@@ -27,16 +27,18 @@ fn lines(output: &[u8]) -> Vec<String> {
     lines
 }
 
-fn by_gst_launch(audio: &Path) -> Vec<String> {
-    let models = common::data().join("tiny-models");
+/// The lines of the transcript in the order of the messages on the bus.
+fn printed_by_gst_launch(models: &Path, audio: &Path, properties: &[&str]) -> String {
     let plugins = plugin_folder();
+    let diarizer = common::data().join("tiny-models/sortformer.onnx");
     let mut launch = Command::new("gst-launch-1.0");
     launch
         .args(["--messages", "filesrc"])
         .arg(format!("location={}", audio.display()))
         .args("! decodebin ! audioconvert ! audioresample ! multitalkerasr".split(' '))
         .arg(format!("model-dir={}", models.display()))
-        .arg(format!("diarization-model={}", models.join("sortformer.onnx").display()))
+        .arg(format!("diarization-model={}", diarizer.display()))
+        .args(properties)
         .args(["precision=fp32", "!", "fakesink"])
         .env("GST_PLUGIN_PATH", plugins.path())
         .env("GST_REGISTRY", plugins.path().join("registry"))
@@ -49,7 +51,48 @@ fn by_gst_launch(audio: &Path) -> Vec<String> {
     let printed = limit::finish(limit::spawn(&mut printer), "print_transcript.py");
     assert!(limit::finish(launch, "gst-launch-1.0").status.success());
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
-    lines(&printed.stdout)
+    String::from_utf8(printed.stdout).expect("UTF-8")
+}
+
+fn by_gst_launch(audio: &Path) -> Vec<String> {
+    let models = common::data().join("tiny-models");
+    lines(printed_by_gst_launch(&models, audio, &[]).as_bytes())
+}
+
+/// Folders as publishers' exporters write them, with their configuration and without, say what
+/// NeMo says.
+#[test]
+fn published_forms_say_what_the_reference_says() {
+    let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
+    for form in ["torchscript", "dynamo"] {
+        let published = common::data().join("published").join(form);
+        let bare = tempfile::tempdir().expect("a folder");
+        for name in ["encoder.onnx", "encoder.onnx.data", "decoder_joint.onnx", "tokenizer.model"] {
+            std::fs::copy(published.join(name), bare.path().join(name)).expect("copied");
+        }
+        for models in [&published, bare.path()] {
+            for (name, chunk) in [("news-1120ms", "1120ms"), ("news-160ms", "160ms")] {
+                let path = common::data().join(format!("expected/{name}.json"));
+                let expected: serde_json::Value =
+                    serde_json::from_reader(std::fs::File::open(path).expect("readable"))
+                        .expect("JSON");
+                let chunk = format!("chunk-latency={chunk}");
+                let audio = common::data().join("audio/news.wav");
+                let properties = ["diarization-preset=lockstep", &*chunk];
+                let printed = printed_by_gst_launch(models, &audio, &properties);
+                for speaker in 0..4 {
+                    let prefix = format!("speaker {}: ", speaker + 1);
+                    let said = printed.lines().filter_map(|line| Some(line.split_once(&prefix)?.1));
+                    let said: String = said.map(without_spaces).collect();
+                    let expected =
+                        &expected["speakers"]["probability"][speaker.to_string()]["text"];
+                    let expected = without_spaces(expected.as_str().expect("text"));
+                    assert!(!expected.is_empty());
+                    assert_eq!(said, expected, "{}, {name}, speaker {speaker}", models.display());
+                }
+            }
+        }
+    }
 }
 
 fn by_the_example(audio: &Path) -> Vec<String> {
