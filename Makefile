@@ -7,6 +7,7 @@
 # make build     installs what is missing, and builds target/release/libgstmultitalkerasr.so
 # make valgrind  installs what is missing, and runs tests of flushing and stopping under Valgrind
 # make evaluate  measures the element on MANIFEST with the options in EVALUATE, see docs/evaluation.md
+# make fuzz      looks for bytes on which the readers of files fail, a minute each; needs cargo-fuzz
 # make lint      what the continuous integration checks besides the tests
 #
 # The demo runs your own files with MODEL_DIR=… DIARIZATION_MODEL=… AUDIO=…
@@ -20,7 +21,7 @@ export RUSTUP_HOME := $(CURDIR)/.rust/rustup
 endif
 export PATH := $(CURDIR)/.rust/cargo/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo models test build lint valgrind evaluate setup clean
+.PHONY: demo models test build lint valgrind evaluate fuzz setup clean
 
 demo: build
 	@tools/demo.sh
@@ -45,6 +46,12 @@ valgrind:
 evaluate:
 	@tools/setup.sh evaluate
 	$(MAKE) --no-print-directory run-evaluate
+
+# Without a sanitizer it runs on stable Rust.
+fuzz: setup
+	for target in config tokenizer metadata; do \
+	  cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -timeout=10 -rss_limit_mb=1024 || exit 1; \
+	done
 
 lint: setup
 	$(MAKE) --no-print-directory run-lint

@@ -16,7 +16,8 @@ pub const ENCODED_FRAME_SAMPLES: u64 = (HOP_SAMPLES * FRAMES_PER_ENCODED_FRAME) 
 /// Which of a model's files are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// The quantised files where they are present, else the full ones.
+    /// Of the files that are present, the quantized ones on the CPU. Elsewhere the full ones, since
+    /// operators that quantize dynamically run on the CPU whatever the provider.
     #[default]
     Auto,
     /// `encoder.int8.onnx` and `decoder_joint.int8.onnx`.
@@ -78,7 +79,7 @@ pub struct RuntimeOptions {
     pub optimization_level: OptimizationLevel,
 }
 
-/// Which networks make a [`Model`](super::Model). Two equal values share one in a process.
+/// Which networks make a [`Model`](super::Model).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ModelOptions {
     /// Folder with the encoder, the decoder, the tokenizer and their configuration.

@@ -168,7 +168,7 @@ mod worker;
 #[enum_type(name = "GstMultitalkerAsrPrecision")]
 pub enum Precision {
     #[default]
-    #[enum_value(name = "int8 files where present, else fp32", nick = "auto")]
+    #[enum_value(name = "int8 files on the CPU, fp32 elsewhere, of those present", nick = "auto")]
     Auto,
     #[enum_value(name = "encoder.int8.onnx and decoder_joint.int8.onnx", nick = "int8")]
     Int8,

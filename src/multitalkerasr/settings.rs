@@ -109,7 +109,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default("precision", default.precision)
             .nick("Precision")
-            .blurb("Which of the files in model-dir are loaded")
+            .blurb("Which of the files in model-dir are loaded (auto: int8 on the CPU, fp32 elsewhere)")
             .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder_with_default("chunk-latency", default.chunk_latency)

@@ -333,3 +333,18 @@ fn own_file() -> Option<PathBuf> {
 fn own_file() -> Option<PathBuf> {
     std::env::current_exe().ok()
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn library_that_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("libonnxruntime.so");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+        assert_eq!(load_from(&pipe).err().as_deref(), Some("a named pipe"));
+        assert_eq!(load_from(folder.path()).err().as_deref(), Some("a folder"));
+    }
+}
