@@ -157,6 +157,8 @@ fn worker() {
     let (start, end) = seeds.split_once('-').expect("SEED-SEED");
     let seeds = start.parse::<u64>().expect("a number")..end.parse().expect("a number");
     limit_address_space();
+    // The test harness has begun a line.
+    println!();
 
     let tiny = common::data().join("tiny-models");
     let folder = tempfile::tempdir().expect("a folder");
@@ -274,7 +276,8 @@ impl Random {
 fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
     let read = |name: &str| std::fs::read(PathBuf::from(folder).join(name)).expect("readable");
     let mut bytes = read(file);
-    let random = &mut Random(seed ^ file.bytes().fold(0, |sum, byte| sum * 257 + u64::from(byte)));
+    let hash = |hash: u64, byte| hash.wrapping_mul(257).wrapping_add(u64::from(byte));
+    let random = &mut Random(seed ^ file.bytes().fold(0, hash));
     for _ in 0..1 + random.below(3) {
         if bytes.is_empty() {
             break;

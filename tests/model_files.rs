@@ -221,7 +221,7 @@ fn what_is_saved_in_place_of_a_file_is_named_with_the_way_out() {
         ("", ["an empty file", "download it again"]),
         ("PK\u{3}\u{4}\u{14}", ["a zip archive", "export"]),
         (safetensors, ["a safetensors file", "ONNX"]),
-        ("{\"error\": \"not found\"}", ["a JSON document", "found"]),
+        ("{\"error\": \"not found\"}", ["a JSON document", ": a JSON"]),
     ] {
         for name in FILES {
             let error = error_of("torchscript", |folder| {

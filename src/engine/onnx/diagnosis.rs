@@ -68,8 +68,15 @@ pub fn refuses_link(reason: &str) -> bool {
 /// The file with the weights of the graph at `path`, where the trouble is with it.
 pub fn external_weights(path: &Path, reason: &str) -> Option<PathBuf> {
     let lower = reason.to_ascii_lowercase();
-    let external = ["external data", "external initializer", "cannot get file size", "extdata"];
-    if !external.iter().any(|part| lower.contains(part)) {
+    let mut usual = path.as_os_str().to_owned();
+    usual.push(".data");
+    let usual = PathBuf::from(usual);
+    let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
+    let is_external =
+        has(&["external data", "external initializer", "cannot get file size", "extdata"]);
+    // These may also be about weights in the graph.
+    let may_be_external = has(&["initializer.cc", "random-access", "systemerror"]);
+    if !(is_external || may_be_external && usual.symlink_metadata().is_ok()) {
         return None;
     }
     let folder = path.parent()?;
@@ -83,9 +90,7 @@ pub fn external_weights(path: &Path, reason: &str) -> Option<PathBuf> {
         let is_data = ["data", "bin", "weight", "weights", "onnx_data"].contains(&extension);
         is_data.then(|| beside(name.trim())).flatten()
     });
-    let mut usual = path.as_os_str().to_owned();
-    usual.push(".data");
-    named.into_iter().next().or(Some(usual.into()))
+    named.into_iter().next().or(Some(usual))
 }
 
 fn explain_weights(path: &Path, weights: &Path, reason: &str) -> Error {
