@@ -25,6 +25,7 @@ use gstmultitalkerasr::engine::{
     Canceller, ChunkLatency, DiarizationPreset, Error, Model, ModelOptions, Precision,
     RuntimeOptions, Stream, StreamOptions,
 };
+use prost::encoding::{decode_varint, encode_varint};
 
 const FILES: [&str; 8] = [
     "encoder.onnx",
@@ -272,69 +273,57 @@ impl Random {
     }
 }
 
-/// The file after one or a few damages.
+/// The file after one damage, or a few.
 fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
     let read = |name: &str| std::fs::read(PathBuf::from(folder).join(name)).expect("readable");
     let mut bytes = read(file);
     let hash = |hash: u64, byte| hash.wrapping_mul(257).wrapping_add(u64::from(byte));
     let random = &mut Random(seed ^ file.bytes().fold(0, hash));
-    for _ in 0..1 + random.below(3) {
+    let is_text = file.ends_with(".json");
+    let damages = if random.below(4) == 0 { 2 + random.below(2) } else { 1 };
+    for _ in 0..damages {
         if bytes.is_empty() {
             break;
         }
         let len = bytes.len();
-        match random.below(10) {
-            0 | 1 => {
-                for _ in 0..1 + random.below(8) {
+        match random.below(20) {
+            0..8 if is_text => replace_number(&mut bytes, random),
+            0..8 => bytes = with_other_number(&bytes, random),
+            8..11 => {
+                for _ in 0..1 + random.below(3) {
                     let at = random.place(len);
                     bytes[at] ^= 1 << random.below(8);
                 }
             }
-            2 => bytes.truncate(random.place(len)),
-            3 => {
+            11 => bytes.truncate(random.place(len)),
+            12 => {
                 let range = random.range(len, 1000);
                 bytes[range].fill(0);
             }
-            4 => {
+            13 => {
                 let range = random.range(len, 1000);
                 bytes.drain(range);
             }
-            5 => {
+            14 => {
                 let range = random.range(len, 1000);
                 let copy = bytes[range].to_vec();
                 let at = random.place(len);
                 bytes.splice(at..at, copy);
             }
-            6 => {
+            15 => {
                 // Another file, or the end of one.
                 let other = read(FILES[random.below(FILES.len())]);
                 let from = if random.below(2) == 0 { 0 } else { random.place(other.len()) };
                 bytes.truncate(if from == 0 { 0 } else { random.place(len) });
                 bytes.extend(&other[from..]);
             }
-            7 => {
-                // A number of protobuf becomes large.
+            16 => {
                 let at = random.place(len);
-                let large: [&[u8]; 4] = [
-                    b"\xff\xff\xff\xff\x07",
-                    b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
-                    b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
-                    b"\x80\x80\x80\x80\x08",
-                ];
-                bytes.splice(at..(at + 1).min(len), large[random.below(4)].iter().copied());
+                let large: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f";
+                let count = [5, large.len()][random.below(2)];
+                bytes.splice(at..(at + 1).min(len), large[..count].iter().copied());
             }
-            8 => {
-                // A number in text becomes another.
-                let start = random.place(len);
-                let digits = |byte: &u8| byte.is_ascii_digit();
-                if let Some(offset) = bytes[start..].iter().position(digits) {
-                    let start = start + offset;
-                    let count = bytes[start..].iter().take_while(|byte| digits(byte)).count();
-                    let numbers = ["0", "-1", "1e9", "1000000000", "18446744073709551615", "nan"];
-                    let number = numbers[random.below(numbers.len())].bytes();
-                    bytes.splice(start..start + count, number);
-                }
-            }
+            17 | 18 => replace_number(&mut bytes, random),
             _ => {
                 let at = random.place(len);
                 let noise: Vec<u8> =
@@ -344,4 +333,90 @@ fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Puts another number in place of one that is written in digits.
+fn replace_number(bytes: &mut Vec<u8>, random: &mut Random) {
+    let start = random.below(bytes.len());
+    let digits = |byte: &u8| byte.is_ascii_digit();
+    let Some(offset) = bytes[start..].iter().position(digits) else { return };
+    let start = start + offset;
+    let count = bytes[start..].iter().take_while(|byte| digits(byte)).count();
+    let numbers = ["0", "-1", "17", "1000000", "1000000000", "18446744073709551615", "1e9", "nan"];
+    let number = numbers[random.below(numbers.len())].bytes();
+    bytes.splice(start..start + count, number);
+}
+
+/// The message of protobuf with another number somewhere in it, and with lengths that are right.
+fn with_other_number(message: &[u8], random: &mut Random) -> Vec<u8> {
+    let Some(fields) = fields(message) else { return message.to_vec() };
+    // Most fields of a graph are weights and nodes: small ones have the shapes and attributes.
+    let candidates: Vec<usize> = (0..fields.len())
+        .filter(|&index| fields[index].number.is_some() || fields[index].value.len() < 1 << 20)
+        .collect();
+    if candidates.is_empty() {
+        return message.to_vec();
+    }
+    let chosen = candidates[random.below(candidates.len())];
+    let mut output = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        encode_varint(field.tag, &mut output);
+        match field.number {
+            Some(number) => {
+                let others = [
+                    0,
+                    1,
+                    2,
+                    7,
+                    number.wrapping_add(1),
+                    1 << 16,
+                    1 << 31,
+                    1 << 40,
+                    1 << 62,
+                    u64::MAX,
+                ];
+                let other = others[random.below(others.len())];
+                encode_varint(if index == chosen { other } else { number }, &mut output);
+            }
+            None if field.tag & 7 == 2 => {
+                let value = match index == chosen {
+                    true => with_other_number(field.value, random),
+                    false => field.value.to_vec(),
+                };
+                encode_varint(value.len() as u64, &mut output);
+                output.extend(value);
+            }
+            None => output.extend(field.value),
+        }
+    }
+    output
+}
+
+struct Field<'a> {
+    tag: u64,
+    /// Of a field that is a number.
+    number: Option<u64>,
+    value: &'a [u8],
+}
+
+/// The fields of a message of protobuf; `None` where the bytes are none.
+fn fields(mut input: &[u8]) -> Option<Vec<Field<'_>>> {
+    let mut fields = Vec::new();
+    while !input.is_empty() {
+        let tag = decode_varint(&mut input).ok()?;
+        if tag >> 3 == 0 {
+            return None;
+        }
+        let (number, length) = match tag & 7 {
+            0 => (Some(decode_varint(&mut input).ok()?), 0),
+            1 => (None, 8),
+            2 => (None, usize::try_from(decode_varint(&mut input).ok()?).ok()?),
+            5 => (None, 4),
+            _ => return None,
+        };
+        let value = input.get(..length)?;
+        input = &input[length..];
+        fields.push(Field { tag, number, value });
+    }
+    Some(fields)
 }
