@@ -36,7 +36,7 @@ struct Arguments {
     /// Chunk of the recogniser in milliseconds: 1120, 560, 160 or 80.
     #[arg(long, default_value_t = 1120)]
     chunk_latency: u32,
-    /// Operating point of the diariser.
+    /// Operating point of the diarizer; the longest shorter one where its version has not this one.
     #[arg(long, value_enum, default_value = "30s")]
     diarization_preset: PresetArgument,
     /// Probability from which a speaker is taken to speak.
@@ -82,6 +82,10 @@ enum PrecisionArgument {
 #[derive(Clone, Copy, ValueEnum)]
 enum PresetArgument {
     Lockstep,
+    #[value(name = "320ms")]
+    Ms320,
+    #[value(name = "640ms")]
+    Ms640,
     #[value(name = "1s")]
     OneSecond,
     #[value(name = "10s")]
@@ -124,15 +128,8 @@ impl Arguments {
                     self.chunk_latency
                 )
             })?;
-        let preset = match self.diarization_preset {
-            PresetArgument::Lockstep => DiarizationPreset::Lockstep,
-            PresetArgument::OneSecond => DiarizationPreset::OneSecond,
-            PresetArgument::TenSeconds => DiarizationPreset::TenSeconds,
-            PresetArgument::ThirtySeconds => DiarizationPreset::ThirtySeconds,
-        };
         Ok(StreamOptions {
             chunk_latency,
-            diarization: preset.operating_point(chunk_latency),
             activity_threshold: self.activity_threshold,
             max_speakers: self.max_speakers,
             target_mode: match self.target_mode {
@@ -142,7 +139,19 @@ impl Arguments {
             segment_pause_ms: self.segment_pause,
             max_segment_ms: self.max_segment_duration,
             full_runs: self.diarization_model.is_none(),
+            ..StreamOptions::default()
         })
+    }
+
+    fn preset(&self) -> DiarizationPreset {
+        match self.diarization_preset {
+            PresetArgument::Lockstep => DiarizationPreset::Lockstep,
+            PresetArgument::Ms320 => DiarizationPreset::Ms320,
+            PresetArgument::Ms640 => DiarizationPreset::Ms640,
+            PresetArgument::OneSecond => DiarizationPreset::OneSecond,
+            PresetArgument::TenSeconds => DiarizationPreset::TenSeconds,
+            PresetArgument::ThirtySeconds => DiarizationPreset::ThirtySeconds,
+        }
     }
 }
 
@@ -157,7 +166,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let options = arguments.stream_options()?;
+    let mut options = arguments.stream_options()?;
     let samples = read_samples(&arguments.file)?;
     // An hour's work must not end with a folder that does not exist.
     let seglst = arguments.seglst.as_deref().map(OutputFile::create).transpose()?;
@@ -167,6 +176,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for warning in model.warnings() {
         eprintln!("transcribe_wav: {warning}");
     }
+    options.diarization = model.operating_point(arguments.preset(), options.chunk_latency)?;
     let speakers = model.speakers();
     let mut stream = Stream::new(model, options)?;
     if activity_rttm.is_some() {

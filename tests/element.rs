@@ -155,7 +155,7 @@ fn keeps_what_is_set() {
     for (name, values) in [
         ("precision", &["auto", "int8", "fp32"][..]),
         ("chunk-latency", &["1120ms", "560ms", "160ms", "80ms"]),
-        ("diarization-preset", &["auto", "lockstep", "1s", "10s", "30s"]),
+        ("diarization-preset", &["auto", "lockstep", "320ms", "640ms", "1s", "10s", "30s"]),
         ("target-mode", &["probability", "nemo"]),
         ("text-unit", &["word", "segment"]),
         (

@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 
 use super::error::Error;
-use super::features::{FEATURE_DELAY_MS, FRAMES_PER_ENCODED_FRAME, HOP_SAMPLES};
+use super::features::{FRAMES_PER_ENCODED_FRAME, HOP_SAMPLES};
+use super::presets::{DiarizationPreset, OperatingPoint};
 
 /// Milliseconds of audio that one encoded frame stands for.
 pub const ENCODED_FRAME_MS: u32 = 80;
@@ -161,100 +162,16 @@ pub enum TargetMode {
     Nemo,
 }
 
-/// How the diariser cuts and remembers the audio. All lengths are in frames of 80 ms.
-///
-/// The model's authors tuned these numbers together; see [`DiarizationPreset`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperatingPoint {
-    /// Frames that one run decides.
-    pub chunk_frames: usize,
-    /// Frames of look-ahead beyond the chunk.
-    pub right_context_frames: usize,
-    /// Frames of the most recent past that are kept whole.
-    pub fifo_frames: usize,
-    /// Frames that leave the FIFO for the speaker cache at once.
-    pub update_period_frames: usize,
-    /// Frames of the speaker cache.
-    pub speaker_cache_frames: usize,
-}
-
-/// Operating points that the model's authors offer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DiarizationPreset {
-    /// The recogniser's own chunk without look-ahead: least delay.
-    Lockstep,
-    /// 1.04 s of look-ahead: live.
-    OneSecond,
-    /// 10 s: broadcast with delay.
-    TenSeconds,
-    /// 30.4 s: files. A fifteenth of the work of `Lockstep`, and the most accurate.
-    ThirtySeconds,
-}
-
-impl DiarizationPreset {
-    /// The numbers behind the name, for a recogniser with this chunk.
-    pub const fn operating_point(self, chunk: ChunkLatency) -> OperatingPoint {
-        let (chunk_frames, right_context_frames, fifo_frames, update_period_frames) = match self {
-            Self::Lockstep => (chunk.encoded_frames(), 0, 188, 144),
-            Self::OneSecond => (6, 7, 188, 144),
-            Self::TenSeconds => (124, 1, 124, 124),
-            Self::ThirtySeconds => (340, 40, 40, 300),
-        };
-        OperatingPoint {
-            chunk_frames,
-            right_context_frames,
-            fifo_frames,
-            update_period_frames,
-            speaker_cache_frames: 188,
-        }
-    }
-}
-
-/// The shortest FIFO of the presets.
-const ECONOMICAL_FIFO_FRAMES: usize = 40;
-
 /// One hour in frames of 80 ms: more than any part of an operating point is good for.
 const MAX_FRAMES: usize = 45_000;
-
-impl OperatingPoint {
-    /// With a FIFO of 3.2 s and so less to compute for each chunk; the same where it is as short.
-    pub(super) fn economical(self) -> Self {
-        if self.fifo_frames <= ECONOMICAL_FIFO_FRAMES {
-            return self;
-        }
-        Self {
-            fifo_frames: ECONOMICAL_FIFO_FRAMES,
-            update_period_frames: self.update_period_frames.min(ECONOMICAL_FIFO_FRAMES),
-            ..self
-        }
-    }
-
-    /// The longest time in milliseconds from a sample of audio to the moment when all that its
-    /// recogniser chunk needs has arrived; inference is not counted.
-    pub fn latency_ms(&self, chunk: ChunkLatency) -> u32 {
-        // A recogniser chunk waits for the diariser chunk that its last frame lies in, and the
-        // starts of both are apart by multiples of their greatest common divisor.
-        let apart = chunk.encoded_frames()
-            - greatest_common_divisor(chunk.encoded_frames(), self.chunk_frames);
-        let encoded_frames =
-            self.chunk_frames.saturating_add(apart).saturating_add(self.right_context_frames);
-        u32::try_from(encoded_frames)
-            .unwrap_or(u32::MAX)
-            .saturating_mul(ENCODED_FRAME_MS)
-            .saturating_add(FEATURE_DELAY_MS)
-    }
-}
-
-const fn greatest_common_divisor(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
 
 /// How one conversation is transcribed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamOptions {
     /// Length of the recogniser's chunk.
     pub chunk_latency: ChunkLatency,
-    /// Operating point of the diariser.
+    /// Operating point of the diarizer. The default is `lockstep` of version 2; see
+    /// [`Model::operating_point`](super::Model::operating_point).
     pub diarization: OperatingPoint,
     /// A speaker runs on a chunk when its probability exceeds this in it or in the one before;
     /// greater than 0 and less than 1.

@@ -3,14 +3,11 @@
 //! Who speaks when: cuts the features into the diariser's chunks with their contexts, runs the
 //! network on each with the speaker cache, and collects a probability for each speaker and frame.
 
-use super::config::OperatingPoint;
 use super::error::Error;
 use super::features::FRAMES_PER_ENCODED_FRAME;
+use super::presets::OperatingPoint;
 use super::row_buffer::RowBuffer;
 use super::speaker_cache::{Compression, SpeakerCache};
-
-/// Frames of 80 ms before a chunk that the network sees again.
-const LEFT_CONTEXT_FRAMES: usize = 1;
 
 /// What a Sortformer computes from one chunk.
 pub struct Diarization {
@@ -27,6 +24,9 @@ pub trait DiarizationNetwork {
 
     /// Values in an embedding.
     fn embedding_size(&self) -> usize;
+
+    /// Frames of 80 ms before a chunk that it sees again.
+    fn left_context_frames(&self) -> usize;
 
     /// Constants of the cache compression that belong to these weights.
     fn compression(&self) -> Compression;
@@ -83,7 +83,7 @@ impl<N: DiarizationNetwork> Diarizer<N> {
 
     /// The first mel frame that is still needed.
     pub fn needs_from(&self) -> u64 {
-        self.next_mel_frame.saturating_sub(mel_frames(LEFT_CONTEXT_FRAMES))
+        self.next_mel_frame.saturating_sub(mel_frames(self.network.left_context_frames()))
     }
 
     /// Whether all of the next chunk and its look-ahead is there, or, when the audio has `ended`,
@@ -130,7 +130,9 @@ mod tests {
     use crate::engine::features::FeatureExtractor;
 
     /// Speaks of speaker 1 and 2 always, and keeps the sizes it was called with.
+    #[derive(Default)]
     struct Fake {
+        left_context_frames: usize,
         calls: RefCell<Vec<(usize, usize, usize)>>,
     }
 
@@ -141,6 +143,10 @@ mod tests {
 
         fn embedding_size(&self) -> usize {
             1
+        }
+
+        fn left_context_frames(&self) -> usize {
+            self.left_context_frames
         }
 
         fn compression(&self) -> Compression {
@@ -177,7 +183,7 @@ mod tests {
 
     #[test]
     fn chunk_waits_for_its_look_ahead() {
-        let fake = Fake { calls: RefCell::default() };
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
         assert!(!diarizer.is_ready(&mel(39), false) && diarizer.is_ready(&mel(40), false));
         let rows = diarizer.step(&mel(40)).expect("runs");
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn end_uses_what_is_left() {
-        let fake = Fake { calls: RefCell::default() };
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
         let features = mel(53);
         let mut frames = 0;
@@ -201,8 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn chunk_begins_with_itself_without_left_context() {
+        let fake = Fake::default();
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        let features = mel(53);
+        let mut frames = 0;
+        while diarizer.is_ready(&features, true) {
+            assert_eq!(diarizer.needs_from(), frames as u64 * 8);
+            frames += diarizer.step(&features).expect("runs").len() / 8;
+        }
+        assert_eq!(frames, 7);
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (29, 0, 3), (5, 2, 4)]);
+    }
+
+    #[test]
     fn speakers_beyond_the_limit_are_unknown_to_the_cache_as_well() {
-        let fake = Fake { calls: RefCell::default() };
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, Some(2)).expect("valid");
         let rows = diarizer.step(&mel(40)).expect("runs");
         for row in rows.chunks_exact(8) {
@@ -212,7 +232,7 @@ mod tests {
 
     #[test]
     fn rewinding_keeps_the_speakers() {
-        let fake = Fake { calls: RefCell::default() };
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
         diarizer.step(&mel(40)).expect("runs");
         diarizer.rewind();
@@ -224,7 +244,7 @@ mod tests {
 
     #[test]
     fn economical_diarizer_hears_less_of_the_past() {
-        let fake = Fake { calls: RefCell::default() };
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let point = OperatingPoint { fifo_frames: 100, speaker_cache_frames: 48, ..POINT };
         let mut diarizer = Diarizer::new(&fake, point, None).expect("valid");
         let features = mel(2400);

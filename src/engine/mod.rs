@@ -38,6 +38,7 @@ mod model_config;
 mod networks;
 mod onnx;
 mod output;
+mod presets;
 mod recognizer;
 mod registry;
 mod rnnt;
@@ -51,9 +52,8 @@ mod top_k;
 mod transcript;
 
 pub use config::{
-    ChunkLatency, DiarizationPreset, ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, ExecutionProvider,
-    ModelOptions, OperatingPoint, OptimizationLevel, Precision, RuntimeOptions, StreamOptions,
-    TargetMode,
+    ChunkLatency, ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, ExecutionProvider, ModelOptions,
+    OptimizationLevel, Precision, RuntimeOptions, StreamOptions, TargetMode,
 };
 pub use error::{Error, ModelWarning};
 pub use features::SAMPLE_RATE_HZ;
@@ -62,6 +62,7 @@ pub use model::Model;
 pub use model::{hold_loading, release_loading};
 pub use onnx::{Canceller, LogLevel, set_log_handler};
 pub use output::{Output, Progress, SpeakerTrace, Trace};
+pub use presets::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 pub use rnnt::Token;
 pub use seglst::SegLstRow;
 pub use stream::Stream;

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use super::config::{ModelOptions, OptimizationLevel, Precision, RuntimeOptions};
+use super::config::{ChunkLatency, ModelOptions, OptimizationLevel, Precision, RuntimeOptions};
 use super::error::{Error, ModelWarning};
 use super::file::FileId;
 use super::model_config::ModelConfig;
@@ -15,12 +15,13 @@ use super::onnx::{
     Canceller, available_threads, check_library, computes_on_cpu, intra_op_threads,
     return_free_memory,
 };
+use super::presets::{DiarizationPreset, DiarizerKind, OperatingPoint};
 use super::registry::Registry;
 use super::sync::lock;
 use super::tokenizer::Tokenizer;
 
-/// As many speakers are told apart by the published diariser.
-const MAX_DECODERS: usize = 4;
+/// Largest number of speakers of a published diarizer.
+const MAX_DECODERS: usize = 8;
 
 /// The networks and the tokenizer of one set of files. Immutable; each network is shared with all
 /// models of the process that use the same file in the same way, and freed with the last of them.
@@ -94,6 +95,27 @@ impl Model {
     /// Speakers that the diariser tells apart; 1 without a diariser.
     pub fn speakers(&self) -> usize {
         self.sortformer.as_ref().map_or(1, |graph| graph.speakers)
+    }
+
+    /// The version of the diarizer and what it allows; `None` without a diarizer.
+    pub fn diarizer(&self) -> Option<DiarizerKind> {
+        self.sortformer.as_ref().map(|graph| graph.kind())
+    }
+
+    /// The numbers of a preset for the version of this model's diarizer, or of its substitute by
+    /// [`DiarizationPreset::offered_by`], and for a recognizer with this chunk.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where the axes of the diarizer's graph are fixed for another preset.
+    pub fn operating_point(
+        &self,
+        preset: DiarizationPreset,
+        chunk: ChunkLatency,
+    ) -> Result<OperatingPoint, Error> {
+        let Some(graph) = &self.sortformer else { return Ok(preset.operating_point(chunk)) };
+        let point = preset.operating_point_of(graph.version, chunk);
+        graph.check_operating_point(&point)?;
+        Ok(point)
     }
 
     /// The text of these tokens.

@@ -7,8 +7,8 @@
 //! in I. Medennikov et al., "Streaming Sortformer: Speaker Cache-Based Online Speaker Diarization
 //! with Arrival-Time Ordering", Interspeech 2025.
 
-use super::config::OperatingPoint;
 use super::error::Error;
+use super::presets::OperatingPoint;
 use super::top_k::top_k;
 
 /// Constants of the compression. The defaults are those of versions 2 and 2.1 of the model;
@@ -424,6 +424,81 @@ mod tests {
         assert_eq!(cache.cache_frames(), 3);
         assert_eq!(cache.cache()[..2], [0.0, 20.0]);
         assert!((cache.cache()[2] - 13.0 / 3.0).abs() < 1e-5);
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Update {
+        step: usize,
+        cache: Vec<i64>,
+        fifo_frames: usize,
+    }
+
+    /// A file of `tools/reference/speaker_cache.py`, where the numbers are explained.
+    #[derive(serde::Deserialize)]
+    struct Scenario {
+        cache: usize,
+        fifo: usize,
+        chunk: usize,
+        right: usize,
+        update: usize,
+        steps: usize,
+        updates: Vec<Update>,
+    }
+
+    const SILENCE: i64 = -1;
+
+    fn recorded_probability(frame: i64, speaker: i64, step: usize) -> f32 {
+        let mixed = |a: i64, b: u32| {
+            let a = (a as u32).wrapping_mul(2_654_435_761);
+            let b = b.wrapping_mul(2_246_822_519);
+            let value = a.wrapping_add(b).wrapping_add(374_761_393);
+            (value ^ (value >> 15)).wrapping_mul(2_246_822_519) >> 16
+        };
+        let chance = mixed(frame * 8 + speaker, step as u32 / 10);
+        let speaks = (frame / 37) % 9 == speaker || (frame % 5 == 0 && (frame / 53) % 8 == speaker);
+        let sixty_fourths = match frame {
+            SILENCE => chance % 4,
+            _ if speaks => 36 + chance % 28,
+            _ => chance % 20,
+        };
+        sixty_fourths as f32 / 64.0
+    }
+
+    #[test]
+    fn cache_of_version_3_holds_the_frames_that_nemo_keeps() {
+        let text = include_str!("../../tests/data/speaker-cache.json");
+        let scenarios: Vec<Scenario> = serde_json::from_str(text).expect("scenarios");
+        assert!(scenarios.len() > 4);
+        for scenario in scenarios {
+            let learned =
+                Compression { learned_silence: Some(vec![SILENCE as f32; 2]), ..one_silence() };
+            let point = point(scenario.cache, scenario.fifo, scenario.update);
+            let mut cache = SpeakerCache::new(8, 2, point, learned).expect("valid");
+            let mut updates = scenario.updates.iter();
+            for step in 0..scenario.steps {
+                let start = step * scenario.chunk;
+                let chunk = start..start + scenario.chunk + scenario.right;
+                let embeddings: Vec<f32> = chunk.flat_map(|frame| [frame as f32; 2]).collect();
+                let rows = [cache.cache(), cache.fifo(), &embeddings].concat();
+                let probabilities: Vec<f32> = rows
+                    .chunks_exact(2)
+                    .flat_map(|row| (0..8).map(|s| recorded_probability(row[0] as i64, s, step)))
+                    .collect();
+                let before = cache.fifo_frames();
+                let found = cache.update(&embeddings, &probabilities, 0, scenario.right);
+                assert_eq!(found.len(), scenario.chunk * 8);
+                if cache.fifo_frames() == before + scenario.chunk {
+                    continue;
+                }
+                let expected = updates.next().expect("as many updates as NeMo");
+                assert_eq!(step, expected.step, "chunks of {}", scenario.chunk);
+                let kept: Vec<i64> =
+                    cache.cache().chunks_exact(2).map(|row| row[0] as i64).collect();
+                assert_eq!(kept, expected.cache, "chunks of {}, step {step}", scenario.chunk);
+                assert_eq!(cache.fifo_frames(), expected.fifo_frames);
+            }
+            assert!(updates.next().is_none(), "as many updates as NeMo");
+        }
     }
 
     #[test]

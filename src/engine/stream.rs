@@ -74,6 +74,7 @@ impl Stream {
         }
         let diarizer = match &model.sortformer {
             Some(graph) => {
+                graph.check_operating_point(&options.diarization)?;
                 let network = InStream { graph: graph.clone(), canceller: canceller.clone() };
                 Some(Diarizer::new(network, options.diarization, options.max_speakers)?)
             }

@@ -17,7 +17,7 @@ use super::settings::{self, Settings};
 use super::src_pads::{self, SpeakerPads};
 use super::worker;
 use crate::engine::sync::lock;
-use crate::engine::{Error, Model, ModelOptions, SAMPLE_RATE_HZ};
+use crate::engine::{DiarizerKind, Error, Model, ModelOptions, SAMPLE_RATE_HZ};
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -76,17 +76,19 @@ impl MultitalkerAsr {
 
     /// What the element adds to the latency of a live source, in this run or in the next.
     pub fn live_latency(&self) -> gst::ClockTime {
-        self.settings_in_effect().live_latency()
+        let settings = self.settings_in_effect();
+        settings.live_latency(self.known_diarizer(&settings))
     }
 
     /// The same, also where text is desynchronized: how long after its audio text comes out.
     pub fn text_latency(&self) -> gst::ClockTime {
         let settings = self.settings_in_effect();
+        let diarizer = self.known_diarizer(&settings);
         match settings.is_desynchronized() {
             true => Settings { latency_ms: Settings::default().latency_ms, ..settings },
             false => settings,
         }
-        .live_latency()
+        .live_latency(diarizer)
     }
 
     /// Those of the last start while it lasts, with the present `latency`: what the latency and the
@@ -119,7 +121,14 @@ impl MultitalkerAsr {
 
     pub fn keep_model(&self, options: ModelOptions, model: &Arc<Model>) {
         let kept = KeptModel { options, model: model.clone(), used: false };
-        *lock(&self.kept_model) = Some(kept);
+        self.announcing_latency(|| *lock(&self.kept_model) = Some(kept));
+        // How long the queue is depends on the diarizer as well.
+        lock(&self.input).when_full = None;
+    }
+
+    /// What the diarizer that these settings ask for allows, once it is loaded.
+    fn known_diarizer(&self, settings: &Settings) -> Option<DiarizerKind> {
+        self.model(&settings.model_options()?)?.diarizer()
     }
 
     /// How many speakers there are, once the model of this run or of the next is loaded.
@@ -228,7 +237,8 @@ impl MultitalkerAsr {
         }
         let answer = self.upstream_latency().map(|(live, _, _)| live);
         let live = answer.or(lock(&self.input).live).unwrap_or(false);
-        let max_samples = self.settings_in_effect().max_queued_samples(live);
+        let settings = self.settings_in_effect();
+        let max_samples = settings.max_queued_samples(live, self.known_diarizer(&settings));
         let when_full = match live {
             true => WhenFull::DropOldest { max_samples },
             false => WhenFull::Wait { max_samples },

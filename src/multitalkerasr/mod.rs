@@ -191,7 +191,7 @@ pub enum ChunkLatency {
     Ms80 = 80,
 }
 
-/// Operating point of the diariser.
+/// Operating point of the diarizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrDiarizationPreset")]
 pub enum DiarizationPreset {
@@ -202,10 +202,15 @@ pub enum DiarizationPreset {
     Lockstep,
     #[enum_value(name = "1.04 s of look-ahead", nick = "1s")]
     OneSecond,
-    #[enum_value(name = "10 s of look-ahead", nick = "10s")]
+    #[enum_value(name = "10 s of look-ahead (version 2 of the diarizer)", nick = "10s")]
     TenSeconds,
     #[enum_value(name = "30.4 s of look-ahead, the most accurate and least work", nick = "30s")]
     ThirtySeconds,
+    // At the end, so that the numbers of the others stay.
+    #[enum_value(name = "0.32 s of look-ahead", nick = "320ms")]
+    Ms320,
+    #[enum_value(name = "0.64 s of look-ahead (version 3 of the diarizer)", nick = "640ms")]
+    Ms640,
 }
 
 /// What the background target of a speaker is made of.

@@ -218,7 +218,8 @@ impl<'a> Session<'a> {
         let settings = self.element.imp().settings();
         let Some(stream) = self.stream.as_mut().filter(|_| self.times.live) else { return };
         let was_saving = self.overload.is_saving_now();
-        let max_queued = self.settings.max_queued_samples(true);
+        let diarizer = self.model.as_ref().and_then(|model| model.diarizer());
+        let max_queued = self.settings.max_queued_samples(true, diarizer);
         // The work is not too much where downstream blocks.
         let behind = self.queue.backlog_samples();
         let is_saving = self.overload.is_saving(settings.overload_policy, behind, max_queued);
@@ -277,8 +278,9 @@ impl<'a> Session<'a> {
         if self.stream.is_none() {
             let model = self.model.clone()?;
             let live = self.times.live;
-            let options = self.settings.stream_options(live);
-            gst::debug!(CAT, obj = self.element, "Live: {live}, {options:?}");
+            let diarizer = model.diarizer();
+            let options = self.settings.stream_options(live, diarizer);
+            gst::debug!(CAT, obj = self.element, "Live: {live}, {diarizer:?}, {options:?}");
             self.element.imp().mark_model_used();
             match Stream::with_canceller(model, options, self.queue.inference.clone()) {
                 Ok(stream) => self.stream = Some(stream),

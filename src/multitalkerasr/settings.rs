@@ -18,6 +18,28 @@ const MIN_LATENCY_MS: u32 = 100;
 /// Value of `latency` for which no time is promised.
 const DESYNCHRONIZED: u32 = u32::MAX;
 
+/// What a diarizer may turn out to be.
+const UNKNOWN_DIARIZERS: [engine::DiarizerKind; 2] = {
+    let [first, second] = engine::DiarizerVersion::ALL;
+    [
+        engine::DiarizerKind { version: first, fixed_preset: None },
+        engine::DiarizerKind { version: second, fixed_preset: None },
+    ]
+};
+
+impl From<engine::DiarizationPreset> for DiarizationPreset {
+    fn from(preset: engine::DiarizationPreset) -> Self {
+        match preset {
+            engine::DiarizationPreset::Lockstep => Self::Lockstep,
+            engine::DiarizationPreset::Ms320 => Self::Ms320,
+            engine::DiarizationPreset::Ms640 => Self::Ms640,
+            engine::DiarizationPreset::OneSecond => Self::OneSecond,
+            engine::DiarizationPreset::TenSeconds => Self::TenSeconds,
+            engine::DiarizationPreset::ThirtySeconds => Self::ThirtySeconds,
+        }
+    }
+}
+
 /// The values of the properties.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -119,7 +141,10 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default("diarization-preset", default.diarization_preset)
             .nick("Diarization preset")
-            .blurb("How far the diarizer looks ahead, which delays the words")
+            .blurb(
+                "How far the diarizer looks ahead, which delays the words; a preset that its version \
+                 does not offer is replaced by a shorter one, with a warning",
+            )
             .mutable_ready()
             .build(),
         glib::ParamSpecFloat::builder("activity-threshold")
@@ -395,12 +420,17 @@ impl Settings {
         })
     }
 
-    /// How the engine is to transcribe audio of a live or another source.
-    pub fn stream_options(&self, live: bool) -> engine::StreamOptions {
+    /// How the engine is to transcribe audio of a live or another source with this diarizer.
+    pub fn stream_options(
+        &self,
+        live: bool,
+        diarizer: Option<engine::DiarizerKind>,
+    ) -> engine::StreamOptions {
         let chunk_latency = self.engine_chunk_latency();
+        let kind = diarizer.unwrap_or(UNKNOWN_DIARIZERS[0]);
         engine::StreamOptions {
             chunk_latency,
-            diarization: self.engine_preset(live).operating_point(chunk_latency),
+            diarization: self.operating_point(live, kind),
             activity_threshold: self.activity_threshold,
             max_speakers: (self.max_speakers > 0).then_some(self.max_speakers as usize),
             target_mode: match self.target_mode {
@@ -414,18 +444,39 @@ impl Settings {
         }
     }
 
-    /// What the element adds to the latency of a live source.
-    pub fn live_latency(&self) -> gst::ClockTime {
+    /// The preset that was set and the one that a diarizer of this version runs in its place.
+    pub fn substituted_preset(
+        &self,
+        version: engine::DiarizerVersion,
+    ) -> Option<(DiarizationPreset, DiarizationPreset)> {
+        let set = self.engine_preset()?;
+        let offered = set.offered_by(version);
+        (set != offered).then(|| (self.diarization_preset, offered.into()))
+    }
+
+    /// Checks that the diarizer of `model` runs the preset that was set.
+    ///
+    /// # Errors
+    /// [`engine::Error::Mismatch`] where the axes of its graph are fixed for another one.
+    pub fn check_preset(&self, model: &engine::Model) -> Result<(), engine::Error> {
+        let Some(preset) = self.engine_preset() else { return Ok(()) };
+        model.operating_point(preset, self.engine_chunk_latency()).map(|_| ())
+    }
+
+    /// What the element adds to the latency of a live source. As long as the diarizer is not known,
+    /// it is the longest latency that the settings mean for any version.
+    pub fn live_latency(&self, diarizer: Option<engine::DiarizerKind>) -> gst::ClockTime {
         if self.is_desynchronized() {
             return gst::ClockTime::ZERO;
         }
         let chunk_latency = self.engine_chunk_latency();
-        // Without a diariser the recogniser waits for its own chunk alone, as in lockstep.
-        let preset = match self.diarization_model {
-            Some(_) => self.engine_preset(true),
-            None => engine::DiarizationPreset::Lockstep,
-        };
-        let algorithm_ms = preset.operating_point(chunk_latency).latency_ms(chunk_latency);
+        let points = self.possible_points(true, diarizer);
+        let algorithm_ms = points.map(|point| point.latency_ms(chunk_latency)).max();
+        // Without a diarizer the recognizer waits for its own chunk alone, as in lockstep.
+        let algorithm_ms = algorithm_ms.unwrap_or_else(|| {
+            let lockstep = engine::DiarizationPreset::Lockstep;
+            lockstep.operating_point(chunk_latency).latency_ms(chunk_latency)
+        });
         let unit_ms = match self.text_unit {
             TextUnit::Word => engine::WORD_LATENCY_MS,
             TextUnit::Segment => {
@@ -449,14 +500,12 @@ impl Settings {
         self.latency_ms == DESYNCHRONIZED
     }
 
-    /// How much audio may wait for the worker: what is decoded at once and 2 s.
-    pub fn max_queued_samples(&self, live: bool) -> usize {
-        let chunk = self.engine_chunk_latency();
-        let decoded_at_once = match self.diarization_model {
-            Some(_) => self.engine_preset(live).operating_point(chunk).chunk_frames,
-            None => 0,
-        };
-        let frames = decoded_at_once.max(chunk.encoded_frames());
+    /// How much audio may wait for the worker: what is decoded at once, by any version of the
+    /// diarizer as long as it is not known, and 2 s.
+    pub fn max_queued_samples(&self, live: bool, diarizer: Option<engine::DiarizerKind>) -> usize {
+        let decoded_at_once = self.possible_points(live, diarizer).map(|point| point.chunk_frames);
+        let recognizer_chunk = self.engine_chunk_latency().encoded_frames();
+        let frames = decoded_at_once.fold(recognizer_chunk, usize::max);
         frames * engine::ENCODED_FRAME_SAMPLES as usize + 2 * engine::SAMPLE_RATE_HZ as usize
     }
 
@@ -480,15 +529,40 @@ impl Settings {
         }
     }
 
-    fn engine_preset(&self, live: bool) -> engine::DiarizationPreset {
+    /// The preset that was set; `None` where it is for the element to choose.
+    fn engine_preset(&self) -> Option<engine::DiarizationPreset> {
         match self.diarization_preset {
-            DiarizationPreset::Auto if live => engine::DiarizationPreset::Lockstep,
-            DiarizationPreset::Auto => engine::DiarizationPreset::ThirtySeconds,
-            DiarizationPreset::Lockstep => engine::DiarizationPreset::Lockstep,
-            DiarizationPreset::OneSecond => engine::DiarizationPreset::OneSecond,
-            DiarizationPreset::TenSeconds => engine::DiarizationPreset::TenSeconds,
-            DiarizationPreset::ThirtySeconds => engine::DiarizationPreset::ThirtySeconds,
+            DiarizationPreset::Auto => None,
+            DiarizationPreset::Lockstep => Some(engine::DiarizationPreset::Lockstep),
+            DiarizationPreset::Ms320 => Some(engine::DiarizationPreset::Ms320),
+            DiarizationPreset::Ms640 => Some(engine::DiarizationPreset::Ms640),
+            DiarizationPreset::OneSecond => Some(engine::DiarizationPreset::OneSecond),
+            DiarizationPreset::TenSeconds => Some(engine::DiarizationPreset::TenSeconds),
+            DiarizationPreset::ThirtySeconds => Some(engine::DiarizationPreset::ThirtySeconds),
         }
+    }
+
+    fn operating_point(&self, live: bool, kind: engine::DiarizerKind) -> engine::OperatingPoint {
+        let preset = self.engine_preset().or(kind.fixed_preset).unwrap_or(match live {
+            true => engine::DiarizationPreset::Lockstep,
+            false => engine::DiarizationPreset::ThirtySeconds,
+        });
+        preset.operating_point_of(kind.version, self.engine_chunk_latency())
+    }
+
+    /// The operating point of the diarizer, or what it may become as long as that is not known;
+    /// none without a diarizer.
+    fn possible_points(
+        &self,
+        live: bool,
+        diarizer: Option<engine::DiarizerKind>,
+    ) -> impl Iterator<Item = engine::OperatingPoint> {
+        let kinds = match (&self.diarization_model, diarizer) {
+            (None, _) => Vec::new(),
+            (Some(_), Some(kind)) => vec![kind],
+            (Some(_), None) => UNKNOWN_DIARIZERS.to_vec(),
+        };
+        kinds.into_iter().map(move |kind| self.operating_point(live, kind))
     }
 }
 
@@ -506,36 +580,88 @@ mod tests {
             diarization_model: Some("sortformer.onnx".to_owned()),
             ..Default::default()
         };
-        assert_eq!(settings.live_latency().mseconds(), 2623);
+        assert_eq!(settings.live_latency(None).mseconds(), 2623);
         settings.chunk_latency = ChunkLatency::Ms160;
-        assert_eq!(settings.live_latency().mseconds(), 1663);
+        assert_eq!(settings.live_latency(None).mseconds(), 1663);
         settings.text_unit = TextUnit::Segment;
-        assert_eq!(settings.live_latency().mseconds(), 160 + 3 + 10_000 + 800 + 500);
+        assert_eq!(settings.live_latency(None).mseconds(), 160 + 3 + 10_000 + 800 + 500);
         settings.segment_pause_ms = 0;
-        assert_eq!(settings.live_latency().mseconds(), 160 + 3 + 10_000 + 400 + 500);
+        assert_eq!(settings.live_latency(None).mseconds(), 160 + 3 + 10_000 + 400 + 500);
     }
 
     #[test]
     fn desynchronized_text_adds_no_latency() {
         let mut settings = Settings::default();
         settings.set("latency", &u32::MAX.to_value());
-        assert_eq!(settings.live_latency(), gst::ClockTime::ZERO);
+        assert_eq!(settings.live_latency(None), gst::ClockTime::ZERO);
         settings.set("latency", &0_u32.to_value());
-        assert_eq!(settings.live_latency().mseconds(), 2123 + u64::from(MIN_LATENCY_MS));
+        assert_eq!(settings.live_latency(None).mseconds(), 2123 + u64::from(MIN_LATENCY_MS));
     }
 
     #[test]
     fn latency_without_a_diarizer_ignores_its_preset() {
         let settings =
             Settings { diarization_preset: DiarizationPreset::ThirtySeconds, ..Default::default() };
-        assert_eq!(settings.live_latency().mseconds(), 2623);
+        assert_eq!(settings.live_latency(None).mseconds(), 2623);
     }
 
     #[test]
     fn auto_preset_follows_the_source() {
         let settings = Settings::default();
-        assert_eq!(settings.stream_options(true).diarization.chunk_frames, 14);
-        assert_eq!(settings.stream_options(false).diarization.chunk_frames, 340);
+        assert_eq!(settings.stream_options(true, None).diarization.chunk_frames, 14);
+        assert_eq!(settings.stream_options(false, None).diarization.chunk_frames, 340);
+    }
+
+    #[test]
+    fn latency_before_the_diarizer_is_known_is_no_shorter_than_after() {
+        let presets = [
+            DiarizationPreset::Auto,
+            DiarizationPreset::Lockstep,
+            DiarizationPreset::Ms320,
+            DiarizationPreset::Ms640,
+            DiarizationPreset::OneSecond,
+            DiarizationPreset::TenSeconds,
+            DiarizationPreset::ThirtySeconds,
+        ];
+        for diarization_preset in presets {
+            let settings = Settings {
+                diarization_model: Some("sortformer.onnx".to_owned()),
+                diarization_preset,
+                ..Default::default()
+            };
+            let known = UNKNOWN_DIARIZERS.map(Some);
+            let latency = known.map(|kind| settings.live_latency(kind));
+            assert_eq!(latency.into_iter().max(), Some(settings.live_latency(None)));
+            let queued = known.map(|kind| settings.max_queued_samples(true, kind));
+            assert_eq!(queued.into_iter().max(), Some(settings.max_queued_samples(true, None)));
+        }
+    }
+
+    #[test]
+    fn preset_that_a_version_does_not_offer_is_replaced() {
+        let settings =
+            Settings { diarization_preset: DiarizationPreset::TenSeconds, ..Default::default() };
+        let [version_2, version_3] = engine::DiarizerVersion::ALL;
+        assert_eq!(settings.substituted_preset(version_2), None);
+        let expected = (DiarizationPreset::TenSeconds, DiarizationPreset::OneSecond);
+        assert_eq!(settings.substituted_preset(version_3), Some(expected));
+        let automatic = Settings::default();
+        assert_eq!(automatic.substituted_preset(version_3), None);
+    }
+
+    #[test]
+    fn auto_preset_is_the_only_one_of_a_diarizer_with_fixed_axes() {
+        let [version, _] = engine::DiarizerVersion::ALL;
+        let fixed_preset = Some(engine::DiarizationPreset::ThirtySeconds);
+        let kind = Some(engine::DiarizerKind { version, fixed_preset });
+        let settings = Settings {
+            diarization_model: Some("sortformer.onnx".to_owned()),
+            ..Default::default()
+        };
+        assert_eq!(settings.stream_options(true, kind).diarization.chunk_frames, 340);
+        assert!(settings.live_latency(kind) > settings.live_latency(None));
+        let second = engine::SAMPLE_RATE_HZ as usize;
+        assert!(settings.max_queued_samples(true, kind) > 27 * second);
     }
 
     #[test]

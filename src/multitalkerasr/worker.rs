@@ -11,12 +11,12 @@ use std::thread::JoinHandle;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::MultitalkerAsr;
 use super::conversation::seglst;
 use super::imp::CAT;
 use super::queue::{Item, Queue};
 use super::session::{self, Session};
 use super::settings::Settings;
+use super::{DiarizationPreset, MultitalkerAsr};
 use crate::engine::sync::lock;
 use crate::engine::{Error, Model};
 
@@ -94,13 +94,16 @@ fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<
     let place = options.model_dir.display().to_string();
     progress(element, gst::ProgressType::Start, &format!("Loading the model of {place}"));
     // The networks of an earlier run are still in memory, unless their files have changed.
-    match Model::load(&options, &queue.loading) {
+    let loaded = Model::load(&options, &queue.loading)
+        .and_then(|model| settings.check_preset(&model).map(|()| model));
+    match loaded {
         Ok(model) => {
             element.imp().keep_model(options, &model);
             progress(element, gst::ProgressType::Complete, &format!("Loaded the model of {place}"));
             for warning in model.warnings() {
                 gst::element_warning!(element, gst::LibraryError::Settings, ("{warning}"));
             }
+            warn_of_preset(element, settings, &model);
             let speakers = model.speakers();
             for pad in element.imp().speaker_pads.list() {
                 if pad.speaker >= speakers {
@@ -127,6 +130,25 @@ fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<
             None
         }
     }
+}
+
+/// Warns of a preset that the version of the diarizer does not offer.
+fn warn_of_preset(element: &MultitalkerAsr, settings: &Settings, model: &Model) {
+    let Some(version) = model.diarizer().map(|diarizer| diarizer.version) else { return };
+    let Some((set, used)) = settings.substituted_preset(version) else { return };
+    let nick = |preset: DiarizationPreset| {
+        gst::glib::EnumValue::from_value(&preset.to_value()).map_or("", |(_, value)| value.nick())
+    };
+    gst::element_warning!(
+        element,
+        gst::LibraryError::Settings,
+        (
+            "diarization-preset: expected one that version {version} of the diarizer offers, found \
+             {}; {} is used in its place",
+            nick(set),
+            nick(used)
+        )
+    );
 }
 
 fn progress(element: &MultitalkerAsr, type_: gst::ProgressType, text: &str) {

@@ -1,18 +1,32 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Write small graphs with the contract of a Sortformer, for what no trained model does on request:
-make_fake_sortformers.py FOLDER
+"""Write small graphs with the contracts of the Sortformers that people export, for what no trained
+one does on request: make_fake_sortformers.py FOLDER
 
-sortformer-v3.onnx     the contract of version 3: 8 speakers, a second output at 10 ms, the constants
-                       of the cache and a learned silence embedding in the metadata. Speaker k is
-                       active where the mean of mel bin 8 k is above a threshold.
-sortformer-fails.onnx  version 2, and fails as soon as the FIFO holds 100 frames.
-sortformer-40ms.onnx   version 2, with frames of 40 ms instead of 80.
-sortformer-slow.onnx   version 2, and multiplies matrices as often as the number says whose 8 bytes are
-                       b"how-slow" in the file, for a test to replace.
+In all of them speaker k is active where mel bin 8 k is loud. An embedding holds that bin of each
+speaker in each of the mel frames that it stands for, and the probabilities of 80 ms are the means
+of those of 10 ms, as in version 3. So a chunk that is cut, padded or placed wrongly by a single mel
+frame gives other probabilities.
+
+sortformer-v3.onnx            version 3 as scripts/export_diar_sortformer.py of parakeet-rs writes it: names,
+                              metadata, and a Reshape that refuses a chunk that is not padded to whole frames
+sortformer-v3-vernacula.onnx  version 3 as export_nemotron3_diarization_to_onnx.py of Vernacula writes it:
+                              the outputs of version 2, and its metadata
+sortformer-fixed.onnx         version 2 with the axes fixed for 30.4 s, as NeMo's forward_for_export: the valid
+                              rows of cache, FIFO and chunk are packed and what follows is masked
+sortformer-fixed-odd.onnx     the same with a FIFO that no operating point has
+sortformer-8-of-v2.onnx       version 2 with 8 speakers and nothing that says why
+sortformer-fails.onnx         version 2, and fails as soon as the FIFO holds 100 frames
+sortformer-40ms.onnx          version 2, with frames of 40 ms instead of 80
+sortformer-slow.onnx          version 2, and multiplies matrices as often as the number says whose 8 bytes are
+                              b"how-slow" in the file, for a test to replace
+sortformer-no-speakers.onnx   version 2, whose probabilities have no columns when it runs
+sortformer-logits.onnx        version 2, which returns logits in the place of probabilities
+sortformer-wide.onnx          version 2, which declares embeddings of 2^31 values
 
 Needs: pip install onnx numpy
 """
+import base64
 import sys
 from pathlib import Path
 
@@ -20,83 +34,152 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-N_MELS, D_MODEL, SUB = 128, 48, 8
+N_MELS, SUB = 128, 8
+SCALE, BIAS = 1.0, 8.0
 
 
-def graph(speakers: int, probabilities: str, hires: bool = False, fails_at: int | None = None,
-          subsampling: int = SUB, slow: bool = False) -> onnx.ModelProto:
-    nodes, constants = [], []
+class Graph:
+    """Nodes and constants as they are added; every method returns the name of a value."""
 
-    def constant(name, value):
-        constants.append(numpy_helper.from_array(np.asarray(value), name))
+    def __init__(self):
+        self.nodes, self.constants = [], []
+
+    def constant(self, value, dtype=np.int64):
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
-    def node(op, inputs, output, **attributes):
-        nodes.append(helper.make_node(op, inputs, [output], **attributes))
+    def node(self, op, *inputs, output=None, **attributes):
+        output = output or f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [output], **attributes))
         return output
 
-    by_bin = node("Transpose", ["chunk"], "by_bin", perm=[0, 2, 1])
-    pooled = node("AveragePool", [by_bin], "pooled", kernel_shape=[subsampling],
-                  strides=[subsampling], ceil_mode=1)
-    frames = node("Transpose", [pooled], "frames", perm=[0, 2, 1])
-    node("Slice", [frames, constant("zero", [0]), constant("width", [D_MODEL]), constant("last_axis", [2])],
-         "chunk_pre_encode_embs")
-    rows = node("Concat", ["spkcache", "fifo", "chunk_pre_encode_embs"], "rows", axis=1)
-    weights = np.zeros((D_MODEL, speakers), np.float32)
-    for speaker in range(speakers):
-        weights[speaker * D_MODEL // speakers, speaker] = 1.0
-    logits = node("MatMul", [rows, constant("weights", weights)], "logits")
-    logits = node("Add", [logits, constant("bias", np.full(speakers, 8.0, np.float32))], "moved")
+    def size(self, tensor, axis):
+        return self.node("Gather", self.node("Shape", tensor), self.constant([axis]), axis=0)
+
+    def stack(self, chunk, group, width):
+        """[1, T, mels] to [1, T / group, group * mels]; refuses a T that is no multiple of the group."""
+        frames = self.node("Div", self.size(chunk, 1), self.constant([group]))
+        shape = self.node("Concat", self.constant([1]), frames, self.constant([group * width]), axis=0)
+        return self.node("Reshape", chunk, shape)
+
+    def round_up(self, lengths, group):
+        return self.node("Div", self.node("Add", lengths, self.constant([group - 1])), self.constant([group]))
+
+    def pad_to(self, chunk, group):
+        """Zeros up to whole groups, as strided convolutions of version 2 pad."""
+        frames = self.size(chunk, 1)
+        missing = self.node("Sub", self.node("Mul", self.round_up(frames, group), self.constant([group])), frames)
+        shape = self.node("Concat", self.constant([1]), missing, self.constant([N_MELS]), axis=0)
+        zeros = self.node("ConstantOfShape", shape, value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]))
+        return self.node("Concat", chunk, zeros, axis=1)
+
+    def pack(self, parts, lengths):
+        """The valid rows of all parts one after the other, then the rest: NeMo's concat_and_pad."""
+        moved, start, offset = [], None, None
+        for part, length in zip(parts, lengths):
+            size = self.size(part, 1)
+            row = self.node("Range", self.constant(0), self.node("Squeeze", size), self.constant(1))
+            valid = self.node("Less", row, length)
+            before = row if start is None else self.node("Add", row, start)
+            # What is not valid goes behind everything, in its own order.
+            behind = self.node("Add", row, self.constant([100_000 * (len(moved) + 1)]))
+            moved.append(self.node("Where", valid, before, behind))
+            start = length if start is None else self.node("Add", start, length)
+        order = self.node("Concat", *moved, axis=0)
+        ranks = self.node("TopK", order, self.size(order, 0), axis=0, largest=0, sorted=1)
+        # TopK has a second output: the places in rising order.
+        self.nodes[-1].output.append(ranks + "_places")
+        return self.node("Gather", self.node("Concat", *parts, axis=1), ranks + "_places", axis=1), start
+
+    def waste_time(self):
+        """A number that takes a loop of products of matrices to compute."""
+        def tensor(name, kind, shape):
+            return helper.make_tensor_value_info(name, kind, shape)
+
+        identity = self.constant(np.eye(64), np.float32)
+        body = helper.make_graph(
+            [helper.make_node("MatMul", ["state", identity], ["product"]),
+             helper.make_node("Tanh", ["product"], ["next"]),
+             helper.make_node("Identity", ["condition"], ["goes_on"])],
+            "body",
+            [tensor("index", TensorProto.INT64, []), tensor("condition", TensorProto.BOOL, []),
+             tensor("state", TensorProto.FLOAT, [64, 64])],
+            [tensor("goes_on", TensorProto.BOOL, []), tensor("next", TensorProto.FLOAT, [64, 64])])
+        start = self.node("Add", identity, self.node("ReduceMean", "chunk", keepdims=0))
+        times = self.constant(int.from_bytes(b"how-slow", "little"))
+        end = self.node("Loop", times, self.constant(True, bool), start, body=body)
+        return self.node("ReduceMean", end, keepdims=0)
+
+
+def graph(speakers, *, version=2, names=("spkcache_fifo_chunk_preds", None), fixed=None, fails_at=None, sub=SUB,
+          columns=None, logits=False, declared_width=None, slow=False):
+    g = Graph()
+    width = speakers * sub
+    chunk = "chunk" if version == 3 or fixed else g.pad_to("chunk", sub)
+    stacked = g.stack(chunk, sub, N_MELS)
+    bins = [frame * N_MELS + 8 * speaker for speaker in range(speakers) for frame in range(sub)]
+    embeddings = "chunk_pre_encode_embs"
+    gathered = g.node("Gather", stacked, g.constant(bins), output=None if declared_width else embeddings, axis=2)
+    g.node("Cast", g.round_up("chunk_lengths", sub), output="chunk_pre_encode_lengths", to=TensorProto.INT64)
+    parts, lengths = ["spkcache", "fifo", embeddings], ["spkcache_lengths", "fifo_lengths", "chunk_pre_encode_lengths"]
+    if declared_width:
+        # A width that is computed, so that the declared one is not seen to be wrong when the file is loaded.
+        nothing = g.node("Sub", "fifo_lengths", "fifo_lengths")
+        shape = g.node("Concat", g.constant([1]), g.constant([-1]), g.node("Add", nothing, g.constant([width])), axis=0)
+        g.node("Reshape", gathered, shape, output=embeddings)
+        parts = [g.node("Reshape", part, shape) for part in ("spkcache", "fifo", gathered)]
+    if fixed:
+        rows, total = g.pack(parts, lengths)
+    else:
+        rows = g.node("Concat", *parts, axis=1)
+        total = g.node("Add", g.node("Add", *lengths[:2]), lengths[2])
+    # [1, rows, speakers * sub] to [1, rows * sub, speakers]: the probabilities of 10 ms.
+    rows = g.node("Reshape", rows, g.constant([1, -1, speakers, sub]))
+    rows = g.node("Reshape", g.node("Transpose", rows, perm=[0, 1, 3, 2]), g.constant([1, -1, speakers]))
+    rows = g.node("Add", g.node("Mul", rows, g.constant(SCALE, np.float32)), g.constant(BIAS, np.float32))
     if fails_at:
-        length = node("Gather", ["fifo_lengths", constant("first", 0)], "length")
-        none = node("Gather", [constant("allowed", np.zeros(fails_at, np.float32)), length], "none")
-        logits = node("Add", [logits, none], "guarded")
+        length = g.node("Gather", "fifo_lengths", g.constant(0))
+        rows = g.node("Add", rows, g.node("Gather", g.constant(np.zeros(fails_at), np.float32), length))
     if slow:
-        logits = node("Add", [logits, node("Mul", [waste_time(node, constant), constant("none", np.float32(0))],
-                                           "nothing")], "late")
-    node("Sigmoid", [logits], probabilities)
-    node("Div", [node("Add", ["chunk_lengths", constant("rest", [subsampling - 1])], "rounded"),
-                 constant("subsampling", [subsampling])], "chunk_pre_encode_lengths")
+        rows = g.node("Add", rows, g.node("Mul", g.waste_time(), g.constant(0, np.float32)))
+    if not logits:
+        rows = g.node("Sigmoid", rows)
+    frame = g.node("Range", g.constant(0), g.node("Squeeze", g.size(rows, 1)), g.constant(1))
+    mask = g.node("Less", frame, g.node("Mul", total, g.constant([sub])))
+    mask = g.node("Unsqueeze", g.node("Cast", mask, to=TensorProto.FLOAT), g.constant([0, 2]))
+    coarse, fine = names
+    fine = g.node("Mul", rows, mask, output=fine)
+    pooled = g.node("AveragePool", g.node("Transpose", fine, perm=[0, 2, 1]), kernel_shape=[sub], strides=[sub])
+    if columns is None:
+        g.node("Transpose", pooled, output=coarse, perm=[0, 2, 1])
+    else:
+        # An end that is computed, so that nothing can be concluded from it when the file is loaded.
+        end = g.node("Mul", g.node("Sub", total, total), g.constant([columns]))
+        g.node("Slice", g.node("Transpose", pooled, perm=[0, 2, 1]), g.constant([0]), end, g.constant([2]),
+               output=coarse)
 
     def value(name, kind, shape):
         return helper.make_tensor_value_info(name, kind, shape)
 
+    axes = dict(zip(("chunk", "spkcache", "fifo"), fixed or (None,) * 3))
     inputs = []
-    for name, width in (("chunk", N_MELS), ("spkcache", D_MODEL), ("fifo", D_MODEL)):
-        inputs += [value(name, TensorProto.FLOAT, ["batch", f"time_{name}", width]),
+    for name, dim in (("chunk", N_MELS), ("spkcache", width), ("fifo", width)):
+        if name != "chunk":
+            dim = declared_width or dim
+        batch = 1 if fixed else "batch"
+        inputs += [value(name, TensorProto.FLOAT, [batch, axes[name] or f"time_{name}", dim]),
                    value(f"{name}_lengths", TensorProto.INT64, [1])]
-    outputs = [value(probabilities, TensorProto.FLOAT, ["batch", "time_out", speakers]),
-               value("chunk_pre_encode_embs", TensorProto.FLOAT, ["batch", "time_pre_encode", D_MODEL]),
+    outputs = [value(coarse, TensorProto.FLOAT, ["batch", "time_out", speakers]),
+               value(embeddings, TensorProto.FLOAT, ["batch", "time_pre_encode", declared_width or width]),
                value("chunk_pre_encode_lengths", TensorProto.INT64, [1])]
-    if hires:
-        node("Resize", [probabilities, "", constant("scales", np.array([1, SUB, 1], np.float32))], "preds_hires",
-             mode="nearest")
-        outputs.insert(1, value("preds_hires", TensorProto.FLOAT, ["batch", "time_hires", speakers]))
-    model = helper.make_model(helper.make_graph(nodes, "sortformer", inputs, outputs, constants),
+    if names[1]:
+        outputs.insert(1, value(names[1], TensorProto.FLOAT, ["batch", "time_fine", speakers]))
+    model = helper.make_model(helper.make_graph(g.nodes, "sortformer", inputs, outputs, g.constants),
                               opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
-
-
-def waste_time(node, constant) -> str:
-    """A number that takes a loop of products of matrices to compute."""
-    matrix = np.eye(64, dtype=np.float32)
-
-    def tensor(name, kind, shape):
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    body = helper.make_graph(
-        [helper.make_node("MatMul", ["state", "identity"], ["product"]),
-         helper.make_node("Tanh", ["product"], ["next"]),
-         helper.make_node("Identity", ["condition"], ["goes_on"])],
-        "body",
-        [tensor("index", TensorProto.INT64, []), tensor("condition", TensorProto.BOOL, []),
-         tensor("state", TensorProto.FLOAT, [64, 64])],
-        [tensor("goes_on", TensorProto.BOOL, []), tensor("next", TensorProto.FLOAT, [64, 64])])
-    start = node("Add", [constant("identity", matrix), node("ReduceMean", ["chunk"], "mean", keepdims=0)], "start")
-    times = int.from_bytes(b"how-slow", "little")
-    node("Loop", [constant("times", times), constant("always", True), start], "end", body=body)
-    return node("ReduceMean", ["end"], "wasted", keepdims=0)
+    if declared_width is None:
+        onnx.checker.check_model(model)
+    return model, width
 
 
 def main() -> int:
@@ -105,16 +188,37 @@ def main() -> int:
         return 2
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    version_3 = graph(8, "preds_diar", hires=True)
-    silence = np.linspace(-16, -8, D_MODEL)
-    helper.set_model_props(version_3, {
-        "n_spk": "8", "upsample_factor": str(SUB), "spkcache_sil_frames_per_spk": "2", "use_learnable_sil_emb": "True",
-        "learnable_sil_emb": str([round(float(v), 3) for v in silence]), "spkcache_update_period": "144",
-        "chunk_len": "124", "fifo_len": "124", "spkcache_len": "188", "right_context": "1"})
-    onnx.save(version_3, folder / "sortformer-v3.onnx")
-    onnx.save(graph(4, "spkcache_fifo_chunk_preds", fails_at=100), folder / "sortformer-fails.onnx")
-    onnx.save(graph(4, "spkcache_fifo_chunk_preds", subsampling=4), folder / "sortformer-40ms.onnx")
-    onnx.save(graph(4, "spkcache_fifo_chunk_preds", slow=True), folder / "sortformer-slow.onnx")
+
+    def save(name, made, metadata=None):
+        if metadata:
+            helper.set_model_props(made[0], {key: str(value) for key, value in metadata.items()})
+        onnx.save(made[0], folder / f"sortformer-{name}.onnx")
+
+    offline = {"chunk_len": 340, "fifo_len": 40, "spkcache_len": 264, "spkcache_update_period": 300}
+    version_3 = graph(8, version=3, names=("preds_diar", "preds_hires"))
+    silence = np.linspace(-16, -8, version_3[1]).astype("<f4")
+    save("v3", version_3, offline | {
+        "right_context": 40, "subsampling_factor": SUB, "upsample_factor": SUB, "n_spk": 8, "feat_dim": N_MELS,
+        "emb_dim": version_3[1], "high_resolution": 1, "spkcache_sil_frames_per_spk": 1, "use_learnable_sil_emb": 1,
+        "learnable_sil_emb": ",".join(f"{v:.9g}" for v in silence)})
+    constants = {"sil_threshold": 0.2, "scores_boost_latest": 0.05, "pred_score_threshold": 0.25,
+                 "strong_boost_rate": 0.75, "weak_boost_rate": 1.5, "min_pos_scores_rate": 0.5}
+    vernacula = {"contract": "sortformer-hr-1", "num_speakers": 8, "emb_dim": version_3[1], "n_mels": N_MELS,
+                 "subsampling": SUB, "upsample_factor": SUB, "spkcache_sil_frames_per_spk": 1, **constants,
+                 "learnable_sil_emb_f32le_b64": base64.b64encode(silence.tobytes()).decode(),
+                 **offline, "chunk_right_context": 40}
+    save("v3-vernacula", graph(8, version=3, names=("spkcache_fifo_chunk_preds", "spkcache_fifo_chunk_preds_hr")),
+         {f"vernacula.diar.{key}": value for key, value in vernacula.items()})
+    defaults = {"chunk_len": 124, "fifo_len": 124, "spkcache_len": 188, "right_context": 1}
+    save("fixed", graph(4, fixed=(3048, 188, 40)))
+    save("fixed-odd", graph(4, fixed=(3048, 188, 50)))
+    save("8-of-v2", graph(8), defaults)
+    save("fails", graph(4, fails_at=100), defaults)
+    save("slow", graph(4, slow=True), defaults)
+    save("40ms", graph(4, sub=4), defaults)
+    save("no-speakers", graph(4, columns=0), defaults)
+    save("logits", graph(4, logits=True), defaults)
+    save("wide", graph(4, declared_width=2**31), defaults)
     return 0
 
 

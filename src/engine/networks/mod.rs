@@ -8,6 +8,7 @@
 mod encoder;
 mod joint;
 mod sortformer;
+mod sortformer_metadata;
 
 use std::sync::Arc;
 

@@ -1,16 +1,33 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The streaming Sortformer and the constants of its cache.
+//! The streaming Sortformer, versions 2, 2.1 and 3, with dynamic or fixed axes.
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use super::sortformer_metadata::{COARSE_OUTPUT, Dimensions, read};
 use super::{EncoderGraph, InStream, check_finite, check_size};
-use crate::engine::config::RuntimeOptions;
+use crate::engine::config::{ChunkLatency, RuntimeOptions};
 use crate::engine::diarizer::{Diarization, DiarizationNetwork};
 use crate::engine::error::{Error, ModelWarning};
 use crate::engine::features::FRAMES_PER_ENCODED_FRAME;
 use crate::engine::onnx::{Canceller, Input, Network, Output};
+use crate::engine::presets::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 use crate::engine::speaker_cache::Compression;
+
+/// Inputs whose second axis is time.
+const TIMED_INPUTS: [&str; 3] = ["chunk", "spkcache", "fifo"];
+
+/// The embeddings of a chunk, and how many of them are not padding.
+const EMBEDDINGS: &str = "chunk_pre_encode_embs";
+const EMBEDDING_LENGTHS: &str = "chunk_pre_encode_lengths";
+
+/// Wider rows than these are no embeddings and no spectra; the published files have 512 and 128.
+const MAX_D_MODEL: usize = 8192;
+const MAX_MELS: usize = 1024;
+
+/// What averaging may add to a probability of 1.
+const PROBABILITY_TOLERANCE: f32 = 1e-3;
 
 /// The streaming Sortformer.
 pub struct SortformerGraph {
@@ -21,27 +38,40 @@ pub struct SortformerGraph {
     pub d_model: usize,
     /// Speakers that it tells apart.
     pub speakers: usize,
+    /// Its generation.
+    pub version: DiarizerVersion,
     /// Name of the output with the probabilities.
     probabilities: &'static str,
+    /// Whether there is an output with the number of embeddings that are not padding.
+    has_lengths: bool,
     compression: Compression,
+    fixed: Option<Fixed>,
+}
+
+/// The axes of a graph that was exported for one operating point. Shorter inputs are padded; the
+/// graph packs the valid rows of cache, FIFO and chunk before it computes, as NeMo's
+/// `concat_and_pad` does, so its valid output rows are the first ones.
+struct Fixed {
+    preset: DiarizationPreset,
+    /// Lengths of [`TIMED_INPUTS`]: mel frames, and frames of the cache and of the FIFO.
+    lengths: [usize; 3],
 }
 
 impl SortformerGraph {
     /// Loads and checks the graph.
     ///
     /// # Errors
-    /// Those of the file, and [`Error::Mismatch`] where it is another graph.
+    /// Those of the file, and [`Error::Mismatch`] where it is another graph, or where it is not
+    /// certain what its outputs mean.
     pub fn load(
         path: &Path,
         options: &RuntimeOptions,
         canceller: &Canceller,
     ) -> Result<Self, Error> {
         let network = Network::load(path, "a Sortformer's ONNX file", options, 1, canceller)?;
-        // Version 3 has another name for the probabilities, and 10 ms ones besides.
-        let probabilities = if network.has_output("preds_diar") {
-            "preds_diar"
-        } else {
-            "spkcache_fifo_chunk_preds"
+        let probabilities = match network.has_output(COARSE_OUTPUT) {
+            true => COARSE_OUTPUT,
+            false => "spkcache_fifo_chunk_preds",
         };
         network.require(
             &[
@@ -52,27 +82,26 @@ impl SortformerGraph {
                 ("fifo", 3),
                 ("fifo_lengths", 1),
             ],
-            &[(probabilities, 3), ("chunk_pre_encode_embs", 3)],
+            &[(probabilities, 3), (EMBEDDINGS, 3)],
         )?;
-        let d_model = network.dim("spkcache", 2)?;
-        for name in ["fifo", "chunk_pre_encode_embs"] {
-            check_size(
-                &network,
-                &format!("dimension 2 of {name}"),
-                d_model,
-                network.dim(name, 2)?,
-            )?;
+        let [n_mels, d_model] = [("chunk", MAX_MELS), ("spkcache", MAX_D_MODEL)]
+            .map(|(name, most)| bounded_dim(&network, name, most));
+        let (n_mels, d_model) = (n_mels?, d_model?);
+        for name in ["fifo", EMBEDDINGS] {
+            let what = format!("dimension 2 of {name}");
+            check_size(&network, &what, d_model, network.dim(name, 2)?)?;
         }
         let speakers = network.dim(probabilities, 2)?;
-        if let Some(named) = network.parse_metadata::<usize>("n_spk")? {
-            check_size(&network, "n_spk in the metadata", speakers, named)?;
-        }
+        let (version, compression) = read(&network, &Dimensions { n_mels, d_model, speakers })?;
         Ok(Self {
-            n_mels: network.dim("chunk", 2)?,
+            n_mels,
             d_model,
             speakers,
+            version,
             probabilities,
-            compression: compression(&network, d_model)?,
+            has_lengths: network.has_output(EMBEDDING_LENGTHS),
+            compression,
+            fixed: fixed_axes(&network, version)?,
             network,
         })
     }
@@ -93,38 +122,115 @@ impl SortformerGraph {
         let expected = format!("{} by {}", encoder.n_mels, encoder.file_name());
         Err(self.network.mismatch("mel bins", expected, self.n_mels))
     }
+
+    /// What the graph allows.
+    pub fn kind(&self) -> DiarizerKind {
+        let fixed_preset = self.fixed.as_ref().map(|fixed| fixed.preset);
+        DiarizerKind { version: self.version, fixed_preset }
+    }
+
+    /// Checks that the graph runs at this operating point.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] with the fixed axis that is in the way.
+    pub fn check_operating_point(&self, point: &OperatingPoint) -> Result<(), Error> {
+        let Some(fixed) = &self.fixed else { return Ok(()) };
+        let own = fixed.preset.operating_point_of(self.version, ChunkLatency::default());
+        let chunk = |p: &OperatingPoint| p.chunk_frames + p.right_context_frames;
+        let [chunk_axis, cache_axis, fifo_axis] = fixed.lengths;
+        for (name, axis, expected, found) in [
+            ("chunk", chunk_axis, chunk(point), chunk(&own)),
+            ("chunk", chunk_axis, point.chunk_frames, own.chunk_frames),
+            ("spkcache", cache_axis, point.speaker_cache_frames, own.speaker_cache_frames),
+            ("fifo", fifo_axis, point.fifo_frames, own.fifo_frames),
+        ] {
+            if expected != found {
+                let expected = format!("{expected} frames by the operating point");
+                let found = format!("{found}, since it is fixed to {axis} for {:?}", fixed.preset);
+                let what = format!("dimension 1 of {name}");
+                return Err(self.network.mismatch(&what, expected, found));
+            }
+        }
+        Ok(())
+    }
+
+    /// The features of a chunk as the graph takes them: rows of mel bins with zeros at the end.
+    fn pad_chunk<'f>(&self, features: &'f [f32]) -> Cow<'f, [f32]> {
+        let mel_frames = features.len() / self.n_mels;
+        let wanted = match (&self.fixed, self.version) {
+            (Some(fixed), _) => fixed.lengths[0],
+            (None, DiarizerVersion::V2) => mel_frames,
+            // It stacks whole groups of frames, and the graph does not fill up the last one.
+            (None, DiarizerVersion::V3) => mel_frames.next_multiple_of(FRAMES_PER_ENCODED_FRAME),
+        };
+        pad(features, wanted * self.n_mels)
+    }
 }
 
-/// The constants of the speaker cache, from the metadata where it has them.
-fn compression(network: &Network, d_model: usize) -> Result<Compression, Error> {
-    let mut compression = Compression::default();
-    if let Some(frames) = network.parse_metadata("spkcache_sil_frames_per_spk")? {
-        compression.silence_frames_per_speaker = frames;
+fn pad(values: &[f32], length: usize) -> Cow<'_, [f32]> {
+    if values.len() >= length {
+        return values.into();
     }
-    for (key, value) in [
-        ("pred_score_threshold", &mut compression.score_threshold),
-        ("scores_boost_latest", &mut compression.latest_boost),
-        ("sil_threshold", &mut compression.silence_threshold),
-        ("strong_boost_rate", &mut compression.strong_boost_rate),
-        ("weak_boost_rate", &mut compression.weak_boost_rate),
-        ("min_pos_scores_rate", &mut compression.min_positive_rate),
-    ] {
-        if let Some(found) = network.parse_metadata(key)? {
-            *value = found;
+    let mut padded = Vec::with_capacity(length);
+    padded.extend_from_slice(values);
+    padded.resize(length, 0.0);
+    padded.into()
+}
+
+/// The width of an input, which is used as a size before anything runs.
+fn bounded_dim(network: &Network, name: &str, most: usize) -> Result<usize, Error> {
+    let width = network.dim(name, 2)?;
+    if (1..=most).contains(&width) {
+        return Ok(width);
+    }
+    Err(network.mismatch(&format!("dimension 2 of {name}"), format!("1 to {most}"), width))
+}
+
+/// The operating point that fixed axes of time were made for.
+fn fixed_axes(network: &Network, version: DiarizerVersion) -> Result<Option<Fixed>, Error> {
+    for name in TIMED_INPUTS {
+        if let Ok(batch) = network.dim(name, 0) {
+            check_size(network, &format!("dimension 0 of {name}"), 1, batch)?;
         }
     }
-    let learned = network.metadata("use_learnable_sil_emb");
-    if learned.is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1") {
-        let text = network.metadata("learnable_sil_emb").unwrap_or_default();
-        let numbers = text.split(|c: char| c.is_whitespace() || "[],;".contains(c));
-        let embedding: Result<Vec<f32>, _> =
-            numbers.filter(|number| !number.is_empty()).map(str::parse).collect();
-        let what = "learnable_sil_emb in the metadata";
-        let embedding = embedding.map_err(|error| network.mismatch(what, "numbers", error))?;
-        check_size(network, what, d_model, embedding.len())?;
-        compression.learned_silence = Some(embedding);
+    let axes = TIMED_INPUTS.map(|name| network.dim(name, 1).ok());
+    if axes == [None; 3] {
+        return Ok(None);
     }
-    Ok(compression)
+    // The chunk of `lockstep` is the recognizer's, for which nobody exports a diarizer.
+    let presets = DiarizationPreset::ALL.into_iter().skip(1);
+    let offered: Vec<_> = presets.filter(|p| p.offered_by(version) == *p).collect();
+    let needed = |preset: DiarizationPreset| {
+        let point = preset.operating_point_of(version, ChunkLatency::default());
+        let chunk = version.left_context_frames() + point.chunk_frames + point.right_context_frames;
+        let chunk = chunk * FRAMES_PER_ENCODED_FRAME;
+        [chunk, point.speaker_cache_frames, point.fifo_frames]
+    };
+    for &preset in &offered {
+        let [chunk, cache, fifo] = needed(preset);
+        // Some exporters of version 3 leave room for a left context, which it does not use.
+        for spare in [0, FRAMES_PER_ENCODED_FRAME] {
+            let lengths = [chunk + spare, cache, fifo];
+            if axes == lengths.map(Some) {
+                return Ok(Some(Fixed { preset, lengths }));
+            }
+        }
+    }
+    let expected: Vec<_> = offered.into_iter().map(|p| format!("{:?}", needed(p))).collect();
+    let found: Vec<_> = axes
+        .iter()
+        .zip(TIMED_INPUTS)
+        .map(|(axis, name)| match axis {
+            Some(length) => format!("{name} fixed to {length}"),
+            None => format!("{name} dynamic"),
+        })
+        .collect();
+    let what = "dimensions 1 of chunk, spkcache and fifo";
+    let expected = format!(
+        "all dynamic, or the numbers of one operating point of version {version}: {}",
+        expected.join(", ")
+    );
+    Err(network.mismatch(what, expected, found.join(", ")))
 }
 
 impl DiarizationNetwork for InStream<SortformerGraph> {
@@ -136,35 +242,81 @@ impl DiarizationNetwork for InStream<SortformerGraph> {
         self.graph.d_model
     }
 
+    fn left_context_frames(&self) -> usize {
+        self.graph.version.left_context_frames()
+    }
+
     fn compression(&self) -> Compression {
         self.graph.compression.clone()
     }
 
     fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error> {
-        let SortformerGraph { network, n_mels, d_model, .. } = &*self.graph;
+        let SortformerGraph { network, n_mels, d_model, speakers, .. } = &*self.graph;
         let mel_frames = features.len() / n_mels;
         let (cache_frames, fifo_frames) = (cache.len() / d_model, fifo.len() / d_model);
-        let [probabilities, embeddings] = network.run(
-            vec![
-                ("chunk", Input::F32(&[1, mel_frames, *n_mels], features)),
-                ("chunk_lengths", Input::I64(&[mel_frames as i64])),
-                ("spkcache", Input::F32(&[1, cache_frames, *d_model], cache)),
-                ("spkcache_lengths", Input::I64(&[cache_frames as i64])),
-                ("fifo", Input::F32(&[1, fifo_frames, *d_model], fifo)),
-                ("fifo_lengths", Input::I64(&[fifo_frames as i64])),
-            ],
-            [Output::Values(self.graph.probabilities), Output::Values("chunk_pre_encode_embs")],
-            &self.canceller,
-        )?;
-        let (_, probabilities) = network.values(&probabilities)?;
-        let (_, embeddings) = network.values(&embeddings)?;
+        let features = self.graph.pad_chunk(features);
+        let [_, cache_axis, fifo_axis] = match &self.graph.fixed {
+            Some(fixed) => fixed.lengths,
+            None => [0; 3],
+        };
+        let (cache, fifo) = (pad(cache, cache_axis * d_model), pad(fifo, fifo_axis * d_model));
+        let rows = |values: &[f32], width: usize| values.len() / width;
+        let chunk_shape = [1, rows(&features, *n_mels), *n_mels];
+        let cache_shape = [1, rows(&cache, *d_model), *d_model];
+        let fifo_shape = [1, rows(&fifo, *d_model), *d_model];
+        let lengths = [mel_frames as i64, cache_frames as i64, fifo_frames as i64];
+        let inputs = vec![
+            ("chunk", Input::F32(&chunk_shape, &features)),
+            ("chunk_lengths", Input::I64(&lengths[..1])),
+            ("spkcache", Input::F32(&cache_shape, &cache)),
+            ("spkcache_lengths", Input::I64(&lengths[1..2])),
+            ("fifo", Input::F32(&fifo_shape, &fifo)),
+            ("fifo_lengths", Input::I64(&lengths[2..])),
+        ];
         let chunk_frames = mel_frames.div_ceil(FRAMES_PER_ENCODED_FRAME);
-        check_size(network, "rows of embeddings", chunk_frames, embeddings.len() / d_model)?;
+        let values = [Output::Values(self.graph.probabilities), Output::Values(EMBEDDINGS)];
+        let [probabilities, embeddings] = if self.graph.has_lengths {
+            let [first, second] = values;
+            let outputs = [first, second, Output::Values(EMBEDDING_LENGTHS)];
+            let [probabilities, embeddings, lengths] =
+                network.run(inputs, outputs, &self.canceller)?;
+            let lengths = network.lengths(&lengths)?;
+            if lengths != [chunk_frames as i64] {
+                let expected = format!("{:?}", [chunk_frames]);
+                return Err(network.mismatch(EMBEDDING_LENGTHS, expected, format!("{lengths:?}")));
+            }
+            [probabilities, embeddings]
+        } else {
+            network.run(inputs, values, &self.canceller)?
+        };
+        let valid = |name: &str, tensor, rows: usize, width: usize| {
+            let (shape, values) = network.values(tensor)?;
+            // More rows than these are padding.
+            let padded = self.graph.has_lengths || self.graph.fixed.is_some();
+            match shape[..] {
+                [1, found, columns]
+                    if columns == width && (found == rows || padded && found > rows) =>
+                {
+                    Ok(values[..rows * width].to_vec())
+                }
+                _ => {
+                    let expected = format!("{:?}", [1, rows, width]);
+                    let what = format!("shape of {name}");
+                    Err(network.mismatch(&what, expected, format!("{shape:?}")))
+                }
+            }
+        };
+        let embeddings = valid(EMBEDDINGS, &embeddings, chunk_frames, *d_model)?;
         let rows = cache_frames + fifo_frames + chunk_frames;
-        let found = probabilities.len() / self.graph.speakers;
-        check_size(network, "rows of probabilities", rows, found)?;
-        check_finite(network, "probabilities", probabilities)?;
-        check_finite(network, "embeddings", embeddings)?;
-        Ok(Diarization { probabilities: probabilities.to_vec(), embeddings: embeddings.to_vec() })
+        let name = self.graph.probabilities;
+        let probabilities = valid(name, &probabilities, rows, *speakers)?;
+        check_finite(network, "probabilities", &probabilities)?;
+        check_finite(network, "embeddings", &embeddings)?;
+        let possible = -PROBABILITY_TOLERANCE..=1.0 + PROBABILITY_TOLERANCE;
+        if let Some(found) = probabilities.iter().find(|value| !possible.contains(value)) {
+            let what = format!("probabilities in {name}");
+            return Err(network.mismatch(&what, "numbers from 0 to 1", found));
+        }
+        Ok(Diarization { probabilities, embeddings })
     }
 }
