@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustfft::num_complex::Complex;
 use rustfft::{Fft, FftPlanner};
 
-use super::mel::{MelFilterbank, symmetric_hann};
+use super::mel::{MelFilterbank, round_to_bf16, symmetric_hann};
 use super::row_buffer::RowBuffer;
 
 /// The only sample rate that the models know.
@@ -81,6 +81,18 @@ impl FeatureExtractor {
         };
         extractor.reset();
         extractor
+    }
+
+    /// As [`Self::new`], with window and filterbank rounded to bfloat16, in which the checkpoint of
+    /// the Sortformer's version 3 holds them. In the quiet bins beside a loud one that is far from
+    /// the same, since the rounded window leaks more.
+    pub fn rounded_to_bf16(n_mels: usize) -> Self {
+        let extractor = Self::new(n_mels);
+        Self {
+            filterbank: extractor.filterbank.rounded_to_bf16(),
+            window: extractor.window.into_iter().map(round_to_bf16).collect(),
+            ..extractor
+        }
     }
 
     /// Forgets all audio.

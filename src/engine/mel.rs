@@ -31,6 +31,14 @@ impl MelFilterbank {
         Self { filters: filters.collect() }
     }
 
+    /// The same filters with their weights rounded to bfloat16.
+    pub fn rounded_to_bf16(mut self) -> Self {
+        for weight in self.filters.iter_mut().flat_map(|filter| &mut filter.weights) {
+            *weight = round_to_bf16(*weight);
+        }
+        self
+    }
+
     /// The energy of each filter over the power spectrum `power`, one value for each bin.
     pub fn energies<'a>(&'a self, power: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         self.filters.iter().map(|filter| {
@@ -86,6 +94,14 @@ pub fn symmetric_hann(length: usize) -> Vec<f32> {
     (0..length).map(|i| (0.5 - 0.5 * (step * i as f64).cos()) as f32).collect()
 }
 
+/// The nearest number of the upper 16 bits of `value`, which is finite; of two that are equally
+/// near the even one.
+pub fn round_to_bf16(value: f32) -> f32 {
+    let bits = value.to_bits();
+    let half = 0x7fff + ((bits >> 16) & 1);
+    f32::from_bits(bits.wrapping_add(half) & 0xffff_0000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +136,21 @@ mod tests {
             assert!((window[i] - window[399 - i]).abs() < 1e-7);
         }
         assert!(window[199] > 0.9999 && window[199] < 1.0, "no sample is in the very middle");
+    }
+
+    #[test]
+    fn rounding_to_bf16_keeps_eight_bits() {
+        for (value, rounded) in [
+            (1.0, 1.0),
+            (1.003, 1.0),
+            (1.005, 1.007_812_5),
+            // Between 1 and the next number: the even one.
+            (1.003_906_25, 1.0),
+            (1.011_718_75, 1.015_625),
+            (-0.1, -0.100_097_656),
+            (0.0, 0.0),
+        ] {
+            assert_eq!(round_to_bf16(value), rounded, "{value}");
+        }
     }
 }

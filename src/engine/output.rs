@@ -38,6 +38,8 @@ pub struct Progress {
 pub struct Trace {
     /// Log-mel features, one row a frame of 10 ms.
     pub features: Vec<f32>,
+    /// Log-mel features of the diarizer, where they are not those of the recognizer.
+    pub diarizer_features: Vec<f32>,
     /// Probabilities, one row of all speakers a frame of 80 ms.
     pub probabilities: Vec<f32>,
     /// Runs of the encoder, each on one or more chunks of one or more speakers.

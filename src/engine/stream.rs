@@ -13,6 +13,7 @@ use super::model::Model;
 use super::networks::{EncoderGraph, InStream, JointGraph, SortformerGraph};
 use super::onnx::Canceller;
 use super::output::{Output, Progress, Trace};
+use super::presets::DiarizerVersion;
 use super::recognizer::Recognizer;
 use super::row_buffer::RowBuffer;
 
@@ -36,6 +37,8 @@ pub struct Stream {
     canceller: Canceller,
     extractor: FeatureExtractor,
     features: RowBuffer,
+    /// The features of a diarizer that has its own.
+    diarizer_features: Option<(FeatureExtractor, RowBuffer)>,
     diarizer: Option<Diarizer<InStream<SortformerGraph>>>,
     recognizer: Recognizer<InStream<EncoderGraph>, InStream<JointGraph>, Arc<Model>>,
     /// Whether diariser and recogniser run at the same time where they can.
@@ -81,6 +84,7 @@ impl Stream {
             None => None,
         };
         let n_mels = model.encoder.n_mels;
+        let version = model.diarizer().map(|diarizer| diarizer.version);
         let side_by_side = diarizer.is_some() && model.has_spare_threads;
         let encoder = InStream { graph: model.encoder.clone(), canceller: canceller.clone() };
         let joint = InStream { graph: model.joint.clone(), canceller: canceller.clone() };
@@ -88,6 +92,8 @@ impl Stream {
         Ok(Self {
             extractor: FeatureExtractor::new(n_mels),
             features: RowBuffer::new(n_mels),
+            diarizer_features: (version == Some(DiarizerVersion::V3))
+                .then(|| (FeatureExtractor::rounded_to_bf16(n_mels), RowBuffer::new(n_mels))),
             side_by_side,
             diarizer,
             recognizer: Recognizer::new(encoder, joint, model, speakers, options),
@@ -142,6 +148,9 @@ impl Stream {
         }
         let known = self.features.end();
         self.extractor.finish(&mut self.features);
+        if let Some((extractor, features)) = &mut self.diarizer_features {
+            extractor.finish(features);
+        }
         self.trace_features(known);
         self.work(Audio::Ended)?;
         self.ended = true;
@@ -172,6 +181,10 @@ impl Stream {
     pub fn resume(&mut self) {
         self.extractor.reset();
         self.features.reset();
+        if let Some((extractor, features)) = &mut self.diarizer_features {
+            extractor.reset();
+            features.reset();
+        }
         if let Some(diarizer) = &mut self.diarizer {
             diarizer.rewind();
         }
@@ -217,6 +230,9 @@ impl Stream {
     fn trace_features(&mut self, known: u64) {
         if let Some(trace) = self.recognizer.trace_mut() {
             trace.features.extend_from_slice(self.features.get(known..self.features.end()));
+            if let Some((_, features)) = &self.diarizer_features {
+                trace.diarizer_features.extend_from_slice(features.get(known..features.end()));
+            }
         }
     }
 
@@ -227,6 +243,9 @@ impl Stream {
         for piece in samples.chunks(STEP_SAMPLES) {
             let known = self.features.end();
             self.extractor.push(piece, &mut self.features);
+            if let Some((extractor, features)) = &mut self.diarizer_features {
+                extractor.push(piece, features);
+            }
             self.trace_features(known);
             self.work(Audio::Follows)?;
         }
@@ -250,13 +269,14 @@ impl Stream {
                 return Err(Error::Cancelled);
             }
             let chunks = self.recognizer.ready_chunks(&self.features, ended);
-            let diarizer = self.diarizer.as_mut().filter(|it| it.is_ready(&self.features, ended));
+            let heard = self.diarizer_features.as_ref().map_or(&self.features, |(_, own)| own);
+            let diarizer = self.diarizer.as_mut().filter(|it| it.is_ready(heard, ended));
             match diarizer {
                 Some(_) if self.side_by_side && !chunks.is_empty() => self.run_both(ended)?,
                 None if self.side_by_side && audio == Audio::Follows => return Ok(()),
                 _ if !chunks.is_empty() => self.recognizer.run(chunks, &self.features)?,
                 Some(diarizer) => {
-                    let rows = diarizer.step(&self.features)?;
+                    let rows = diarizer.step(heard)?;
                     self.recognizer.add_probabilities(&rows);
                 }
                 None => return Ok(()),
@@ -267,10 +287,12 @@ impl Stream {
 
     /// Runs the recogniser on all its chunks that are ready, and the diariser on its next.
     fn run_both(&mut self, ended: bool) -> Result<(), Error> {
-        let Self { features, diarizer, recognizer, .. } = self;
+        let Self { features, diarizer_features, diarizer, recognizer, .. } = self;
+        let (features, heard) =
+            (&*features, diarizer_features.as_ref().map_or(&*features, |(_, own)| own));
         let (recognized, rows) = thread::scope(|scope| {
             let diarizer = diarizer.as_mut().map(|diarizer| {
-                thread::Builder::new().spawn_scoped(scope, || diarizer.step(features))
+                thread::Builder::new().spawn_scoped(scope, || diarizer.step(heard))
             });
             let recognized = loop {
                 let chunks = recognizer.ready_chunks(features, ended);
@@ -299,6 +321,12 @@ impl Stream {
     fn discard_used(&mut self) {
         let needed = self.recognizer.needs_from();
         let by_diarizer = self.diarizer.as_ref().map_or(needed, Diarizer::needs_from);
-        self.features.discard_before(needed.min(by_diarizer));
+        match &mut self.diarizer_features {
+            Some((_, own)) => {
+                own.discard_before(by_diarizer);
+                self.features.discard_before(needed);
+            }
+            None => self.features.discard_before(needed.min(by_diarizer)),
+        }
     }
 }

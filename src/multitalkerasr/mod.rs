@@ -97,7 +97,10 @@
 //!
 //! With the defaults (`lockstep` for live sources) that is 1120 + 3 + 1000 + 500 = 2623 ms, and
 //! with `chunk-latency=160ms` it is 160 + 3 + 1000 + 500 = 1663 ms. 3 ms is the look-ahead of the
-//! spectral window. Text that leaves later than its running time and all this is a warning, with
+//! spectral window. The look-ahead of a preset depends on the version of the diarizer: before the
+//! model is loaded the longest counts, and a LATENCY message is posted when the version changes it.
+//! A preset that the version does not offer is replaced by a shorter one, with a warning. Text that
+//! leaves later than its running time and all this is a warning, with
 //! details `multitalkerasr/excessive-delay` {`new-observed-max-delay`, `promised-delay`: ClockTime};
 //! `max-observed-delay` is the worst so far. `latency=4294967295` promises nothing: the latency of
 //! upstream is passed on, and text has the time at which it comes out instead of that of the speech,
