@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -146,6 +147,28 @@ fn probabilities_stay_in_place_when_the_speaker_cache_is_full() {
     }
 }
 
+/// The network, its features and the loop around it, against `tools/reference/version_3.py`, which
+/// runs NeMo's code for the speaker cache.
+#[test]
+fn version_3_equals_the_reference() {
+    let folder = data().join("version-3");
+    let model = load(&folder.join("sortformer.onnx")).expect("loads");
+    let text = std::fs::read_to_string(folder.join("expected.json")).expect("readable");
+    let expected: BTreeMap<String, Vec<Vec<f32>>> = serde_json::from_str(&text).expect("numbers");
+    for (name, preset) in [
+        ("320ms", DiarizationPreset::Ms320),
+        ("1s", DiarizationPreset::OneSecond),
+        ("30s", DiarizationPreset::ThirtySeconds),
+    ] {
+        let trace = diarize(&model, preset, ChunkLatency::Ms1120, &MEETING);
+        let expected = expected[name].concat();
+        assert_eq!(trace.probabilities.len(), expected.len(), "{name}");
+        let apart = trace.probabilities.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = apart.fold(0.0, f32::max);
+        assert!(worst < 2e-3, "{name}: {worst}");
+    }
+}
+
 /// How far apart both features are was computed with NumPy: 0.002 in the median, up to 3.4.
 #[test]
 fn version_3_has_features_of_its_own() {
@@ -223,7 +246,7 @@ fn other_operating_points_than_that_of_fixed_axes_are_refused() {
     let model = load(&fake("fixed")).expect("loads");
     let chunk = ChunkLatency::Ms1120;
     for preset in [DiarizationPreset::Lockstep, DiarizationPreset::OneSecond] {
-        let error = model.operating_point(preset, chunk).err().expect("refused").to_string();
+        let error = model.operating_point(preset, chunk).expect_err("refused").to_string();
         let parts = ["sortformer-fixed.onnx", "dimension 1 of chunk", "fixed to 3048"];
         assert_contains(&error, &parts);
     }

@@ -143,11 +143,11 @@ mod tests {
         for (value, rounded) in [
             (1.0, 1.0),
             (1.003, 1.0),
-            (1.005, 1.007_812_5),
-            // Between 1 and the next number: the even one.
-            (1.003_906_25, 1.0),
-            (1.011_718_75, 1.015_625),
-            (-0.1, -0.100_097_656),
+            (1.005, 1.0 + 1.0 / 128.0),
+            // In the middle between two numbers: the even one.
+            (1.0 + 1.0 / 256.0, 1.0),
+            (1.0 + 3.0 / 256.0, 1.0 + 2.0 / 128.0),
+            (-0.1, -205.0 / 2048.0),
             (0.0, 0.0),
         ] {
             assert_eq!(round_to_bf16(value), rounded, "{value}");

@@ -194,7 +194,7 @@ impl Stream {
     }
 
     /// Saves work, or no longer, where audio comes faster than it is recognised: the diariser then
-    /// hears its speaker cache and the last 3.2 s again with each chunk, instead of up to 15 s.
+    /// hears its speaker cache and the last 3.2 s again with each chunk, instead of up to 21 s.
     /// Operating points with a FIFO as short as this do not change.
     pub fn set_economical(&mut self, economical: bool) {
         if let Some(diarizer) = &mut self.diarizer {

@@ -320,3 +320,27 @@ impl DiarizationNetwork for InStream<SortformerGraph> {
         Ok(Diarization { probabilities, embeddings })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(name: &str) -> SortformerGraph {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fake-models");
+        let file = folder.join(format!("sortformer-{name}.onnx"));
+        SortformerGraph::load(&file, &RuntimeOptions::default(), &Canceller::new())
+            .expect("a fixture, and ORT_DYLIB_PATH")
+    }
+
+    #[test]
+    fn both_forms_of_version_3_have_the_same_constants() {
+        let [parakeet_rs, vernacula] = ["v3", "v3-vernacula"].map(load);
+        assert_eq!(parakeet_rs.compression, vernacula.compression);
+        let found = &parakeet_rs.compression;
+        assert_eq!(found.silence_frames_per_speaker, 1);
+        let silence = found.learned_silence.as_ref().expect("learned");
+        let ends = (silence.first().copied(), silence.last().copied());
+        assert_eq!((silence.len(), ends), (64, (Some(-16.0), Some(-8.0))));
+        assert_eq!(load("fails").compression, Compression::default());
+    }
+}

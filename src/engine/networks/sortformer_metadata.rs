@@ -77,7 +77,7 @@ fn version(metadata: &Metadata<'_>) -> Result<DiarizerVersion, Error> {
     let has_output = |name: &&str| metadata.0.has_output(name);
     let upsample = metadata.number(&["upsample_factor"], 1..=FRAMES_PER_ENCODED_FRAME)?;
     let is_3 = has_output(&COARSE_OUTPUT)
-        || FINE_OUTPUTS.iter().any(|name| has_output(&name))
+        || FINE_OUTPUTS.iter().any(has_output)
         || metadata.entry(&["contract"])?.is_some()
         || upsample.is_some_and(|factor| factor > 1)
         || metadata.flag(&["high_resolution"])? == Some(true)
