@@ -197,7 +197,9 @@ def prepare(path: Path, out: Path, chunk: stream.Chunk, precision: str, reduce_r
     with step(f"{small.name}: quantizing"), writing(small):
         quantize_dynamic(target, small, op_types_to_quantize=["MatMul", "LSTM"], weight_type=QuantType.QInt8,
                          per_channel=True, reduce_range=reduce_range,
-                         use_external_data_format=size / 4 > INLINE_LIMIT)
+                         use_external_data_format=size / 4 > INLINE_LIMIT,
+                         # Also behind operators of other domains, whose types the quantizer does not know.
+                         extra_options={"DefaultTensorType": TensorProto.FLOAT})
     for file in (target, Path(f"{target}.data")):
         file.unlink(missing_ok=True)
     return small
@@ -413,7 +415,7 @@ def main():
             run(o, out, Path(work))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except (Refused, OSError, ValueError, MemoryError, *graph.RUNTIME_ERRORS) as reason:
+    except (Refused, OSError, ValueError, RuntimeError, MemoryError, *graph.RUNTIME_ERRORS) as reason:
         text = " ".join(str(reason).split()) or type(reason).__name__
         sys.exit(f"prepare.py: {text}")
 
