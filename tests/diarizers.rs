@@ -270,7 +270,7 @@ fn fixed_axes_that_fit_no_operating_point_are_refused_when_loading() {
 fn graph_that_cannot_be_what_it_seems_is_refused_when_loading() {
     for (name, parts) in [
         ("8-of-v2", ["speakers", "expected 1 to 4 of version 2", "found 8"]),
-        ("wide", ["dimension 2 of spkcache", "expected 1 to 8192", "found 2147483648"]),
+        ("wide", ["dimension 2 of spkcache", "expected from 1 to 8192", "found 2147483648"]),
     ] {
         let error = load(&fake(name)).err().expect("refused").to_string();
         assert_contains(&error, &parts);

@@ -11,7 +11,7 @@ use crate::engine::config::{ChunkLatency, RuntimeOptions};
 use crate::engine::diarizer::{Diarization, DiarizationNetwork};
 use crate::engine::error::{Error, ModelWarning};
 use crate::engine::features::FRAMES_PER_ENCODED_FRAME;
-use crate::engine::onnx::{Canceller, Input, Network, Output};
+use crate::engine::onnx::{Canceller, Element, Input, Network, Output};
 use crate::engine::presets::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 use crate::engine::speaker_cache::Compression;
 
@@ -84,9 +84,20 @@ impl SortformerGraph {
             ],
             &[(probabilities, 3), (EMBEDDINGS, 3)],
         )?;
-        let [n_mels, d_model] = [("chunk", MAX_MELS), ("spkcache", MAX_D_MODEL)]
-            .map(|(name, most)| bounded_dim(&network, name, most));
-        let (n_mels, d_model) = (n_mels?, d_model?);
+        let has_lengths = network.has_output(EMBEDDING_LENGTHS);
+        network.require_elements(
+            &["chunk", "spkcache", "fifo", probabilities, EMBEDDINGS],
+            Element::F32,
+        )?;
+        network.require_elements(
+            &["chunk_lengths", "spkcache_lengths", "fifo_lengths"],
+            Element::I64,
+        )?;
+        if has_lengths {
+            network.require_elements(&[EMBEDDING_LENGTHS], Element::I64)?;
+        }
+        let n_mels = network.bounded_dim("chunk", 2, MAX_MELS)?;
+        let d_model = network.bounded_dim("spkcache", 2, MAX_D_MODEL)?;
         for name in ["fifo", EMBEDDINGS] {
             let what = format!("dimension 2 of {name}");
             check_size(&network, &what, d_model, network.dim(name, 2)?)?;
@@ -99,7 +110,7 @@ impl SortformerGraph {
             speakers,
             version,
             probabilities,
-            has_lengths: network.has_output(EMBEDDING_LENGTHS),
+            has_lengths,
             compression,
             fixed: fixed_axes(&network, version)?,
             network,
@@ -175,15 +186,6 @@ fn pad(values: &[f32], length: usize) -> Cow<'_, [f32]> {
     padded.extend_from_slice(values);
     padded.resize(length, 0.0);
     padded.into()
-}
-
-/// The width of an input, which is used as a size before anything runs.
-fn bounded_dim(network: &Network, name: &str, most: usize) -> Result<usize, Error> {
-    let width = network.dim(name, 2)?;
-    if (1..=most).contains(&width) {
-        return Ok(width);
-    }
-    Err(network.mismatch(&format!("dimension 2 of {name}"), format!("1 to {most}"), width))
 }
 
 /// The operating point that fixed axes of time were made for.
