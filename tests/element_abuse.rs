@@ -74,7 +74,7 @@ fn abuse_all(seed: u64) {
     // All this is of no use where nothing gets through.
     let Counts { buffers, texts, .. } = &counts;
     let (buffers, texts) = (buffers.load(Ordering::Relaxed), texts.load(Ordering::Relaxed));
-    assert!(buffers > CYCLES && texts > CYCLES / 10, "{counts:?}");
+    assert!(buffers > CYCLES / 2 && texts > CYCLES / 100, "{counts:?}");
 }
 
 #[derive(Debug, Default)]
