@@ -71,6 +71,7 @@ def read(path: Path) -> onnx.ModelProto:
         raise Refused(f"{expected}something else, or a part of one ({path.stat().st_size} bytes)") from reason
     if not model.graph.node or not model.graph.output:
         raise Refused(f"{expected}something else, or a part of one ({path.stat().st_size} bytes)")
+    graph.constants_as_initializers(model.graph)
     for tensor in external(model):
         file, offset, length = place(tensor, path)
         beside = f"{path}: expected its weights in {file.name}, found "

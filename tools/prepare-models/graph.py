@@ -36,6 +36,18 @@ def value(known: dict, name: str):
     return numpy_helper.to_array(known[name]).tolist() if name in known else None
 
 
+def constants_as_initializers(graph):
+    """Has the tensors of Constant nodes stand with the others, which may be large or beside the graph as they may."""
+    outputs, nodes = {o.name for o in graph.output}, []
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value" and node.output[0] not in outputs:
+            graph.initializer.append(node.attribute[0].t)
+            graph.initializer[-1].name = node.output[0]
+        else:
+            nodes.append(node)
+    set_nodes(graph, nodes)
+
+
 def scalar(known: dict, name: str):
     """The number that a constant holds, in whatever rank, or None."""
     return numpy_helper.to_array(known[name]).item() if name in known and np.prod(known[name].dims) == 1 else None
@@ -155,8 +167,6 @@ def fold_constants(model) -> int:
             continue
         if node.op_type == "Identity" and inputs[0] in known:
             names[node.output[0]] = inputs[0]
-        elif node.op_type == "Constant" and node.attribute[0].name == "value":
-            keep(node.output[0], numpy_helper.to_array(node.attribute[0].t))
         elif all(name in known for name in inputs if name) and node.domain in ("", "ai.onnx") \
                 and len(node.output) == 1 and not list(subgraphs(node)) \
                 and not node.op_type.startswith(("Random", "Multinomial", "Bernoulli")):
