@@ -9,7 +9,6 @@
 # make evaluate  measures the element on MANIFEST with the options in EVALUATE, see docs/evaluation.md
 # make fuzz      looks for bytes on which the readers of files fail, a minute each; needs cargo-fuzz
 # make lint      what the continuous integration checks besides the tests
-# make manual    builds the manual into target/manual and checks its links
 #
 # The demo runs your own files with MODEL_DIR=… DIARIZATION_MODEL=… AUDIO=…
 FORM ?= int8

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The manual says what the element has: its page of properties is made from the element itself.
+//! The manual says what the element has: its page of properties is made from the element itself. Its
+//! links lead somewhere.
 
 #![cfg(feature = "element")]
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gst::glib;
 use gst::prelude::*;
@@ -25,6 +26,10 @@ const FOOT: &str = "
 Properties marked *live* may be set at any time and take effect at once. All others take effect at \
 the next change from READY to PAUSED.
 ";
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 /// The type in words, or the values of an enumeration, and the default.
 fn kind_and_default(pspec: &glib::ParamSpec) -> (String, String) {
@@ -93,11 +98,59 @@ fn page() -> String {
 
 #[test]
 fn properties_of_the_manual_are_those_of_the_element() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let path = repository().join(PAGE);
     let page = page();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &page).expect("writable");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(found == page, "{PAGE} is out of date: run UPDATE=1 cargo test --test manual");
+}
+
+/// The Markdown files that git knows.
+fn pages() -> Vec<PathBuf> {
+    let output = std::process::Command::new("git")
+        .args(["ls-files", "-z", "--", "*.md"])
+        .current_dir(repository())
+        .output()
+        .expect("git is installed");
+    assert!(output.status.success(), "{output:?}");
+    let names = String::from_utf8(output.stdout).expect("UTF-8");
+    names.split_terminator('\0').map(|name| repository().join(name)).collect()
+}
+
+/// The anchor that a heading has on the page.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect::<String>().to_lowercase()
+}
+
+#[test]
+fn links_of_the_manual_lead_somewhere() {
+    let pages = pages();
+    assert!(pages.len() > 10, "{pages:?}");
+    let mut links = 0;
+    for page in &pages {
+        let text = std::fs::read_to_string(page).expect("UTF-8");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, fragment) = link.split_once('#').unwrap_or((link, ""));
+            if file.starts_with("http") {
+                continue;
+            }
+            let target = match file {
+                "" => page.clone(),
+                _ => page.parent().expect("in a folder").join(file),
+            };
+            assert!(target.exists(), "{}: {link}", page.display());
+            if !fragment.is_empty() {
+                let text = std::fs::read_to_string(&target).expect("UTF-8");
+                let mut headings = text.lines().filter(|line| line.starts_with('#'));
+                let is_there =
+                    headings.any(|line| anchor(line.trim_start_matches('#').trim()) == fragment);
+                assert!(is_there, "{}: {link}", page.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 30, "{links}");
 }
