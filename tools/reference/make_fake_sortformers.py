@@ -18,8 +18,6 @@ sortformer-fixed-odd.onnx     the same with a FIFO that no operating point has
 sortformer-8-of-v2.onnx       version 2 with 8 speakers and nothing that says why
 sortformer-fails.onnx         version 2, and fails as soon as the FIFO holds 100 frames
 sortformer-40ms.onnx          version 2, with frames of 40 ms instead of 80
-sortformer-slow.onnx          version 2, and multiplies matrices as often as the number says whose 8 bytes are
-                              b"how-slow" in the file, for a test to replace
 sortformer-no-speakers.onnx   version 2, whose probabilities have no columns when it runs
 sortformer-logits.onnx        version 2, which returns logits in the place of probabilities
 sortformer-wide.onnx          version 2, which declares embeddings of 2^31 values
@@ -92,28 +90,9 @@ class Graph:
         self.nodes[-1].output.append(ranks + "_places")
         return self.node("Gather", self.node("Concat", *parts, axis=1), ranks + "_places", axis=1), start
 
-    def waste_time(self):
-        """A number that takes a loop of products of matrices to compute."""
-        def tensor(name, kind, shape):
-            return helper.make_tensor_value_info(name, kind, shape)
-
-        identity = self.constant(np.eye(64), np.float32)
-        body = helper.make_graph(
-            [helper.make_node("MatMul", ["state", identity], ["product"]),
-             helper.make_node("Tanh", ["product"], ["next"]),
-             helper.make_node("Identity", ["condition"], ["goes_on"])],
-            "body",
-            [tensor("index", TensorProto.INT64, []), tensor("condition", TensorProto.BOOL, []),
-             tensor("state", TensorProto.FLOAT, [64, 64])],
-            [tensor("goes_on", TensorProto.BOOL, []), tensor("next", TensorProto.FLOAT, [64, 64])])
-        start = self.node("Add", identity, self.node("ReduceMean", "chunk", keepdims=0))
-        times = self.constant(int.from_bytes(b"how-slow", "little"))
-        end = self.node("Loop", times, self.constant(True, bool), start, body=body)
-        return self.node("ReduceMean", end, keepdims=0)
-
 
 def graph(speakers, *, version=2, names=("spkcache_fifo_chunk_preds", None), fixed=None, fails_at=None, sub=SUB,
-          columns=None, logits=False, declared_width=None, slow=False):
+          columns=None, logits=False, declared_width=None):
     g = Graph()
     width = speakers * sub
     chunk = "chunk" if version == 3 or fixed else g.pad_to("chunk", sub)
@@ -141,8 +120,6 @@ def graph(speakers, *, version=2, names=("spkcache_fifo_chunk_preds", None), fix
     if fails_at:
         length = g.node("Gather", "fifo_lengths", g.constant(0))
         rows = g.node("Add", rows, g.node("Gather", g.constant(np.zeros(fails_at), np.float32), length))
-    if slow:
-        rows = g.node("Add", rows, g.node("Mul", g.waste_time(), g.constant(0, np.float32)))
     if not logits:
         rows = g.node("Sigmoid", rows)
     frame = g.node("Range", g.constant(0), g.node("Squeeze", g.size(rows, 1)), g.constant(1))
@@ -214,7 +191,6 @@ def main() -> int:
     save("fixed-odd", graph(4, fixed=(3048, 188, 50)))
     save("8-of-v2", graph(8), defaults)
     save("fails", graph(4, fails_at=100), defaults)
-    save("slow", graph(4, slow=True), defaults)
     save("40ms", graph(4, sub=4), defaults)
     save("no-speakers", graph(4, columns=0), defaults)
     save("logits", graph(4, logits=True), defaults)
