@@ -23,7 +23,7 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "multitalkerasr",
         gst::DebugColorFlags::empty(),
-        Some("Multi-talker speech recogniser"),
+        Some("Multi-talker speech recognizer"),
     )
 });
 
@@ -36,7 +36,9 @@ struct Input {
     refused: Option<gst::Seqnum>,
     /// What upstream answered last, when it was asked whether it is live.
     live: Option<bool>,
-    /// Known from the first buffer of a stream on.
+    /// Whether it answered for this stream.
+    has_answered: bool,
+    /// Known once it has, until the length of the queue changes.
     when_full: Option<WhenFull>,
 }
 
@@ -235,8 +237,15 @@ impl MultitalkerAsr {
         if let Some(known) = lock(&self.input).when_full {
             return known;
         }
-        let answer = self.upstream_latency().map(|(live, _, _)| live);
-        let live = answer.or(lock(&self.input).live).unwrap_or(false);
+        let (last, has_answered) = {
+            let input = lock(&self.input);
+            (input.live, input.has_answered)
+        };
+        let answer = match has_answered {
+            true => last,
+            false => self.upstream_latency().map(|(live, _, _)| live),
+        };
+        let live = answer.or(last).unwrap_or(false);
         let settings = self.settings_in_effect();
         let max_samples = settings.max_queued_samples(live, self.known_diarizer(&settings));
         let when_full = match live {
@@ -245,7 +254,9 @@ impl MultitalkerAsr {
         };
         if answer.is_some() {
             let mut input = lock(&self.input);
-            (input.live, input.when_full) = (answer, Some(when_full));
+            input.live = answer;
+            input.has_answered = true;
+            input.when_full = Some(when_full);
         }
         when_full
     }
@@ -290,7 +301,11 @@ impl MultitalkerAsr {
                 lock(&self.input).segment = gst::FormattedSegment::new();
                 return flow(queue.flush_stop(|| self.push_event(&event)));
             }
-            gst::EventView::StreamStart(_) => lock(&self.input).when_full = None,
+            gst::EventView::StreamStart(_) => {
+                let mut input = lock(&self.input);
+                input.has_answered = false;
+                input.when_full = None;
+            }
             gst::EventView::Caps(caps) => {
                 let format = SampleFormat::of(caps.caps());
                 lock(&self.input).format = format;
@@ -547,9 +562,9 @@ impl ElementImpl for MultitalkerAsr {
     fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
             gst::subclass::ElementMetadata::new(
-                "Multi-talker speech recogniser",
+                "Multi-talker speech recognizer",
                 "Text/Audio/Filter",
-                "Transcribes every speaker of a conversation, also while they talk over each other",
+                "Transcribes every speaker of a conversation, even when they talk over each other",
                 "The gst-plugin-multitalkerasr authors",
             )
         });
