@@ -188,7 +188,7 @@ fn keeps_what_is_set() {
 fn file_pipelines_give_what_the_engine_gives() {
     init_with_runtime();
     for name in ["jfk.wav", "news.wav", "meeting.wav"] {
-        let properties = format!("model-dir={} diarization-model={}", models(), sortformer());
+        let properties = tiny_models();
         let pipeline = file_pipeline(&common::data().join("audio").join(name), &properties);
         let messages = play(&pipeline);
         pipeline.set_state(gst::State::Null).expect("stops");
@@ -245,7 +245,7 @@ fn without_a_diarizer_there_is_one_speaker() {
     let mut rig = Rig::new(&[("diarization-model", "")]);
     rig.push_all(samples, 4096);
     rig.finish();
-    let model = ModelOptions { model_dir: models().into(), ..Default::default() };
+    let model = ModelOptions { diarization_model: None, ..common::tiny_model_options() };
     let outputs = engine_outputs_of(&model, samples, defaults(false));
     let expected: Vec<_> = outputs
         .iter()

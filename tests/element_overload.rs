@@ -91,11 +91,7 @@ fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
 
 /// What the engine makes of the audio between holes, with the speakers known again.
 fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
-    let model = ModelOptions {
-        model_dir: models().into(),
-        diarization_model: Some(sortformer().into()),
-        ..Default::default()
-    };
+    let model = common::tiny_model_options();
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
     let mut stream = Stream::new(model, options).expect("valid options");
@@ -296,11 +292,8 @@ fn slow_element(step: Duration, folder: &Path) -> gst::Element {
     };
     // How long this takes on this machine.
     let times = 5000;
-    let model = ModelOptions {
-        model_dir: models().into(),
-        diarization_model: Some(write(times)),
-        ..Default::default()
-    };
+    let model =
+        ModelOptions { diarization_model: Some(write(times)), ..common::tiny_model_options() };
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
     let mut stream = Stream::new(model, options).expect("valid options");

@@ -20,8 +20,7 @@ fn options() -> StreamOptions {
 
 fn pipeline(name: &str) -> gst::Pipeline {
     init_with_runtime();
-    let properties = format!("model-dir={} diarization-model={}", models(), sortformer());
-    file_pipeline(&common::data().join("audio").join(name), &properties)
+    file_pipeline(&common::data().join("audio").join(name), &tiny_models())
 }
 
 /// The conversation that is told before EOS.

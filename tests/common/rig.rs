@@ -14,7 +14,7 @@ use gstmultitalkerasr::engine::{
     StreamOptions, Word, hold_loading, release_loading,
 };
 
-use crate::common::{data, limit, read_wav, require_runtime};
+use crate::common::{data, limit, read_wav, require_runtime, tiny_model_options};
 
 /// Nothing takes so long unless it hangs.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
@@ -89,6 +89,11 @@ impl HeldModels {
     }
 }
 
+/// The element's properties with the tiny models, as in a pipeline's description.
+pub fn tiny_models() -> String {
+    format!("model-dir={} diarization-model={} precision=fp32", models(), sortformer())
+}
+
 pub fn sortformer() -> String {
     data().join("tiny-models/sortformer.onnx").display().to_string()
 }
@@ -119,6 +124,8 @@ pub fn element(properties: &[(&str, &str)]) -> gst::Element {
     let element = gst::ElementFactory::make("multitalkerasr").build().expect("registered");
     element.set_property("model-dir", models());
     element.set_property("diarization-model", sortformer());
+    // The words of the 8-bit files depend on the processor.
+    element.set_property_from_str("precision", "fp32");
     for (name, value) in properties {
         element.set_property_from_str(name, value);
     }
@@ -538,15 +545,7 @@ pub fn said_by_engine(segment: &Segment, base_ns: u64) -> Said {
 
 /// What the engine makes of some audio with the tiny models.
 pub fn engine_outputs(samples: &[f32], options: StreamOptions) -> Vec<Output> {
-    engine_outputs_of(
-        &ModelOptions {
-            model_dir: models().into(),
-            diarization_model: Some(sortformer().into()),
-            ..Default::default()
-        },
-        samples,
-        options,
-    )
+    engine_outputs_of(&tiny_model_options(), samples, options)
 }
 
 pub fn engine_outputs_of(
