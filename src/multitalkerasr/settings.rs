@@ -136,7 +136,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default("chunk-latency", default.chunk_latency)
             .nick("Chunk latency")
-            .blurb("Length of audio that the recogniser decodes at once, which delays the words")
+            .blurb("Length of audio that the recognizer decodes at once, which delays the words")
             .mutable_ready()
             .build(),
         glib::ParamSpecEnum::builder_with_default("diarization-preset", default.diarization_preset)
@@ -160,7 +160,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("max-speakers")
             .nick("Maximum number of speakers")
-            .blurb("At most so many speakers, the first to speak (0: all that the diarizer knows)")
+            .blurb("Maximum number of speakers; later speakers are ignored (0: no limit)")
             .default_value(default.max_speakers)
             .mutable_ready()
             .build(),
@@ -173,18 +173,18 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default("text-unit", default.text_unit)
             .nick("Text unit")
-            .blurb("What one text buffer holds")
+            .blurb("Content of a text buffer: one word or one segment")
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("segment-pause")
             .nick("Segment pause")
-            .blurb("A segment ends when its speaker says nothing for so many milliseconds")
+            .blurb("Silence of its speaker that ends a segment, in milliseconds")
             .default_value(default.segment_pause_ms)
             .mutable_ready()
             .build(),
         glib::ParamSpecUInt::builder("max-segment-duration")
             .nick("Maximum segment duration")
-            .blurb("A segment ends before it is longer than so many milliseconds")
+            .blurb("Maximum duration of a segment, in milliseconds")
             .minimum(1000)
             .default_value(default.max_segment_duration_ms)
             .mutable_ready()
@@ -192,7 +192,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("speaker-prefix")
             .nick("Speaker prefix")
             .blurb(
-                "Put before the text of a speaker, for each segment or, with text-unit=word, at \
+                "Text before that of a speaker, for each segment or, with text-unit=word, at \
                  each change of speaker; {n} is the speaker's number from 1, e.g. 'Speaker {n}: '",
             )
             .default_value(Some(default.speaker_prefix.as_str()))
@@ -202,7 +202,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .nick("Speaker colors")
             .blurb(
                 "Colors of the speakers in pango-markup, separated by commas, as Pango knows them; \
-                 they begin again when there are more speakers",
+                 cycled when there are more speakers than colors",
             )
             .default_value(Some(default.speaker_colors.as_str()))
             .mutable_playing()
@@ -241,12 +241,12 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecEnum::builder_with_default("on-discontinuity", default.on_discontinuity)
             .nick("On discontinuity")
-            .blurb("What becomes of the speakers after a hole in the audio")
+            .blurb("Whether speaker numbering restarts or is kept after a gap in the audio")
             .mutable_playing()
             .build(),
         glib::ParamSpecEnum::builder_with_default("overload-policy", default.overload_policy)
             .nick("Overload policy")
-            .blurb("What happens when live audio comes faster than it is recognised")
+            .blurb("What happens when live audio arrives faster than it can be recognized")
             .mutable_playing()
             .build(),
         glib::ParamSpecUInt::builder("latency")
@@ -260,13 +260,13 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecUInt::builder("lateness")
             .nick("Lateness")
-            .blurb("Milliseconds to delay the text by, from the next segment event on")
+            .blurb("Delay of the text in milliseconds, from the next segment event on")
             .default_value(default.lateness_ms)
             .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("language-code")
             .nick("Language code")
-            .blurb("Language of the speech; the models know English alone")
+            .blurb("Language of the speech; the models support only English")
             .default_value(Some(default.language_code.as_str()))
             .mutable_ready()
             .build(),
