@@ -8,6 +8,7 @@ mod common;
 #[path = "common/rig.rs"]
 mod rig;
 
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -305,9 +306,15 @@ fn model_is_kept_until_it_was_used() {
     };
     assert!(complete(&rig));
     rig.element.set_state(gst::State::Null).expect("stops");
-    drop(folder);
+    // The same file by its size and time, which cannot be loaded.
+    let encoder = folder.path().join("encoder.onnx");
+    let modified = std::fs::metadata(&encoder).and_then(|file| file.modified()).expect("there");
+    let mut file = std::fs::OpenOptions::new().write(true).open(&encoder).expect("writable");
+    file.write_all(&[0xff; 64]).expect("written");
+    file.set_modified(modified).expect("set");
+    drop(file);
 
-    // As transcriberbin does, which must not load twice: the files are gone.
+    // As transcriberbin does, which must not load twice.
     rig.element.set_state(gst::State::Paused).expect("starts");
     assert!(complete(&rig));
     rig.element.set_state(gst::State::Null).expect("stops");
