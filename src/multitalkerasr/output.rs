@@ -103,8 +103,8 @@ impl Sequencer {
             waiting: own.map(|(key, utterance)| (*key, utterance.clone())).collect(),
             arrivals: self.arrivals,
             current_speaker: None,
-            earliest: self.position,
-            position: self.position,
+            earliest: self.earliest,
+            position: self.earliest,
         }
     }
 
