@@ -536,14 +536,9 @@ fn log_of_transcripts_is_bounded() {
     rig.push_all(samples, 4096);
     rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
-    let warnings: Vec<_> = messages
-        .iter()
-        .filter_map(|message| match message.view() {
-            gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
-            _ => None,
-        })
-        .collect();
+    let warnings = warnings(&messages);
     let [warning] = &warnings[..] else { panic!("one warning: {warnings:?}") };
+    let warning = warning.error().message().to_owned();
     assert!(warning.contains("expected at most 2 segments (max-transcripts)"), "{warning}");
 
     let mut last: Vec<_> = expected[expected.len() - 2..].iter().collect();

@@ -130,15 +130,10 @@ fn config_that_cannot_be_read_is_a_warning() {
     rig.push_all(&audio("jfk.wav"), 1600);
     rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
-    let warnings: Vec<_> = messages
-        .iter()
-        .filter_map(|message| match message.view() {
-            gst::MessageView::Warning(warning) => Some(warning.error().message().to_owned()),
-            _ => None,
-        })
-        .collect();
+    let warnings = warnings(&messages);
     let [warning] = &warnings[..] else { panic!("expected one warning, found {warnings:#?}") };
-    assert_contains(warning, &["multitalker_config.json is ignored", "found"]);
+    let warning = warning.error().message().to_owned();
+    assert_contains(&warning, &["multitalker_config.json is ignored", "found"]);
     assert!(!structures(messages.into_iter(), "multitalkerasr/transcript").is_empty());
 }
 
