@@ -81,7 +81,7 @@ run-tests:
 run-build:
 	cargo build --locked --release
 
-# Optimised code may compare a value before it looks whether there is one, which Valgrind reports.
+# Optimized code may compare a value before it looks whether there is one, which Valgrind reports.
 run-valgrind:
 	cargo test --locked --config 'profile.dev.package.gst-plugin-multitalkerasr.opt-level = 0' \
 	  --config 'target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--suppressions=tests/valgrind.supp"]' \

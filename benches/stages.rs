@@ -50,7 +50,7 @@ fn transcribe(model: &Arc<Model>, audio: &[f32], preset: DiarizationPreset, thre
     black_box(stream.finish().expect("inference runs"));
 }
 
-/// Nobody passes the threshold, so that only features and diariser run.
+/// Nobody passes the threshold, so that only features and diarizer run.
 const NOBODY: f32 = 0.999_999;
 
 #[divan::bench]
@@ -59,7 +59,7 @@ fn loading(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench(args = [DiarizationPreset::Lockstep, DiarizationPreset::ThirtySeconds])]
-fn features_and_diariser(bencher: Bencher<'_, '_>, preset: DiarizationPreset) {
+fn features_and_diarizer(bencher: Bencher<'_, '_>, preset: DiarizationPreset) {
     let (model, audio) = (load(&model_options(true)), news());
     bencher.bench_local(|| transcribe(&model, &audio, preset, NOBODY));
 }

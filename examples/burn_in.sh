@@ -3,7 +3,7 @@
 #
 # Usage: examples/burn_in.sh VIDEO OUTPUT.mkv
 #
-# Draws what is said into the video, a line and a colour for each of up to four speakers. Each
+# Draws what is said into the video, a line and a color for each of up to four speakers. Each
 # branch reads the file itself, so that none holds up another, and the text may wait in its queue.
 set -eu
 . "$(dirname "$0")/environment.sh"

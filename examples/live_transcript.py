@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Prints what is said, each speaker in a colour, while it is being said.
+"""Prints what is said, each speaker in a color, while it is being said.
 
 SOURCE is a file or a URI such as rtsp://camera/stream; without it the microphone is heard. On a
 terminal the line that is still being said is shown and renewed. The models are those of MODEL_DIR
@@ -25,7 +25,7 @@ except (ImportError, ValueError) as error:
     sys.exit(f"live_transcript.py: {error}: install python3-gi and gir1.2-gstreamer-1.0")
 
 # White, yellow, cyan and green, as broadcasters do.
-COLOURS = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"]
+COLORS = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"]
 RESET, CLEAR_LINE = "\x1b[0m", "\r\x1b[K"
 
 
@@ -53,8 +53,8 @@ def pipeline_of(source: str | None) -> Gst.Pipeline:
 def line(said: Gst.Structure) -> str:
     speaker = said.get_uint("speaker-id").value
     seconds = said.get_clock_time("start-time").value / Gst.SECOND
-    colour = COLOURS[speaker % len(COLOURS)]
-    return f"{colour}{seconds:7.2f} s  Speaker {speaker + 1}: {said.get_string('text')}{RESET}"
+    color = COLORS[speaker % len(COLORS)]
+    return f"{color}{seconds:7.2f} s  Speaker {speaker + 1}: {said.get_string('text')}{RESET}"
 
 
 def main() -> int:

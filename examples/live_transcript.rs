@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Prints what is said, each speaker in a colour, while it is being said.
+//! Prints what is said, each speaker in a color, while it is being said.
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use gst::prelude::*;
 
-/// Prints what is said, each speaker in a colour, while it is being said. On a terminal the line
+/// Prints what is said, each speaker in a color, while it is being said. On a terminal the line
 /// that is still being said is shown and renewed.
 #[derive(Parser)]
 struct Arguments {
@@ -25,7 +25,7 @@ struct Arguments {
 }
 
 /// White, yellow, cyan and green, as broadcasters do.
-const COLOURS: [&str; 4] = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"];
+const COLORS: [&str; 4] = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"];
 const RESET: &str = "\x1b[0m";
 const CLEAR_LINE: &str = "\r\x1b[K";
 
@@ -60,8 +60,8 @@ fn line(said: &gst::StructureRef) -> Result<String, Box<dyn Error>> {
     let speaker = said.get::<u32>("speaker-id")?;
     let start = said.get::<gst::ClockTime>("start-time")?.mseconds() as f64 / 1000.0;
     let text = said.get::<&str>("text")?;
-    let colour = COLOURS[speaker as usize % COLOURS.len()];
-    Ok(format!("{colour}{start:7.2} s  Speaker {}: {text}{RESET}", speaker + 1))
+    let color = COLORS[speaker as usize % COLORS.len()];
+    Ok(format!("{color}{start:7.2} s  Speaker {}: {text}{RESET}", speaker + 1))
 }
 
 fn show(said: &gst::StructureRef) -> Result<(), Box<dyn Error>> {

@@ -33,7 +33,7 @@ struct Arguments {
     /// Which of the files in the folder are taken.
     #[arg(long, value_enum, default_value = "auto")]
     precision: PrecisionArgument,
-    /// Chunk of the recogniser in milliseconds: 1120, 560, 160 or 80.
+    /// Chunk of the recognizer in milliseconds: 1120, 560, 160 or 80.
     #[arg(long, default_value_t = 1120)]
     chunk_latency: u32,
     /// Operating point of the diarizer; the longest shorter one where its version has not this one.

@@ -3,7 +3,7 @@
 //! A GStreamer plugin that transcribes every speaker of a conversation, also while they talk over
 //! each other.
 //!
-//! - `engine`: the recogniser. It has no GStreamer in it and can be used without.
+//! - `engine`: the recognizer. It has no GStreamer in it and can be used without.
 //! - the element `multitalkerasr`, with the feature `element` (on by default); see
 //!   `gst-inspect-1.0 multitalkerasr`.
 

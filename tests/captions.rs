@@ -35,7 +35,7 @@ fn init() {
     });
 }
 
-/// The demo's recogniser.
+/// The demo's recognizer.
 fn transcriber(properties: &[(&str, &str)]) -> gst::Element {
     init();
     let models = common::data().join("demo-models");

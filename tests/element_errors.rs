@@ -37,7 +37,7 @@ fn error_of(mut rig: Rig) -> String {
         rig.harness.push(f32_buffer(Some(index * 500_000_000), &samples)).err()
     });
     assert_eq!(refused, Some(gst::FlowError::Error));
-    // What was recognised before an error is the muxer's to finish.
+    // What was recognized before an error is the muxer's to finish.
     rig.finish();
     rig.element.set_state(gst::State::Null).expect("stops");
     one_error(&rig.bus.iter().collect::<Vec<_>>())
@@ -310,7 +310,7 @@ fn segment_of_another_rate() {
 }
 
 #[test]
-fn failure_in_the_middle_loses_nothing_recognised_before() {
+fn failure_in_the_middle_loses_nothing_recognized_before() {
     let diarizer = data().join("fake-models/sortformer-fails.onnx").display().to_string();
     let properties = [("diarization-model", &*diarizer), ("diarization-preset", "lockstep")];
     let mut rig = Rig::new(&properties);
@@ -336,7 +336,7 @@ fn failure_in_the_middle_loses_nothing_recognised_before() {
 }
 
 #[test]
-fn logits_that_are_no_numbers_are_one_error_and_lose_nothing_recognised_before() {
+fn logits_that_are_no_numbers_are_one_error_and_lose_nothing_recognized_before() {
     let folder = folder(|folder| {
         let decoder = data().join("fake-models/decoder_joint-nan.onnx");
         fs::copy(decoder, folder.join("decoder_joint.onnx")).expect("copied");

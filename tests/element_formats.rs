@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The forms in which text leaves: plain, in colours, as JSON, and with its meta.
+//! The forms in which text leaves: plain, in colors, as JSON, and with its meta.
 
 #![cfg(feature = "element")]
 
@@ -41,11 +41,11 @@ fn texts_with_caps(samples: &[f32], caps: &str, properties: &[(&str, &str)]) -> 
 }
 
 #[test]
-fn markup_has_a_colour_for_each_speaker() {
+fn markup_has_a_color_for_each_speaker() {
     let samples = audio("news.wav");
     let words = engine_words(&samples, options());
     let markup = "text/x-raw,format=pango-markup";
-    for (properties, colours) in [
+    for (properties, colors) in [
         (&[][..], ["white", "yellow", "cyan", "#00ff00"]),
         (&[("speaker-colors", "red,#123456")][..], ["red", "#123456", "red", "#123456"]),
     ] {
@@ -53,7 +53,7 @@ fn markup_has_a_colour_for_each_speaker() {
             .iter()
             .map(|(speaker, word)| {
                 let text = gst::glib::markup_escape_text(&word.text);
-                format!(r#"<span foreground="{}">{text}</span>"#, colours[*speaker])
+                format!(r#"<span foreground="{}">{text}</span>"#, colors[*speaker])
             })
             .collect();
         assert_eq!(texts_with_caps(&samples, markup, properties), expected);

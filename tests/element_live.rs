@@ -123,7 +123,7 @@ fn all_source_pads_know_the_latency() {
 }
 
 #[test]
-fn desynchronised_text_has_the_time_at_which_it_comes_out() {
+fn desynchronized_text_has_the_time_at_which_it_comes_out() {
     let properties = [("latency", "4294967295")];
     let mut rig = live(&properties, gst::ClockTime::from_seconds(60));
     rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));

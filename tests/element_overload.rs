@@ -135,7 +135,7 @@ fn live_audio_never_waits_and_what_is_dropped_is_told() {
     let (before, after) = samples.split_at(10 * 16_000);
     rig.push(0, before);
     stopped.recv_timeout(TIMEOUT).expect("a word");
-    // Nothing is recognised any more, and all of it is taken.
+    // Nothing is recognized any more, and all of it is taken.
     for (index, piece) in after.chunks(1600).enumerate() {
         rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
     }

@@ -325,7 +325,7 @@ fn text_that_meets_a_pad_while_it_is_linked_is_negotiated() {
 #[test]
 fn pad_that_comes_while_its_text_waits_has_it() {
     let samples = audio("meeting.wav");
-    // No core is left for a recogniser that is behind, so once an event is out, the worker waits.
+    // No core is left for a recognizer that is behind, so once an event is out, the worker waits.
     let cores = std::thread::available_parallelism().expect("a number").to_string();
     let mut rig = Rig::lockstep(&[
         ("text-unit", "segment"),

@@ -27,7 +27,7 @@ fn options() -> StreamOptions {
 fn flush_in_the_middle_drops_all_and_starts_afresh() {
     let before = &audio("meeting.wav")[..50 * 16_000];
     let after = &audio("jfk.wav");
-    // With one thread the recogniser runs beside the diariser where there are more cores.
+    // With one thread the recognizer runs beside the diarizer where there are more cores.
     let presets =
         [("lockstep", DiarizationPreset::Lockstep), ("30s", DiarizationPreset::ThirtySeconds)];
     for ((name, preset), threads) in presets.into_iter().flat_map(|it| [(it, "0"), (it, "1")]) {
@@ -36,7 +36,7 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
             ("diarization-preset", name),
             ("intra-op-threads", threads),
         ]);
-        // One buffer, of which much is still to be recognised when the first word is out.
+        // One buffer, of which much is still to be recognized when the first word is out.
         rig.push(0, before);
         rig.until(Entry::is_text);
         let start = Instant::now();
@@ -45,7 +45,7 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
         let elapsed = start.elapsed();
         assert!(elapsed < MAX_STOP, "{elapsed:?}");
         rig.until(|entry| *entry == Entry::FlushStop);
-        let recognised = rig.posted("multitalkerasr/transcript").len();
+        let recognized = rig.posted("multitalkerasr/transcript").len();
 
         rig.push_event(gst::event::Segment::new(&segment(50, 50, 0)));
         rig.push(50 * SECOND_NS, after);
@@ -62,7 +62,7 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
         let rows: Vec<serde_json::Value> = serde_json::from_str(&seglst).expect("JSON");
         assert_eq!(rows.len(), expected.len(), "the conversation begins anew");
         let all = engine_said(before, options, 0).len();
-        assert!(recognised < all, "the flush came in the middle: {recognised} of {all}");
+        assert!(recognized < all, "the flush came in the middle: {recognized} of {all}");
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Each example as a user runs it, on a file longer than the diariser looks ahead. What they write
+//! Each example as a user runs it, on a file longer than the diarizer looks ahead. What they write
 //! is read by other software and compared with what the engine alone makes of the audio.
 
 #![cfg(all(feature = "element", target_os = "linux"))]
@@ -270,7 +270,7 @@ fn names_of_files_are_taken_as_they_are() {
 }
 
 #[test]
-fn without_a_diariser_there_is_one_speaker() {
+fn without_a_diarizer_there_is_one_speaker() {
     let bench = Bench::get();
     for (example, name) in [("to_matroska.sh", "one.mkv"), ("to_mp4.sh", "one.mp4")] {
         let output = bench.folder.path().join(name);
@@ -281,14 +281,14 @@ fn without_a_diariser_there_is_one_speaker() {
 }
 
 #[test]
-fn text_is_burnt_in_with_colours() {
+fn text_is_burned_in_with_colors() {
     let bench = Bench::get();
-    let output = bench.output("burn_in.sh", "burnt.mkv");
+    let output = bench.output("burn_in.sh", "burned.mkv");
     // The middle of each segment, and a silence.
     let middle = |row: &Row| (row.start_ms + row.end_ms) as f64 / 2000.0;
     let times: Vec<f64> = bench.expected.iter().map(middle).chain([0.1]).collect();
     let mut reader = reader();
-    reader.arg("colours").arg(output).stdin(Stdio::piped()).stdout(Stdio::piped());
+    reader.arg("colors").arg(output).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = common::limit::spawn(&mut reader);
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(&serde_json::to_vec(&times).expect("JSON")).expect("written");
@@ -296,10 +296,10 @@ fn text_is_burnt_in_with_colours() {
     let output = common::limit::finish(child, "read_media.py");
     assert!(output.status.success());
     let pixels: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
-    let count = |colours: &Value, name: &str| colours[name].as_u64().expect("a number");
-    for (row, colours) in bench.expected.iter().zip(&pixels) {
-        let colour = if row.speaker == "0" { "white" } else { "yellow" };
-        assert!(count(colours, colour) > 50, "{row:?}: {colours}");
+    let count = |colors: &Value, name: &str| colors[name].as_u64().expect("a number");
+    for (row, colors) in bench.expected.iter().zip(&pixels) {
+        let color = if row.speaker == "0" { "white" } else { "yellow" };
+        assert!(count(colors, color) > 50, "{row:?}: {colors}");
     }
     let silence = pixels.last().expect("one");
     assert_eq!((count(silence, "white"), count(silence, "yellow")), (0, 0));
@@ -356,7 +356,7 @@ fn pipelines_of_the_manual_work() {
 }
 
 #[test]
-fn live_transcripts_are_coloured() {
+fn live_transcripts_are_colored() {
     let bench = Bench::get();
     let by_python = run(bench.example("live_transcript.py").arg(&bench.media));
     let by_rust = run(Command::new(common::built().join("examples/live_transcript"))
@@ -375,12 +375,12 @@ fn live_transcripts_are_coloured() {
         .expected
         .iter()
         .map(|row| {
-            let (colour, name) = match row.speaker.as_str() {
+            let (color, name) = match row.speaker.as_str() {
                 "0" => ("\x1b[97m", "Speaker 1"),
                 _ => ("\x1b[93m", "Speaker 2"),
             };
             let start_s = row.start_ms as f64 / 1000.0;
-            format!("{colour}{start_s:7.2} s  {name}: {}\x1b[0m", row.words)
+            format!("{color}{start_s:7.2} s  {name}: {}\x1b[0m", row.words)
         })
         .collect();
     expected.sort();

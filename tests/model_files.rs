@@ -15,7 +15,7 @@ use gstmultitalkerasr::engine::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A copy of the tiny models without a diariser, and with only these files.
+/// A copy of the tiny models without a diarizer, and with only these files.
 fn folder_with(files: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for file in files {

@@ -117,7 +117,7 @@ impl Drop for Server {
     }
 }
 
-/// A client that keeps its recogniser while its source comes and goes.
+/// A client that keeps its recognizer while its source comes and goes.
 struct Client {
     pipeline: gst::Pipeline,
     bus: gst::Bus,

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
 """Reads what the examples wrote, with other software than wrote it, and prints it as JSON: rows
-{speaker, words, start_time, end_time} of text; with `colours`, how many pixels of a video have
-which colour at the times (in seconds) on the standard input."""
+{speaker, words, start_time, end_time} of text; with `colors`, how many pixels of a video have
+which color at the times (in seconds) on the standard input."""
 import html
 import json
 import sys
@@ -51,7 +51,7 @@ def from_tracks(path: str) -> list[dict]:
                 yield row(speakers[packet.stream.index], data.decode(), start, start + packet.duration * packet.time_base)
 
 
-def colours(path: str, times: list[float]) -> list[dict]:
+def colors(path: str, times: list[float]) -> list[dict]:
     """Bright pixels at each time, by whether they have blue (white does, and yellow does not)."""
     with av.open(path) as container:
         frames = [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in container.decode(video=0)]
@@ -66,7 +66,7 @@ READERS = {".vtt": from_webvtt, ".srt": from_srt, "json": from_meeteval, "rttm":
            ".mp4": from_tracks}
 
 if __name__ == "__main__":
-    if sys.argv[1] == "colours":
-        print(json.dumps(list(colours(sys.argv[2], json.load(sys.stdin)))))
+    if sys.argv[1] == "colors":
+        print(json.dumps(list(colors(sys.argv[2], json.load(sys.stdin)))))
     else:
         print(json.dumps(list(READERS[sys.argv[1][-4:]](sys.argv[1]))))

@@ -211,7 +211,7 @@ fn strange_samples_do_no_lasting_harm() {
             "{name}: probabilities"
         );
         let spoken = segments(&outputs).iter().any(|s| s.start_sample() > 32_000);
-        assert!(spoken, "{name}: nothing is recognised afterwards");
+        assert!(spoken, "{name}: nothing is recognized afterwards");
     }
 }
 
@@ -225,7 +225,7 @@ fn nothing_but_a_few_samples() {
 
 #[test]
 fn last_partial_chunk_is_decoded() {
-    // Half a chunk more than one: what is recognised there comes with the end alone.
+    // Half a chunk more than one: what is recognized there comes with the end alone.
     let samples = 1120 * 16 + 560 * 16;
     let mut stream = stream(StreamOptions::default());
     stream.enable_trace();
@@ -250,7 +250,7 @@ fn speakers_beyond_the_maximum_are_silent() {
 }
 
 #[test]
-fn one_speaker_without_a_diariser() {
+fn one_speaker_without_a_diarizer() {
     let options = ModelOptions { diarization_model: None, ..tiny_model_options() };
     let model = Model::load(&options, &Canceller::new()).expect("loads");
     assert_eq!(model.speakers(), 1);
@@ -264,7 +264,7 @@ fn one_speaker_without_a_diariser() {
 }
 
 #[test]
-fn chunks_of_recogniser_and_diariser_are_independent() {
+fn chunks_of_recognizer_and_diarizer_are_independent() {
     for preset in [DiarizationPreset::OneSecond, DiarizationPreset::TenSeconds] {
         for chunk_latency in ChunkLatency::ALL {
             let diarization = preset.operating_point(chunk_latency);
@@ -364,7 +364,7 @@ fn speakers_decoded_side_by_side_say_what_they_say_in_turn() {
 }
 
 #[test]
-fn recogniser_beside_the_diariser_says_what_it_says_after_it() {
+fn recognizer_beside_the_diarizer_says_what_it_says_after_it() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     // With threads to spare, where there is more than one core, and without.
     let [beside, after] = [1, cores].map(|intra_op_threads| {
@@ -390,11 +390,11 @@ fn recogniser_beside_the_diariser_says_what_it_says_after_it() {
 }
 
 #[test]
-fn cancelling_stops_an_inference_and_keeps_what_was_recognised() {
+fn canceling_stops_an_inference_and_keeps_what_was_recognized() {
     let mut stream = stream(StreamOptions::default());
     let canceller = stream.canceller();
     let (sender, receiver) = std::sync::mpsc::channel();
-    // Long enough that the push cannot end before it is cancelled.
+    // Long enough that the push cannot end before it is canceled.
     let audio = NEWS.repeat(20);
     let worker = std::thread::spawn(move || {
         let mut told = stream.push(&NEWS[..16_000 * 8]).expect("inference runs");
@@ -405,12 +405,12 @@ fn cancelling_stops_an_inference_and_keeps_what_was_recognised() {
         (stream, result, told, stopped)
     });
     receiver.recv().expect("the first push ends");
-    let cancelled = Instant::now();
+    let canceled = Instant::now();
     canceller.cancel();
     let (mut stream, result, told, stopped) = worker.join().expect("no panic");
-    assert!(matches!(result, Err(Error::Cancelled)), "{:?}", result.map(|o| o.len()));
+    assert!(matches!(result, Err(Error::Canceled)), "{:?}", result.map(|o| o.len()));
     // One operator may be in work, on a machine that does other things too.
-    assert!(stopped.duration_since(cancelled) < Duration::from_secs(5));
+    assert!(stopped.duration_since(canceled) < Duration::from_secs(5));
     assert!(stream.received_samples() < NEWS.len() as u64 * 20, "it stopped before the end");
     assert!(!segments(&told).is_empty());
     assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
@@ -419,19 +419,19 @@ fn cancelling_stops_an_inference_and_keeps_what_was_recognised() {
 }
 
 #[test]
-fn cancelled_loading_says_so() {
+fn canceled_loading_says_so() {
     let canceller = Canceller::new();
     canceller.cancel();
     let options = ModelOptions {
         runtime: RuntimeOptions { intra_op_threads: 3, ..Default::default() },
         ..tiny_model_options()
     };
-    assert!(matches!(Model::load(&options, &canceller), Err(Error::Cancelled)));
+    assert!(matches!(Model::load(&options, &canceller), Err(Error::Canceled)));
     canceller.rearm();
     assert!(Model::load(&options, &canceller).is_ok());
 }
 
-/// A stream with a diariser that stands in for one that cannot be had.
+/// A stream with a diarizer that stands in for one that cannot be had.
 fn stream_with(sortformer: &str) -> Stream {
     let diarization_model = common::data().join("fake-models").join(sortformer);
     let options =
@@ -458,7 +458,7 @@ fn until_failure(stream: &mut Stream) -> (String, Vec<Output>) {
 }
 
 #[test]
-fn failing_network_loses_nothing_recognised_before() {
+fn failing_network_loses_nothing_recognized_before() {
     for (file, reason) in [
         ("sortformer-fails.onnx", "sortformer-fails.onnx failed"),
         ("sortformer-nan.onnx", "found NaN"),
@@ -481,7 +481,7 @@ fn failing_network_loses_nothing_recognised_before() {
 }
 
 #[test]
-fn logits_that_are_no_numbers_lose_nothing_recognised_before() {
+fn logits_that_are_no_numbers_lose_nothing_recognized_before() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["encoder.onnx", "tokenizer.model"] {
         let from = common::data().join("tiny-models").join(name);

@@ -11,7 +11,7 @@ FIELD = re.compile(r'([a-z-]+)=\((?:string|uint|guint64|double)\)("(?:[^"\\]|\\.
 
 
 def text(value: str) -> str:
-    """The value of a serialised string: without quotes, its escapes (octal bytes) undone."""
+    """The value of a serialized string: without quotes, its escapes (octal bytes) undone."""
     if not value.startswith('"'):
         return value
     octal = re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), value[1:-1].encode())

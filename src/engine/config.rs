@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a caller asks of the recogniser: which files, on which hardware, at which latency.
+//! What a caller asks of the recognizer: which files, on which hardware, at which latency.
 
 use std::path::PathBuf;
 
@@ -113,7 +113,7 @@ impl RuntimeOptions {
     }
 }
 
-/// Length of the recogniser's chunk, which is its algorithmic latency.
+/// Length of the recognizer's chunk, which is its algorithmic latency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChunkLatency {
     /// 14 encoded frames; the most accurate.
@@ -168,7 +168,7 @@ const MAX_FRAMES: usize = 45_000;
 /// How one conversation is transcribed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamOptions {
-    /// Length of the recogniser's chunk.
+    /// Length of the recognizer's chunk.
     pub chunk_latency: ChunkLatency,
     /// Operating point of the diarizer. The default is `lockstep` of version 2; see
     /// [`Model::operating_point`](super::Model::operating_point).
@@ -176,7 +176,7 @@ pub struct StreamOptions {
     /// A speaker runs on a chunk when its probability exceeds this in it or in the one before;
     /// greater than 0 and less than 1.
     pub activity_threshold: f32,
-    /// At most so many speakers, the first to speak; all that the diariser knows without.
+    /// At most so many speakers, the first to speak; all that the diarizer knows without.
     pub max_speakers: Option<usize>,
     /// What the background target is made of.
     pub target_mode: TargetMode,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who speaks when: cuts the features into the diariser's chunks with their contexts, runs the
+//! Who speaks when: cuts the features into the diarizer's chunks with their contexts, runs the
 //! network on each with the speaker cache, and collects a probability for each speaker and frame.
 
 use super::error::Error;
@@ -35,7 +35,7 @@ pub trait DiarizationNetwork {
     fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error>;
 }
 
-/// The diariser of one conversation.
+/// The diarizer of one conversation.
 pub struct Diarizer<N> {
     network: N,
     point: OperatingPoint,
@@ -46,7 +46,7 @@ pub struct Diarizer<N> {
 }
 
 impl<N: DiarizationNetwork> Diarizer<N> {
-    /// A diariser that has heard nothing.
+    /// A diarizer that has heard nothing.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] where the speaker cache is too small for the network.
@@ -97,7 +97,7 @@ impl<N: DiarizationNetwork> Diarizer<N> {
     /// Runs on the next chunk, which must be ready. Returns the rows of its frames.
     ///
     /// # Errors
-    /// Those of the network; the diariser is then as it was before.
+    /// Those of the network; the diarizer is then as it was before.
     pub fn step(&mut self, features: &RowBuffer) -> Result<Vec<f32>, Error> {
         let (start, available) = (self.next_mel_frame, features.end());
         let end = (start + mel_frames(self.point.chunk_frames)).min(available);

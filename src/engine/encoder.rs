@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The recogniser's side of a chunk: which speakers run on it, what they attend to, and the
+//! The recognizer's side of a chunk: which speakers run on it, what they attend to, and the
 //! features with their past.
 
 use std::ops::Range;
@@ -47,7 +47,7 @@ pub struct EncoderRun {
     pub speakers: Vec<usize>,
 }
 
-/// The runs for a group of chunks, on each of which the speakers `gated` run: neighbouring chunks
+/// The runs for a group of chunks, on each of which the speakers `gated` run: neighboring chunks
 /// of a speaker in one run, and with `several_speakers` those who run on the same chunks as well.
 pub fn encoder_runs(gated: &[Vec<usize>], several_speakers: bool) -> Vec<EncoderRun> {
     let mut runs: Vec<EncoderRun> = Vec::new();

@@ -106,9 +106,9 @@ pub enum Error {
         /// What ONNX Runtime says.
         reason: String,
     },
-    /// The work was cancelled; see [`Canceller`](super::Canceller).
-    #[error("cancelled")]
-    Cancelled,
+    /// The work was canceled; see [`Canceller`](super::Canceller).
+    #[error("canceled")]
+    Canceled,
     /// The stream has finished or failed and takes no audio before it is reset.
     #[error("the stream has ended: reset it before pushing more audio")]
     Ended,
@@ -127,7 +127,7 @@ impl fmt::Debug for Error {
             Self::Mismatch { .. } => "Mismatch",
             Self::InvalidOption { .. } => "InvalidOption",
             Self::Inference { .. } => "Inference",
-            Self::Cancelled => "Cancelled",
+            Self::Canceled => "Canceled",
             Self::Ended => "Ended",
         };
         write!(f, "{variant}: {self}")

@@ -2,9 +2,9 @@
 
 //! Log-mel features, computed as the audio arrives.
 //!
-//! Frame t is centred on sample 160 t and needs the samples before 160 t + 200. It is computed
+//! Frame t is centered on sample 160 t and needs the samples before 160 t + 200. It is computed
 //! once, whatever the pieces in which the audio comes. The definition is NeMo's
-//! `AudioToMelSpectrogramPreprocessor` without dither and normalisation.
+//! `AudioToMelSpectrogramPreprocessor` without dither and normalization.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub const FFT_SIZE: usize = 512;
 /// Length of the window, which lies in the middle of the transform.
 const WINDOW_SAMPLES: usize = 400;
 
-/// Samples of a frame on each side of its centre.
+/// Samples of a frame on each side of its center.
 const HALF_WINDOW: usize = WINDOW_SAMPLES / 2;
 
 /// How long after the end of a chunk its last frame is known, in whole milliseconds.
@@ -52,7 +52,7 @@ pub struct FeatureExtractor {
     spectrum: Vec<Complex<f32>>,
     scratch: Vec<Complex<f32>>,
     power: Vec<f32>,
-    /// Pre-emphasised samples from `first_sample` on.
+    /// Pre-emphasized samples from `first_sample` on.
     samples: Vec<f32>,
     /// Index of the first of `samples`; negative for the zeros before the audio.
     first_sample: i64,

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use super::error::Error;
 use super::onnx::Canceller;
 
-/// A cancelled read ends after one more piece of this size.
+/// A canceled read ends after one more piece of this size.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The bytes that are enough to recognize a file.
@@ -117,7 +117,7 @@ pub fn check(path: &Path, expected: &'static str) -> Result<Metadata, Error> {
 ///
 /// # Errors
 /// [`Error::FileNotFound`]; [`Error::UnreadableFile`] where it is larger than `max_bytes` or no
-/// regular file, or cannot be read; [`Error::Cancelled`] soon after `canceller` was cancelled.
+/// regular file, or cannot be read; [`Error::Canceled`] soon after `canceller` was canceled.
 pub fn read(
     path: &Path,
     expected: &'static str,
@@ -130,8 +130,8 @@ pub fn read(
     let mut file = file.take(max_bytes + 1);
     let mut bytes = Vec::new();
     loop {
-        if canceller.is_cancelled() {
-            return Err(Error::Cancelled);
+        if canceller.is_canceled() {
+            return Err(Error::Canceled);
         }
         let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut bytes);
         if read.map_err(failed)? == 0 {
@@ -164,8 +164,8 @@ pub fn read_shared(
     let mut shared: Arc<[u8]> = std::iter::repeat_n(0, length).collect();
     let all = Arc::get_mut(&mut shared).expect("just made");
     for piece in all.chunks_mut(PIECE_BYTES) {
-        if canceller.is_cancelled() {
-            return Err(Error::Cancelled);
+        if canceller.is_canceled() {
+            return Err(Error::Canceled);
         }
         file.read_exact(piece).map_err(failed)?;
     }
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_bounded_and_can_be_cancelled() {
+    fn reading_is_bounded_and_can_be_canceled() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("file");
         File::create(&path).and_then(|file| file.set_len(1 << 33)).expect("a sparse file");
@@ -315,7 +315,7 @@ mod tests {
         std::fs::write(&path, [1; 1000]).expect("written");
         assert_eq!(read(&path, "a file", 1000, &canceller).expect("fits").len(), 1000);
         canceller.cancel();
-        assert!(matches!(read(&path, "a file", 1000, &canceller), Err(Error::Cancelled)));
+        assert!(matches!(read(&path, "a file", 1000, &canceller), Err(Error::Canceled)));
     }
 
     #[cfg(unix)]

@@ -49,12 +49,12 @@ impl MelFilterbank {
 }
 
 impl Filter {
-    /// The triangle over `[low, centre, high]` in Hz, of area 1 per Hz.
+    /// The triangle over `[low, center, high]` in Hz, of area 1 per Hz.
     fn triangle(edge_hz: &[f64], bin_hz: f64, bins: usize) -> Self {
-        let (low, centre, high) = (edge_hz[0], edge_hz[1], edge_hz[2]);
+        let (low, center, high) = (edge_hz[0], edge_hz[1], edge_hz[2]);
         let weight = |bin: usize| {
             let hz = bin as f64 * bin_hz;
-            let slope = ((hz - low) / (centre - low)).min((high - hz) / (high - centre));
+            let slope = ((hz - low) / (center - low)).min((high - hz) / (high - center));
             (slope.max(0.0) * 2.0 / (high - low)) as f32
         };
         let first_bin = (0..bins).find(|&bin| weight(bin) > 0.0).unwrap_or(0);

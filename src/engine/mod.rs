@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The recogniser: 16 kHz audio in, the words of each speaker out. It knows nothing of GStreamer.
+//! The recognizer: 16 kHz audio in, the words of each speaker out. It knows nothing of GStreamer.
 //!
 //! A [`Model`] is immutable and shared by all streams of a process that ask for the same files.
 //! A [`Stream`] holds one conversation. Time is counted in samples since its start.

@@ -75,8 +75,8 @@ impl Model {
     ///
     /// # Errors
     /// The first file that is missing, unreadable or does not fit the others, and the errors of
-    /// the library and of the execution provider; [`Error::Cancelled`] soon after `canceller` was
-    /// cancelled.
+    /// the library and of the execution provider; [`Error::Canceled`] soon after `canceller` was
+    /// canceled.
     pub fn load(options: &ModelOptions, canceller: &Canceller) -> Result<Arc<Self>, Error> {
         wait_while_held(&options.model_dir, canceller)?;
         Self::load_files(options, canceller).map(Arc::new)
@@ -92,7 +92,7 @@ impl Model {
         Arc::ptr_eq(&self.encoder, &other.encoder)
     }
 
-    /// Speakers that the diariser tells apart; 1 without a diariser.
+    /// Speakers that the diarizer tells apart; 1 without a diarizer.
     pub fn speakers(&self) -> usize {
         self.sortformer.as_ref().map_or(1, |graph| graph.speakers)
     }
@@ -267,8 +267,8 @@ fn wait_while_held(folder: &Path, canceller: &Canceller) -> Result<(), Error> {
     canceller.while_waiting(&HELD_LOCK, &RELEASED, || {
         let mut guard = lock(&HELD_LOCK);
         while lock(&HELD).iter().any(|held| held == folder) {
-            if canceller.is_cancelled() {
-                return Err(Error::Cancelled);
+            if canceller.is_canceled() {
+                return Err(Error::Canceled);
             }
             guard = RELEASED.wait(guard).unwrap_or_else(PoisonError::into_inner);
         }

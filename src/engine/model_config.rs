@@ -62,7 +62,7 @@ impl ModelConfig {
     /// Reads the file; a folder without it gives a config without entries.
     ///
     /// # Errors
-    /// [`Error::UnreadableFile`] where it is no regular file, and [`Error::Cancelled`].
+    /// [`Error::UnreadableFile`] where it is no regular file, and [`Error::Canceled`].
     pub fn read(path: &Path, canceller: &Canceller) -> Result<Self, Error> {
         let bytes = match file::read(path, "the model's configuration", MAX_BYTES, canceller) {
             Ok(bytes) => bytes,

@@ -48,7 +48,7 @@ pub struct Trace {
     pub speakers: Vec<SpeakerTrace>,
 }
 
-/// What the recogniser did for one speaker.
+/// What the recognizer did for one speaker.
 #[derive(Clone, Debug, Default)]
 pub struct SpeakerTrace {
     /// Indices of the chunks on which it ran.

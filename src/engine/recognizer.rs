@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The recogniser of one conversation: which speakers run on which chunks, in what groups, and what
+//! The recognizer of one conversation: which speakers run on which chunks, in what groups, and what
 //! is kept of each speaker.
 
 use std::collections::VecDeque;
@@ -151,7 +151,7 @@ where
         std::mem::take(&mut self.outputs)
     }
 
-    /// Takes the rows of the next frames from the diariser: a probability for each speaker.
+    /// Takes the rows of the next frames from the diarizer: a probability for each speaker.
     pub fn add_probabilities(&mut self, rows: &[f32]) {
         self.probabilities.extend(rows.iter().copied());
         if let Some(trace) = &mut self.trace {

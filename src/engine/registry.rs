@@ -39,7 +39,7 @@ impl<K: Clone + Eq + Hash, T> Registry<K, T> {
     /// `load` returns.
     ///
     /// # Errors
-    /// The errors of `load`; [`Error::Cancelled`] soon after `canceller` was cancelled.
+    /// The errors of `load`; [`Error::Canceled`] soon after `canceller` was canceled.
     pub fn get_or_load(
         &'static self,
         key: &K,
@@ -80,8 +80,8 @@ impl<K: Clone + Eq + Hash, T> Registry<K, T> {
         canceller.while_waiting(&self.changed_lock, &self.changed, || {
             let mut guard = lock(&self.changed_lock);
             while matches!(lock(&self.entries).get(key), Some(None)) {
-                if canceller.is_cancelled() {
-                    return Err(Error::Cancelled);
+                if canceller.is_canceled() {
+                    return Err(Error::Canceled);
                 }
                 guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
             }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn wait_for_another_loader_ends_with_it_or_when_cancelled() {
+    fn wait_for_another_loader_ends_with_it_or_when_canceled() {
         static NUMBERS: Registry<u8, u8> = Registry::new();
         let (release, held) = mpsc::channel();
         let (started, has_started) = mpsc::channel();
@@ -150,9 +150,9 @@ mod tests {
             thread::spawn(move || NUMBERS.get_or_load(&1, &canceller, || Ok(11)))
         };
         let canceller = Canceller::new();
-        let (patient, cancelled) = (wait(&Canceller::new()), wait(&canceller));
+        let (patient, canceled) = (wait(&Canceller::new()), wait(&canceller));
         canceller.cancel();
-        assert!(matches!(cancelled.join().expect("no panic"), Err(Error::Cancelled)));
+        assert!(matches!(canceled.join().expect("no panic"), Err(Error::Canceled)));
         release.send(()).expect("held");
         let loaded = loader.join().expect("no panic").expect("loads");
         assert!(Arc::ptr_eq(&loaded, &patient.join().expect("no panic").expect("shared")));

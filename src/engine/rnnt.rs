@@ -41,7 +41,7 @@ pub trait JointNetwork {
     ) -> Result<(Vec<f32>, Self::State), Error>;
 }
 
-/// A recognised piece of a word.
+/// A recognized piece of a word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Token {
     /// Index in the vocabulary.

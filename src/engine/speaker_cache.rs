@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The diariser's memory: the most recent frames whole (FIFO), and of the older ones those that
+//! The diarizer's memory: the most recent frames whole (FIFO), and of the older ones those that
 //! tell the speakers apart best (arrival-order speaker cache).
 //!
 //! Source: `streaming_update` and `_compress_spkcache` of NeMo's `SortformerModules`, described
@@ -25,7 +25,7 @@ pub struct Compression {
     pub silence_threshold: f32,
     /// Part of a speaker's share of the cache that is certain to be its own.
     pub strong_boost_rate: f32,
-    /// Part of a speaker's share that is favoured.
+    /// Part of a speaker's share that is favored.
     pub weak_boost_rate: f32,
     /// Part of a speaker's share that must have a positive score before frames without are left.
     pub min_positive_rate: f32,
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_favour_a_speaker_alone() {
+    fn scores_favor_a_speaker_alone() {
         // One speaker at 0.9, the other at 0.1: ln 0.9 - ln 0.25 + (ln 0.25 + ln 0.9) + ln 2.
         let scores = speaker_scores(&[0.9, 0.1], 2, 0.25);
         assert!((scores[0][0] - (2.0 * 0.9_f32.ln() + 2.0_f32.ln())).abs() < 1e-6);
@@ -517,7 +517,7 @@ mod tests {
                 embeddings.extend([speaker as f32, frame as f32]);
                 frame += 1;
             }
-            // A network that recognises what is in the cache.
+            // A network that recognizes what is in the cache.
             let remembered: Vec<f32> = cache.cache().iter().chain(cache.fifo()).copied().collect();
             for (i, embedding) in remembered.chunks_exact(2).enumerate() {
                 if embedding[1] > 0.0 {

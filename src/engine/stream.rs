@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One conversation: features, diariser and recogniser, one after the other or side by side.
+//! One conversation: features, diarizer and recognizer, one after the other or side by side.
 
 use std::sync::Arc;
 use std::thread;
@@ -41,7 +41,7 @@ pub struct Stream {
     diarizer_features: Option<(FeatureExtractor, RowBuffer)>,
     diarizer: Option<Diarizer<InStream<SortformerGraph>>>,
     recognizer: Recognizer<InStream<EncoderGraph>, InStream<JointGraph>, Arc<Model>>,
-    /// Whether diariser and recogniser run at the same time where they can.
+    /// Whether diarizer and recognizer run at the same time where they can.
     side_by_side: bool,
     ended: bool,
 }
@@ -70,7 +70,7 @@ impl Stream {
             && !known.contains(&chunk.encoded_frames())
         {
             return Err(Error::InvalidOption {
-                option: "chunk of the recogniser",
+                option: "chunk of the recognizer",
                 expected: format!("one of {known:?} encoded frames, by multitalker_config.json"),
                 found: chunk.encoded_frames().to_string(),
             });
@@ -106,15 +106,15 @@ impl Stream {
     /// number of samples may come at once; those that are not finite count as 0.
     ///
     /// # Errors
-    /// [`Error::Ended`] after the end; else those of the networks or [`Error::Cancelled`], after
-    /// which the stream has ended and [`Self::salvage`] has what was recognised before.
+    /// [`Error::Ended`] after the end; else those of the networks or [`Error::Canceled`], after
+    /// which the stream has ended and [`Self::salvage`] has what was recognized before.
     pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Output>, Error> {
         self.hear(samples)?;
         self.catch_up()
     }
 
-    /// As [`Self::push`], where more audio is at hand. If there are threads to spare, the recogniser
-    /// then waits for the diariser's next chunk and runs beside it; what it says is the same.
+    /// As [`Self::push`], where more audio is at hand. If there are threads to spare, the recognizer
+    /// then waits for the diarizer's next chunk and runs beside it; what it says is the same.
     ///
     /// # Errors
     /// As [`Self::push`].
@@ -128,7 +128,7 @@ impl Stream {
         !self.ended && !self.recognizer.ready_chunks(&self.features, false).is_empty()
     }
 
-    /// Recognises what [`Self::push_ahead`] put off.
+    /// Recognizes what [`Self::push_ahead`] put off.
     ///
     /// # Errors
     /// As [`Self::push`].
@@ -166,7 +166,7 @@ impl Stream {
         self.recognizer.take_outputs()
     }
 
-    /// Begins anew, with nothing heard, and allows work where it was cancelled. What was asked for
+    /// Begins anew, with nothing heard, and allows work where it was canceled. What was asked for
     /// with [`Self::set_economical`] and [`Self::enable_trace`] stays.
     pub fn reset(&mut self) {
         if let Some(diarizer) = &mut self.diarizer {
@@ -175,7 +175,7 @@ impl Stream {
         self.resume();
     }
 
-    /// Begins anew after a hole in the audio: as [`Self::reset`], but the diariser knows the
+    /// Begins anew after a hole in the audio: as [`Self::reset`], but the diarizer knows the
     /// speakers, so that they keep their indices. [`Self::finish`] before, or what was said before
     /// the hole and not yet told is lost.
     pub fn resume(&mut self) {
@@ -193,7 +193,7 @@ impl Stream {
         self.canceller.rearm();
     }
 
-    /// Saves work, or no longer, where audio comes faster than it is recognised: the diariser then
+    /// Saves work, or no longer, where audio comes faster than it is recognized: the diarizer then
     /// hears its speaker cache and the last 3.2 s again with each chunk, instead of up to 21 s.
     /// Operating points with a FIFO as short as this do not change.
     pub fn set_economical(&mut self, economical: bool) {
@@ -265,8 +265,8 @@ impl Stream {
     fn run_chunks(&mut self, audio: Audio) -> Result<(), Error> {
         let ended = audio == Audio::Ended;
         loop {
-            if self.canceller.is_cancelled() {
-                return Err(Error::Cancelled);
+            if self.canceller.is_canceled() {
+                return Err(Error::Canceled);
             }
             let chunks = self.recognizer.ready_chunks(&self.features, ended);
             let heard = self.diarizer_features.as_ref().map_or(&self.features, |(_, own)| own);
@@ -285,7 +285,7 @@ impl Stream {
         }
     }
 
-    /// Runs the recogniser on all its chunks that are ready, and the diariser on its next.
+    /// Runs the recognizer on all its chunks that are ready, and the diarizer on its next.
     fn run_both(&mut self, ended: bool) -> Result<(), Error> {
         let Self { features, diarizer_features, diarizer, recognizer, .. } = self;
         let (features, heard) =
@@ -303,7 +303,7 @@ impl Stream {
                     break Err(error);
                 }
             };
-            // Where there is no thread to be had, the diariser runs after the recogniser.
+            // Where there is no thread to be had, the diarizer runs after the recognizer.
             let rows = diarizer.and_then(Result::ok).map(|thread| match thread.join() {
                 Ok(rows) => rows,
                 Err(panic) => std::panic::resume_unwind(panic),

@@ -54,7 +54,7 @@ impl Tokenizer {
     /// Loads `tokenizer.model`.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`], [`Error::UnreadableFile`], and [`Error::Cancelled`].
+    /// [`Error::FileNotFound`], [`Error::UnreadableFile`], and [`Error::Canceled`].
     pub fn open(path: &Path, canceller: &Canceller) -> Result<Self, Error> {
         Self::parse(path, &file::read(path, EXPECTED, MAX_BYTES, canceller)?)
     }

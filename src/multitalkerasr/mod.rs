@@ -41,7 +41,7 @@
 //! Caps of `src` and `speaker_%u` are negotiated, in this order of preference:
 //!
 //! - `text/x-raw, format=utf8`
-//! - `text/x-raw, format=pango-markup`: escaped, in the colour of the speaker (`speaker-colors`)
+//! - `text/x-raw, format=pango-markup`: escaped, in the color of the speaker (`speaker-colors`)
 //! - `application/x-json`: an object and a newline for each buffer, as on `unsynced_src`:
 //!   `kind` ("word", "segment" or "partial"), `session_id` (string), `speaker` (number from 0),
 //!   `text` (string, without `speaker-prefix`), `start`, `end` (seconds of stream time),
@@ -66,15 +66,15 @@
 //!
 //! ## Overload
 //!
-//! When audio comes faster than it is recognised, a source that is not live waits. A live one never
+//! When audio comes faster than it is recognized, a source that is not live waits. A live one never
 //! does, also not while the model is loaded: the queue holds what is decoded at once (the longer of
-//! the chunks of recogniser and diariser) and 2 s, and then drops its older half. Around it segments
+//! the chunks of recognizer and diarizer) and 2 s, and then drops its older half. Around it segments
 //! end and speakers are known again; the time is pushed as a GAP event and posted as a warning with
 //! details `multitalkerasr/dropped` {`start-time`, `end-time` (stream time), `running-time`:
 //! ClockTime, `cause`: "recognition", or "downstream" where a push blocks} and as a QOS message,
 //! which counts samples. Text then comes later than the latency promises by at most the audio in the
 //! queue and the time to compute the step in hand. Before that, from a quarter of the queue on,
-//! `overload-policy=degrade` has the diariser hear only the last 3.2 s and its speaker cache with
+//! `overload-policy=degrade` has the diarizer hear only the last 3.2 s and its speaker cache with
 //! each chunk instead of up to 15 s, which a QOS message without a duration tells; it helps
 //! `lockstep` and `1s`.
 //!
@@ -86,7 +86,7 @@
 //! With a live source the element adds to the pipeline's latency
 //!
 //! ```text
-//! recogniser chunk + diariser look-ahead     what a sample waits for (chunk-latency,
+//! recognizer chunk + diarizer look-ahead     what a sample waits for (chunk-latency,
 //!                                            diarization-preset)
 //! + 1000 ms                                  a word of up to 600 ms and the 400 ms after which it
 //!                                            cannot grow; with text-unit=segment instead
@@ -179,7 +179,7 @@ pub enum Precision {
     Fp32,
 }
 
-/// Length of the recogniser's chunk.
+/// Length of the recognizer's chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrChunkLatency")]
 pub enum ChunkLatency {
@@ -201,7 +201,7 @@ pub enum DiarizationPreset {
     #[default]
     #[enum_value(name = "lockstep for live sources, else 30s", nick = "auto")]
     Auto,
-    #[enum_value(name = "No look-ahead beyond the recogniser's chunk", nick = "lockstep")]
+    #[enum_value(name = "No look-ahead beyond the recognizer's chunk", nick = "lockstep")]
     Lockstep,
     #[enum_value(name = "1.04 s of look-ahead", nick = "1s")]
     OneSecond,
@@ -249,7 +249,7 @@ pub enum OnDiscontinuity {
     Keep,
 }
 
-/// What happens when live audio comes faster than it is recognised.
+/// What happens when live audio comes faster than it is recognized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrOverloadPolicy")]
 pub enum OverloadPolicy {

@@ -38,7 +38,7 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// Whether the source is live.
     pub live: bool,
-    /// Where text is desynchronised, the PTS of now, before which nothing goes out any more.
+    /// Where text is desynchronized, the PTS of now, before which nothing goes out any more.
     pub now: Option<gst::ClockTime>,
 }
 
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn desynchronised_text_has_the_time_of_now() {
+    fn desynchronized_text_has_the_time_of_now() {
         let mut bench = Bench::new(TextUnit::Word);
         bench.now = Some(gst::ClockTime::from_mseconds(3000));
         let outputs = vec![said(0, "a", 0, 80), said(0, "b", 160, 400)];

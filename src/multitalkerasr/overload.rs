@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is done and said when live audio comes faster than it is recognised.
+//! What is done and said when live audio comes faster than it is recognized.
 
 use gst::prelude::*;
 

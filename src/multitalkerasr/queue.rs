@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The bounded queue between the chain function and the worker, and the cancelling of what the
+//! The bounded queue between the chain function and the worker, and the canceling of what the
 //! worker does.
 
 use std::collections::VecDeque;
@@ -94,7 +94,7 @@ struct QueueState {
     flushed: bool,
     /// What the chain function returns.
     flow: Result<(), gst::FlowError>,
-    /// Nothing will be recognised any more: `flow` stays an error.
+    /// Nothing will be recognized any more: `flow` stays an error.
     failed: bool,
 }
 
@@ -391,7 +391,7 @@ impl Queue {
         state.flushing || state.stopping
     }
 
-    /// Cancels again what an engine that was reset has forgotten to have been cancelled.
+    /// Cancels again what an engine that was reset has forgotten to have been canceled.
     pub fn renew_cancellation(&self) {
         let state = lock(&self.state);
         if state.flushing || state.stopping {
@@ -507,7 +507,7 @@ mod tests {
             queue.flush_start();
             assert_eq!(waiting.join().expect("no panic"), Err(gst::FlowError::Flushing));
         });
-        assert!(queue.inference.is_cancelled() && !queue.loading.is_cancelled());
+        assert!(queue.inference.is_canceled() && !queue.loading.is_canceled());
         assert_eq!(queue.push_event(event()), Err(gst::FlowError::Flushing));
         assert!(queue.flush_stop(|| true));
         queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
@@ -562,7 +562,7 @@ mod tests {
         queue.flush_start();
         queue.inference.rearm();
         queue.renew_cancellation();
-        assert!(queue.inference.is_cancelled());
+        assert!(queue.inference.is_canceled());
     }
 
     #[test]
@@ -573,7 +573,7 @@ mod tests {
             queue.stop();
             assert!(worker.join().expect("no panic"));
         });
-        assert!(queue.loading.is_cancelled() && queue.inference.is_cancelled());
+        assert!(queue.loading.is_canceled() && queue.inference.is_canceled());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the worker does with audio: it puts it in its place in time, has it recognised, and pushes
+//! What the worker does with audio: it puts it in its place in time, has it recognized, and pushes
 //! what comes of it.
 
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct Session<'a> {
     /// the rest of this one.
     is_stream_over: bool,
     times: Times,
-    /// Samples that were recognised.
+    /// Samples that were recognized.
     processed: u64,
     overload: Overload,
     /// Where the audio ended when the source fell silent and the text was drained.
@@ -78,7 +78,7 @@ impl Times {
         }
     }
 
-    /// The PTS of now for desynchronised text of a live source: what leaves upstream now, else
+    /// The PTS of now for desynchronized text of a live source: what leaves upstream now, else
     /// the audio that was taken last.
     fn now(&self, element: &MultitalkerAsr, settings: &Settings) -> Option<gst::ClockTime> {
         if !self.live || !settings.is_desynchronized() {
@@ -94,7 +94,7 @@ impl Times {
 }
 
 impl<'a> Session<'a> {
-    /// Without a model no audio is recognised.
+    /// Without a model no audio is recognized.
     pub fn new(
         element: &'a MultitalkerAsr,
         queue: &'a Queue,
@@ -142,8 +142,8 @@ impl<'a> Session<'a> {
                         "Misaligned at {pts}: inserting {silence} samples, skipping {skip}"
                     );
                 }
-                self.recognise(&vec![0.0; silence]);
-                self.recognise(samples.get(skip..).unwrap_or_default());
+                self.recognize(&vec![0.0; silence]);
+                self.recognize(samples.get(skip..).unwrap_or_default());
             }
             Placement::Discontinuity => {
                 gst::info!(
@@ -154,12 +154,12 @@ impl<'a> Session<'a> {
                 );
                 self.interrupt();
                 self.times.timeline.start(pts);
-                self.recognise(samples);
+                self.recognize(samples);
             }
         }
     }
 
-    fn recognise(&mut self, samples: &[f32]) {
+    fn recognize(&mut self, samples: &[f32]) {
         for piece in samples.chunks(PIECE_SAMPLES) {
             self.relieve();
             let queue = self.queue;
@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Recognises what waited for more audio, since none is at hand.
+    /// Recognizes what waited for more audio, since none is at hand.
     pub fn catch_up(&mut self) {
         let Some(stream) = self.stream.as_mut().filter(|stream| stream.is_behind()) else { return };
         let outputs = self.queue.computing(|| stream.catch_up());
@@ -293,7 +293,7 @@ impl<'a> Session<'a> {
         self.stream.as_mut()
     }
 
-    /// Sends out what the engine told; false if nothing more is to be recognised for now.
+    /// Sends out what the engine told; false if nothing more is to be recognized for now.
     fn tell(&mut self, outputs: Result<Vec<Output>, Error>) -> bool {
         match outputs {
             Ok(outputs) => self.send(outputs),
@@ -455,7 +455,7 @@ impl<'a> Session<'a> {
             match self.times.timeline.place(end, 0, true) {
                 Placement::Continue { .. } => {
                     let silence = samples_in(end - self.times.timeline.end());
-                    self.recognise(&vec![0.0; silence]);
+                    self.recognize(&vec![0.0; silence]);
                 }
                 Placement::Discontinuity => self.interrupt(),
             }

@@ -49,7 +49,7 @@ pub struct Settings {
     pub chunk_latency: ChunkLatency,
     pub diarization_preset: DiarizationPreset,
     pub activity_threshold: f32,
-    /// 0: as many as the diariser knows.
+    /// 0: as many as the diarizer knows.
     pub max_speakers: u32,
     pub target_mode: TargetMode,
     pub text_unit: TextUnit,
@@ -439,7 +439,7 @@ impl Settings {
             },
             segment_pause_ms: self.segment_pause_ms,
             max_segment_ms: self.max_segment_duration_ms,
-            // A diariser for files gives the recogniser many chunks at once by itself.
+            // A diarizer for files gives the recognizer many chunks at once by itself.
             full_runs: !live && self.diarization_model.is_none(),
         }
     }

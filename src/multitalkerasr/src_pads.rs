@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use super::text::TextFormat;
 use crate::engine::sync::lock;
 
-/// Speakers that any diariser of this family knows.
+/// Speakers that any diarizer of this family knows.
 const MAX_SPEAKERS: usize = 8;
 
 /// Name of the template, and what precedes the number in a name.

@@ -83,14 +83,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_is_escaped_and_coloured_by_speaker() {
+    fn markup_is_escaped_and_colored_by_speaker() {
         let colors = "white, yellow";
         assert_eq!(markup("a", 0, colors), r#"<span foreground="white">a</span>"#);
         assert_eq!(
             markup("R&D <b> --> \"", 1, colors),
             r#"<span foreground="yellow">R&amp;D &lt;b&gt; --&gt; &quot;</span>"#
         );
-        assert_eq!(markup("a", 2, colors), markup("a", 0, colors), "colours begin again");
+        assert_eq!(markup("a", 2, colors), markup("a", 0, colors), "colors begin again");
         assert_eq!(markup("<", 2, " "), "&lt;");
         assert_eq!(markup("a", 0, "\"<"), r#"<span foreground="&quot;&lt;">a</span>"#);
     }

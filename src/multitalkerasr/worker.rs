@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //! The thread between the chain function and the pads: it loads the model, and handles audio and
-//! serialised events in their order.
+//! serialized events in their order.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -120,8 +120,8 @@ fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<
             }
             Some(model)
         }
-        Err(Error::Cancelled) => {
-            progress(element, gst::ProgressType::Canceled, "Loading was cancelled");
+        Err(Error::Canceled) => {
+            progress(element, gst::ProgressType::Canceled, "Loading was canceled");
             None
         }
         Err(error) => {

@@ -31,7 +31,7 @@ pub fn read_wav(path: &Path) -> Vec<f32> {
     reader.samples::<i16>().map(|s| f32::from(s.expect("a whole file")) / 32_768.0).collect()
 }
 
-/// The fp32 models of random weights, with their diariser.
+/// The fp32 models of random weights, with their diarizer.
 pub fn tiny_model_options() -> ModelOptions {
     let folder = data().join("tiny-models");
     ModelOptions {

@@ -27,7 +27,7 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 pub const F32_CAPS: &str = "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved";
 pub const S16_CAPS: &str = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
 
-/// Initialises GStreamer with the plugin, and limits the time of the test.
+/// Initializes GStreamer with the plugin, and limits the time of the test.
 pub fn init() {
     static INIT: Once = Once::new();
     limit::watch();
@@ -355,7 +355,7 @@ impl Rig {
         Self::around(element, caps, Some("src"))
     }
 
-    /// As [`Self::new`], with the diariser in lockstep.
+    /// As [`Self::new`], with the diarizer in lockstep.
     pub fn lockstep(properties: &[(&str, &str)]) -> Self {
         Self::new(&[&[("diarization-preset", "lockstep")], properties].concat())
     }

@@ -132,8 +132,8 @@ def single(speech: Speech, rng: random.Random, part: str, easy: bool = False) ->
     return Conversation(c.audio[first * FRAME:last * FRAME], [turn], c.activity[first:last], c.voices, c.factors)
 
 
-def like_a_diariser(rng: random.Random, activity: np.ndarray, speakers: int = 4) -> np.ndarray:
-    """Probabilities [frames, speakers] with the faults of a diariser's: soft and shifted edges, dips,
+def like_a_diarizer(rng: random.Random, activity: np.ndarray, speakers: int = 4) -> np.ndarray:
+    """Probabilities [frames, speakers] with the faults of a diarizer's: soft and shifted edges, dips,
     levels below 1 where people overlap, false alarms, and noise in every value."""
     frames, known = activity.shape
     p = np.zeros((frames, speakers), np.float32)
@@ -162,7 +162,7 @@ def like_a_diariser(rng: random.Random, activity: np.ndarray, speakers: int = 4)
 
 
 def gated_frames(p: np.ndarray, k: int, chunk: int) -> np.ndarray:
-    """The frames that the recogniser sees of speaker k: chunks in which, or in the one before, k is heard."""
+    """The frames that the recognizer sees of speaker k: chunks in which, or in the one before, k is heard."""
     frames = len(p)
     heard = [p[at:at + chunk, k].max() > 0.5 for at in range(0, frames, chunk)]
     keep = [h or (i > 0 and heard[i - 1]) for i, h in enumerate(heard)]

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Recognise conversations with the GStreamer element itself, as `make build` makes it: OUT/NAME.json (SegLST) for
+"""Recognize conversations with the GStreamer element itself, as `make build` makes it: OUT/NAME.json (SegLST) for
 each NAME.wav. For evaluate.py --element. Needs python3-gi and gir1.2-gstreamer-1.0."""
 import argparse
 import os
@@ -49,7 +49,7 @@ def main():
     a.add_argument("--models", type=Path, required=True)
     a.add_argument("--out", type=Path, required=True)
     a.add_argument("--latency", default="1120", choices=["80", "160", "560", "1120"])
-    a.add_argument("--diarisation", default="30s", choices=["lockstep", "1s", "10s", "30s"])
+    a.add_argument("--diarization", default="30s", choices=["lockstep", "1s", "10s", "30s"])
     a.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
     o = a.parse_args()
     Gst.init(None)
@@ -59,7 +59,7 @@ def main():
         sys.exit("no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
     properties = {"model-dir": str(o.models), "precision": o.precision,
                   "diarization-model": str(model_file(o.models, "sortformer", o.precision)),
-                  "chunk-latency": f"{o.latency}ms", "diarization-preset": o.diarisation}
+                  "chunk-latency": f"{o.latency}ms", "diarization-preset": o.diarization}
     o.out.mkdir(parents=True, exist_ok=True)
     for wav in o.wavs:
         (o.out / f"{wav.stem}.json").write_text(transcribe(wav, properties))

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Run a recogniser over the test conversations in several settings and print a table of cpWER and DER.
+"""Run a recognizer over the test conversations in several settings and print a table of cpWER and DER.
 
 TESTS holds NAME.wav, NAME.json (SegLST) and NAME.rttm, as make_tests.py writes them. The command is run
-once for each setting, with {models} {tests} {out} {latency} {diarisation} {precision} put in, and leaves
-OUT/NAME.json (SegLST: who said which words), and OUT/NAME.rttm if it diarises; without the latter the DER
+once for each setting, with {models} {tests} {out} {latency} {diarization} {precision} put in, and leaves
+OUT/NAME.json (SegLST: who said which words), and OUT/NAME.rttm if it diarizes; without the latter the DER
 is that of the times of the words' segments.
 
 cpWER is meeteval's. DER counts missed, false and confused speaker time, without a collar, overlap included.
@@ -22,11 +22,11 @@ import meeteval
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-OPTIONS = " --models {models} --out {out} --latency {latency} --diarisation {diarisation} --precision {precision} {tests}/*.wav"
+OPTIONS = " --models {models} --out {out} --latency {latency} --diarization {diarization} --precision {precision} {tests}/*.wav"
 HERE = Path(__file__).resolve().parent
 LISTEN = shlex.join([sys.executable, str(HERE / "listen.py")]) + OPTIONS
 ELEMENT = shlex.quote(str(HERE / "element.py")) + OPTIONS
-# latency in ms, diarisation, precision
+# latency in ms, diarization, precision
 SETTINGS = [(1120, "30s", "fp32"), (1120, "30s", "int8"), (560, "30s", "fp32"), (160, "30s", "fp32"), (80, "30s", "fp32"),
             (1120, "lockstep", "fp32"), (1120, "lockstep", "int8"), (1120, "10s", "fp32"), (1120, "1s", "fp32"), (560, "lockstep", "fp32"),
             (160, "lockstep", "fp32")]
@@ -87,27 +87,27 @@ def main():
     a.add_argument("--models", type=Path, required=True)
     a.add_argument("--command", default=LISTEN, help="default: listen.py")
     a.add_argument("--element", dest="command", action="store_const", const=ELEMENT, help="the GStreamer element, by element.py")
-    a.add_argument("--setting", action="append", metavar="LATENCY,DIARISATION,PRECISION", help="instead of the usual list")
+    a.add_argument("--setting", action="append", metavar="LATENCY,DIARIZATION,PRECISION", help="instead of the usual list")
     a.add_argument("--keep", type=Path, help="folder to keep what was heard in")
     o = a.parse_args()
     settings = [s.split(",") for s in o.setting] if o.setting else SETTINGS
     if wrong := [s for s in settings if len(s) != 3]:
-        a.error(f"--setting: expected LATENCY,DIARISATION,PRECISION, found {','.join(wrong[0])}")
+        a.error(f"--setting: expected LATENCY,DIARIZATION,PRECISION, found {','.join(wrong[0])}")
     if not any(o.tests.glob("*.json")):
         a.error(f"--tests: {o.tests} holds no NAME.json")
     groups = [*sorted({str(len({r["speaker"] for r in json.loads(p.read_text())})) for p in o.tests.glob("*.json")}), "all"]
-    print("| latency | diarisation | precision | " + " | ".join(f"cpWER {g}" for g in groups) + " | " + " | ".join(f"DER {g}" for g in groups) + " |")
+    print("| latency | diarization | precision | " + " | ".join(f"cpWER {g}" for g in groups) + " | " + " | ".join(f"DER {g}" for g in groups) + " |")
     print("|---" * (3 + 2 * len(groups)) + "|", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
-        for latency, diarisation, precision in settings:
-            out = (o.keep or Path(scratch)) / f"{latency}-{diarisation}-{precision}"
+        for latency, diarization, precision in settings:
+            out = (o.keep or Path(scratch)) / f"{latency}-{diarization}-{precision}"
             out.mkdir(parents=True, exist_ok=True)
             folders = {name: shlex.quote(str(path)) for name, path in (("models", o.models), ("tests", o.tests), ("out", out))}
-            command = o.command.format(**folders, latency=latency, diarisation=diarisation, precision=precision)
+            command = o.command.format(**folders, latency=latency, diarization=diarization, precision=precision)
             if code := subprocess.run(command, shell=True, stdout=sys.stderr).returncode:
                 sys.exit(f"evaluate.py: {code} was the exit code of {command}")
             result = score(o.tests, out)
-            print(f"| {latency} ms | {diarisation} | {precision} | " + " | ".join(f"{result[g][0]:.1f}" for g in groups)
+            print(f"| {latency} ms | {diarization} | {precision} | " + " | ".join(f"{result[g][0]:.1f}" for g in groups)
                   + " | " + " | ".join(f"{result[g][1]:.1f}" for g in groups) + " |", flush=True)
 
 

@@ -25,8 +25,8 @@ from nemo.collections.asr.modules.sortformer_modules import SortformerModules
 from model_files import model_file
 
 SUB, FRAME_S, MAX_SYMBOLS, THRESHOLD, PAUSE_S = 8, 0.08, 10, 0.5, 0.8
-# chunk, right context, FIFO, update period, in frames of 80 ms; None: the recogniser's chunk
-DIARISATION = {"lockstep": (None, 0, 188, 144), "1s": (6, 7, 188, 144), "10s": (124, 1, 124, 124), "30s": (340, 40, 40, 300)}
+# chunk, right context, FIFO, update period, in frames of 80 ms; None: the recognizer's chunk
+DIARIZATION = {"lockstep": (None, 0, 188, 144), "1s": (6, 7, 188, 144), "10s": (124, 1, 124, 124), "30s": (340, 40, 40, 300)}
 
 
 def session(folder: Path, name: str, precision: str, threads: int):
@@ -35,7 +35,7 @@ def session(folder: Path, name: str, precision: str, threads: int):
     return ort.InferenceSession(str(model_file(folder, name, precision)), options, providers=["CPUExecutionProvider"])
 
 
-class Diariser:
+class Diarizer:
     def __init__(self, folder, precision, threads):
         self.graph = session(folder, "sortformer", precision, threads)
         width = next(i.shape[2] for i in self.graph.get_inputs() if i.name == "spkcache")
@@ -47,7 +47,7 @@ class Diariser:
     def run(self, mel, point, asr_chunk):
         """Probabilities [frames, speakers]."""
         m = self.modules
-        chunk, right, m.fifo_len, m.spkcache_update_period = DIARISATION[point]
+        chunk, right, m.fifo_len, m.spkcache_update_period = DIARIZATION[point]
         chunk = chunk or asr_chunk
         state, out = m.init_streaming_state(batch_size=1), []
         for start in range(0, mel.shape[1], chunk * SUB):
@@ -65,7 +65,7 @@ class Diariser:
         return np.concatenate(out)
 
 
-class Recogniser:
+class Recognizer:
     def __init__(self, folder, precision, threads):
         self.encoder, self.joint = session(folder, "encoder", precision, threads), session(folder, "decoder_joint", precision, threads)
         config = json.loads((folder / "multitalker_config.json").read_text())
@@ -138,7 +138,7 @@ def main():
     a.add_argument("--models", type=Path, required=True)
     a.add_argument("--out", type=Path, required=True)
     a.add_argument("--latency", type=int, default=1120, choices=[80, 160, 560, 1120])
-    a.add_argument("--diarisation", choices=DIARISATION, default="30s")
+    a.add_argument("--diarization", choices=DIARIZATION, default="30s")
     a.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
     a.add_argument("--threads", type=int, default=2)
     o = a.parse_args()
@@ -147,7 +147,7 @@ def main():
     features = AudioToMelSpectrogramPreprocessor(
         sample_rate=16000, normalize="NA", window_size=0.025, window_stride=0.01, window="hann", features=128, n_fft=512,
         dither=0.0, pad_to=0).eval()
-    diariser, recogniser = Diariser(o.models, o.precision, o.threads), Recogniser(o.models, o.precision, o.threads)
+    diarizer, recognizer = Diarizer(o.models, o.precision, o.threads), Recognizer(o.models, o.precision, o.threads)
     chunk = o.latency // 80
     for wav in o.wavs:
         audio, rate = sf.read(wav, dtype="float32")
@@ -156,9 +156,9 @@ def main():
         with torch.no_grad():
             mel, _ = features(input_signal=torch.tensor(audio)[None], length=torch.tensor([len(audio)]))
         mel = mel[0, :, :len(audio) // 160].numpy()
-        p = diariser.run(mel, o.diarisation, chunk)
+        p = diarizer.run(mel, o.diarization, chunk)
         rows = [dict(session_id=wav.stem, speaker=f"speaker_{k}", words=text, start_time=round(start, 2), end_time=round(end, 2))
-                for k, tokens in recogniser.run(mel, p, chunk).items() for text, start, end in recogniser.segments(tokens)]
+                for k, tokens in recognizer.run(mel, p, chunk).items() for text, start, end in recognizer.segments(tokens)]
         rows.sort(key=lambda r: r["start_time"])
         (o.out / f"{wav.stem}.json").write_text(json.dumps(rows, indent=1))
         with (o.out / f"{wav.stem}.rttm").open("w") as f:

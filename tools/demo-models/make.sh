@@ -13,11 +13,11 @@ python=${PYTHON:-python3}
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 
 [ -f "$work/data/utterances.json" ] || "$python" "$here/synthesize.py" --data "$work/data"
-[ -f "$work/diariser/diar.nemo" ] || "$python" "$here/train_diariser.py" --data "$work/data" --out "$work/diariser"
-[ -f "$work/recogniser/asr.nemo" ] || "$python" "$here/train_recogniser.py" --data "$work/data" --out "$work/recogniser" \
-    --diariser "$work/diariser/diar.nemo"
+[ -f "$work/diarizer/diar.nemo" ] || "$python" "$here/train_diarizer.py" --data "$work/data" --out "$work/diarizer"
+[ -f "$work/recognizer/asr.nemo" ] || "$python" "$here/train_recognizer.py" --data "$work/data" --out "$work/recognizer" \
+    --diarizer "$work/diarizer/diar.nemo"
 "$python" "$here/../export-models/export.py" --int8 --out "$work/onnx" \
-    --asr "$work/recogniser/asr.nemo" --diar "$work/diariser/diar.nemo"
+    --asr "$work/recognizer/asr.nemo" --diar "$work/diarizer/diar.nemo"
 if [ ! -d "$work/tests" ]; then
     rm -rf "$work/tests.unfinished"
     "$python" "$here/make_tests.py" --data "$work/data" --out "$work/tests.unfinished"

@@ -18,7 +18,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 N_MELS = 128
 VOCAB = 192
-LEFT = 56  # encoded frames the recogniser looks back; a multiple of every chunk: 14, 7, 2, 1
+LEFT = 56  # encoded frames the recognizer looks back; a multiple of every chunk: 14, 7, 2, 1
 RIGHTS = [13, 6, 1, 0]
 PREPROCESSOR = {
     "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
@@ -153,7 +153,7 @@ def pre_encode(model, mel):
     return sub.out(x.transpose(1, 2).flatten(2))
 
 
-def diarise(diar, x):
+def diarize(diar, x):
     """Probabilities [B, T', 4] and the frames [B, T', D] before the transformer, of subsampled x [B, T', D]."""
     frames, lengths = diar.frontend_encoder(
         processed_signal=x, processed_signal_length=torch.full((len(x),), x.shape[1]), bypass_pre_encode=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What both trainings share: the optimiser and its learning rate, an average of the weights, which is what is
+"""What both trainings share: the optimizer and its learning rate, an average of the weights, which is what is
 tested and exported, checkpoints, and stopping with one on SIGTERM."""
 import argparse
 import contextlib
@@ -27,14 +27,14 @@ class Training:
 
     def __init__(self, modules: torch.nn.Module, checkpoint: Path, options: argparse.Namespace, warm_up: int):
         self.modules, self.checkpoint, self.options, self.warm_up = modules, checkpoint, options, warm_up
-        self.optimiser = torch.optim.AdamW(modules.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=1e-3)
+        self.optimizer = torch.optim.AdamW(modules.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=1e-3)
         self.average = {n: v.detach().clone() for n, v in modules.state_dict().items() if v.is_floating_point()}
         self.step, self.stopped = 0, False
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         if checkpoint.exists():
             saved = torch.load(checkpoint, weights_only=True)
             modules.load_state_dict(saved["model"])
-            self.optimiser.load_state_dict(saved["optimiser"])
+            self.optimizer.load_state_dict(saved["optimizer"])
             self.average.update(saved["average"])
             self.step = saved["step"]
             print(f"going on from step {self.step}", flush=True)
@@ -54,12 +54,12 @@ class Training:
     def learn(self, loss: torch.Tensor):
         left = (self.options.steps - self.step) / (0.4 * self.options.steps)
         lr = self.options.lr * min(1.0, self.step / self.warm_up, max(0.02, left))
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.modules.parameters(), 2.0)
-        self.optimiser.step()
+        self.optimizer.step()
         keep = min(0.998, self.step / (self.step + 20))
         with torch.no_grad():
             for n, v in self.modules.state_dict().items():
@@ -75,7 +75,7 @@ class Training:
         self.modules.load_state_dict(live)
 
     def save(self):
-        state = dict(model=self.modules.state_dict(), optimiser=self.optimiser.state_dict(), average=self.average, step=self.step)
+        state = dict(model=self.modules.state_dict(), optimizer=self.optimizer.state_dict(), average=self.average, step=self.step)
         torch.save(state, self.checkpoint.with_suffix(".tmp"))
         self.checkpoint.with_suffix(".tmp").rename(self.checkpoint)
 

@@ -20,7 +20,7 @@ SLOTS = {
     "road": "road bridge tunnel motorway street".split(),
     "shut": "closed open blocked flooded".split(),
     "ride": "trains buses flights ferries".split(),
-    "late": ["late", "cancelled", "running again", "full"],
+    "late": ["late", "canceled", "running again", "full"],
     "why": ["an accident", "the storm", "repairs", "the marathon"],
     "game": "match final race game".split(),
     "sport": "football tennis hockey basketball cricket".split(),

@@ -7,7 +7,7 @@ sortformer.onnx from --diar, and with --int8 the same graphs with 8-bit weights.
 from the .nemo files.
 
 Pointwise convolutions are exported as matrix products, which is the same arithmetic, and which
-onnxruntime runs and quantises better.
+onnxruntime runs and quantizes better.
 """
 import argparse
 import json
@@ -73,7 +73,7 @@ class DecoderJoint(torch.nn.Module):
         return self.joint.joint_net(f), g.shape[1], states[0], states[1]
 
 
-def diariser_step(self, chunk, chunk_lengths, spkcache, spkcache_lengths, fifo, fifo_lengths):
+def diarizer_step(self, chunk, chunk_lengths, spkcache, spkcache_lengths, fifo, fifo_lengths):
     embs, emb_lengths = self.encoder.pre_encode(x=chunk, lengths=chunk_lengths)
     emb_lengths = emb_lengths.to(torch.int64)
     frames, lengths = self.frontend_encoder(
@@ -156,7 +156,7 @@ def export_diar(diar, out: Path, int8: bool):
     modules, mels = diar.sortformer_modules, diar.cfg.preprocessor.features
     chunk = fifo = 124  # of the example; both are dynamic
     simplify(diar.encoder)
-    diar.forward = types.MethodType(diariser_step, diar)
+    diar.forward = types.MethodType(diarizer_step, diar)
     d_model, cache = modules.fc_d_model, modules.spkcache_len
     write(diar, (torch.randn(1, chunk * 8, mels), torch.tensor([chunk * 8]), torch.zeros(1, cache, d_model),
                  torch.tensor([0]), torch.zeros(1, fifo, d_model), torch.tensor([0])),
@@ -186,7 +186,7 @@ def main():
     if o.asr:
         asr = ASRModel.restore_from(str(o.asr), map_location="cpu").eval()
         if not hasattr(asr, "spk_kernels"):
-            a.error(f"{o.asr}: expected a multitalker recogniser, found {type(asr).__name__}")
+            a.error(f"{o.asr}: expected a multitalker recognizer, found {type(asr).__name__}")
         export_asr(asr, o.out, o.int8)
     if o.diar:
         diar = SortformerEncLabelModel.restore_from(str(o.diar), map_location="cpu").eval()

@@ -9,7 +9,7 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
-import dequantise
+import dequantize
 import graph
 import normalize
 import rewrite
@@ -190,8 +190,8 @@ def check(path: Path, what: str, contract) -> onnx.ModelProto:
         raise Refused(f"{path} is prepared already")
     model = normalize.inline_functions(model)
     try:
-        dequantise.plan(model.graph)
-    except dequantise.Unsupported as reason:
+        dequantize.plan(model.graph)
+    except dequantize.Unsupported as reason:
         raise Refused(f"{path}: {reason}; the fp32 file is needed") from reason
     return model
 

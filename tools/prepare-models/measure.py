@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Time one step of several ONNX files of the same graph, in turn, and print a table with ratios to the first.
 
-The encoder's step is one chunk for one speaker unless told otherwise, the diariser's a full speaker cache, a full FIFO
+The encoder's step is one chunk for one speaker unless told otherwise, the diarizer's a full speaker cache, a full FIFO
 and one chunk.
 """
 import argparse
@@ -22,7 +22,7 @@ def random_inputs(s, mel_frames: int, speakers: int, cache_frames: int, fifo_fra
     noise = lambda *dims: rng.standard_normal(dims).astype(np.float32)
     if "spkcache" in shape:
         width = shape["spkcache"][2]
-        return stream.diariser_inputs(noise(mel_frames + stream.SUBSAMPLING, shape["chunk"][2]),
+        return stream.diarizer_inputs(noise(mel_frames + stream.SUBSAMPLING, shape["chunk"][2]),
                                       noise(cache_frames, width), noise(fifo_frames, width))
     if "processed_signal" in shape:
         if speakers > 1 and shape["cache_last_channel"][0] == 1:

@@ -28,7 +28,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-import dequantise
+import dequantize
 import files
 import graph
 import normalize
@@ -113,10 +113,10 @@ def calls(graph, chunk: stream.Chunk, version_3: bool, max_chunks: int = 1):
     shape = {i.name: files.dims(i) for i in graph.input}
     if "spkcache" in shape:
         bins, width = shape["chunk"][2], shape["spkcache"][2]
-        # Subsampling rounds three times by 2, so lengths repeat their behaviour after 8.
+        # Subsampling rounds three times by 2, so lengths repeat their behavior after 8.
         for frames, (cache, fifo) in zip([*range(1, 33), 112, 121, 1008, 3048],
                                          itertools.cycle([(0, 0), (0, 1), (0, 17), (3, 40), (23, 0)])):
-            yield stream.diariser_inputs(*(np.zeros((n, w), np.float32) for n, w in
+            yield stream.diarizer_inputs(*(np.zeros((n, w), np.float32) for n, w in
                                            ((frames, bins), (cache, width), (fifo, width))), version_3)
     elif "processed_signal" in shape:
         bins, left = shape["processed_signal"][1], shape["cache_last_channel"][2]
@@ -147,10 +147,10 @@ def save(model, path: Path):
 def in_floats(path: Path, folder: Path) -> Path:
     """The same graph in floats: the given file, or one in `folder` made of its 8-bit weights."""
     structure = normalize.inline_functions(files.read(path))
-    if not dequantise.is_quantised(structure.graph):
+    if not dequantize.is_quantized(structure.graph):
         return path
     model = files.load(path)
-    count = dequantise.dequantise(model.graph)
+    count = dequantize.dequantize(model.graph)
     print(f"{path.name}: {count} 8-bit operations to floats")
     save(model, folder / plain_name(path))
     return folder / plain_name(path)

@@ -14,7 +14,7 @@ SWAP = [0, 2, 1]  # between channels last and channels first
 
 
 def pointwise_as_products(graph) -> int:
-    """Rewrites convolutions over one frame as matrix products, which run and quantise better."""
+    """Rewrites convolutions over one frame as matrix products, which run and quantize better."""
     known, made_by, read_by = constants(graph), producers(graph), users(graph)
     nodes, names, weights = [], {}, {}
 

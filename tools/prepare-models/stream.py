@@ -50,13 +50,13 @@ def mel_filters(bins: int) -> np.ndarray:
     step = np.log(6.4) / 27
     to_hz = lambda mel: np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(step * (mel - 15)))
     edges = to_hz(np.linspace(0, 15 + np.log(RATE / 2 / 1000) / step, bins + 2))[:, None]
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    low, center, high = edges[:-2], edges[1:-1], edges[2:]
     hz = np.arange(FFT // 2 + 1) * RATE / FFT
-    return np.maximum(0, np.minimum((hz - low) / (centre - low), (high - hz) / (high - centre))) * 2 / (high - low)
+    return np.maximum(0, np.minimum((hz - low) / (center - low), (high - hz) / (high - center))) * 2 / (high - low)
 
 
 def log_mel(audio: np.ndarray, bins: int) -> np.ndarray:
-    """[bins, frames], NeMo's features without dither and normalisation."""
+    """[bins, frames], NeMo's features without dither and normalization."""
     audio = np.concatenate([audio[:1], audio[1:] - 0.97 * audio[:-1]])
     audio = np.pad(audio, (WINDOW // 2, WINDOW // 2))
     frames = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[::HOP][:(len(audio) - WINDOW) // HOP]
@@ -113,7 +113,7 @@ def is_version_3(graph_outputs, metadata) -> bool:
         or bool(keys & {"n_spk", "upsample_factor", "learnable_sil_emb"})
 
 
-def diariser_inputs(chunk, cache, fifo, padded: bool = False) -> dict:
+def diarizer_inputs(chunk, cache, fifo, padded: bool = False) -> dict:
     """Of [frames, width] each. Padded to whole encoded frames, the chunk keeps its own length."""
     padding = -len(chunk) % SUBSAMPLING if padded else 0
     return {"chunk": np.pad(chunk, ((0, padding), (0, 0)))[None], "chunk_lengths": length(len(chunk)),
@@ -135,7 +135,7 @@ def empty_caches(shape: dict) -> list:
     return [np.zeros([1, *attention[1:]], np.float32), np.zeros([1, *convolution[1:]], np.float32), length(0)]
 
 
-def diarise(path: Path, audio: np.ndarray, chunk: int):
+def diarize(path: Path, audio: np.ndarray, chunk: int):
     """Probabilities and embeddings, one row a frame of 80 ms, and the probabilities of version 3 at 10 ms, from chunks
     of `chunk` mel frames."""
     s = session(path)
@@ -149,7 +149,7 @@ def diarise(path: Path, audio: np.ndarray, chunk: int):
     for start in range(0, len(mel), chunk):
         left = 0 if version_3 else min(SUBSAMPLING, start)
         probability, embedding, *fine = (v[0] for v in s.run(
-            outputs, diariser_inputs(mel[start - left:start + chunk], cache, fifo, version_3)))
+            outputs, diarizer_inputs(mel[start - left:start + chunk], cache, fifo, version_3)))
         skip = left // SUBSAMPLING
         rows.append(probability[len(cache) + len(fifo) + skip:])
         embeddings.append(embedding[skip:])
@@ -238,7 +238,7 @@ def run(models: Models, audio: np.ndarray, chunk: Chunk, reference: Outcome | No
     result = Outcome()
     for path in models.diarizers:
         name = path.name.replace(".int8.onnx", ".onnx")
-        result.probabilities[name], result.embeddings[name], hires = diarise(path, audio, chunk.mel_frames)
+        result.probabilities[name], result.embeddings[name], hires = diarize(path, audio, chunk.mel_frames)
         if hires is not None:
             result.hires[name] = hires
     known = (reference or result).probabilities

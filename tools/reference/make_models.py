@@ -3,7 +3,7 @@
 """Build models with the exact ONNX contract of the published checkpoints, with random weights.
 
 The published files (multitalker-parakeet-streaming-0.6b-v1 ONNX and Streaming Sortformer v2
-ONNX) are gigabytes of another licence, so this builds NeMo's own classes from their published
+ONNX) are gigabytes of another license, so this builds NeMo's own classes from their published
 architecture, gives them seeded random weights, and exports them with the same input and
 output names, ranks, baked constants and metadata. Two sizes:
 
@@ -13,7 +13,7 @@ output names, ranks, baked constants and metadata. Two sizes:
                 speed and memory
 
 With --calibrate, the last layers are scaled so that the untrained networks behave in a lively
-way: the joint network emits a token on a part of the frames, and the diariser's probabilities
+way: the joint network emits a token on a part of the frames, and the diarizer's probabilities
 move across 0..1.
 
 Needs: pip install "nemo-toolkit[asr]==3.0.0" onnx onnxruntime sentencepiece
@@ -37,7 +37,7 @@ from omegaconf import OmegaConf
 from sentencepiece import sentencepiece_model_pb2
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "export-models"))
-from export import DecoderJoint, EncoderWithTargets, diariser_step  # noqa: E402
+from export import DecoderJoint, EncoderWithTargets, diarizer_step  # noqa: E402
 
 SIZES = {
     "tiny": dict(
@@ -236,7 +236,7 @@ def consolidate(path: Path, external: bool, meta: dict):
         onnx.save(model, str(path))
 
 
-def export_asr(asr, size_name: str, out: Path, dynamic_batch: bool, quantise: bool):
+def export_asr(asr, size_name: str, out: Path, dynamic_batch: bool, quantize: bool):
     size = SIZES[size_name]
     e, p = size["enc"], size["pred"]
     enc = asr.encoder
@@ -285,16 +285,16 @@ def export_asr(asr, size_name: str, out: Path, dynamic_batch: bool, quantise: bo
         "preprocessor": {"sample_rate": 16000, "n_mels": N_MELS, "n_fft": 512, "normalize": "NA"},
     }, (out / "multitalker_config.json").open("w"), indent=2)
 
-    if quantise:
+    if quantize:
         from onnxruntime.quantization import QuantType, quantize_dynamic
         quantize_dynamic(str(out / "encoder.onnx"), str(out / "encoder.int8.onnx"), weight_type=QuantType.QUInt8)
         quantize_dynamic(str(out / "decoder_joint.onnx"), str(out / "decoder_joint.int8.onnx"),
                          weight_type=QuantType.QInt8)
 
 
-def export_diar(diar, size_name: str, out: Path, quantise: bool):
+def export_diar(diar, size_name: str, out: Path, quantize: bool):
     d = SIZES[size_name]["diar"]
-    diar.forward = types.MethodType(diariser_step, diar)
+    diar.forward = types.MethodType(diarizer_step, diar)
     args = (torch.randn(1, 124 * 8, N_MELS), torch.tensor([124 * 8]), torch.zeros(1, 188, d["d_model"]),
             torch.tensor([0]), torch.zeros(1, 124, d["d_model"]), torch.tensor([0]))
     path = out / "sortformer.onnx"
@@ -304,7 +304,7 @@ def export_diar(diar, size_name: str, out: Path, quantise: bool):
             "fifo": {0: "batch", 1: "time_fifo"}, "spkcache_fifo_chunk_preds": {0: "batch", 1: "time_out"},
             "chunk_pre_encode_embs": {0: "batch", 1: "time_pre_encode"}})
     consolidate(path, False, {"chunk_len": 124, "fifo_len": 124, "spkcache_len": 188, "right_context": 1})
-    if quantise:
+    if quantize:
         from onnxruntime.quantization import QuantType, quantize_dynamic
         quantize_dynamic(str(path), str(out / "sortformer.int8.onnx"), weight_type=QuantType.QUInt8)
 
@@ -318,7 +318,7 @@ def main():
     a.add_argument("--emit", type=float, default=0.08, help="part of the joint's answers that are a token, not the blank")
     a.add_argument("--active", type=int, help="this many speakers are always active, the rest never (benchmarks)")
     a.add_argument("--dynamic-batch", action="store_true", help="export the encoder with a dynamic batch axis")
-    a.add_argument("--quantise", action="store_true", help="also write the int8 models, as the published ones are made")
+    a.add_argument("--quantize", action="store_true", help="also write the int8 models, as the published ones are made")
     a.add_argument("--nemo", action="store_true", help="also write asr.nemo and diar.nemo")
     o = a.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
@@ -327,8 +327,8 @@ def main():
     if o.nemo:
         asr.save_to(str(o.out / "asr.nemo"))
         diar.save_to(str(o.out / "diar.nemo"))
-    export_asr(asr, o.size, o.out, o.dynamic_batch, o.quantise)
-    export_diar(diar, o.size, o.out, o.quantise)
+    export_asr(asr, o.size, o.out, o.dynamic_batch, o.quantize)
+    export_diar(diar, o.size, o.out, o.quantize)
     for f in sorted(o.out.iterdir()):
         print(f"{f.stat().st_size:>12} {f.name}")
 

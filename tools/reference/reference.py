@@ -6,7 +6,7 @@ Reads a model folder written by `make_models.py --nemo` and a 16 kHz mono WAV, a
 JSON file with everything the engine's stages must reproduce:
 
   mel            some frames of the log-mel features of the whole file, and their shape
-  preds          streaming diarisation, one row of 4 probabilities per 80 ms frame
+  preds          streaming diarization, one row of 4 probabilities per 80 ms frame
   speakers       per speaker: the chunks it ran on, tokens with their absolute frame, text
 
 A transcript that changes when noise of 1e-4 is added to the features is left out: two correct
@@ -17,7 +17,7 @@ be trusted as the contract, and this file as the definition of the loop around t
   chunk k        mel frames [112k, 112k+112) (fewer in the last chunk)
   ASR input      the 9 mel frames before the chunk (zeros before frame 0) + the chunk; the
                  graph drops the first 2 of the encoded frames
-  diariser input `diar chunk` frames of 80 ms at a time (by default the ASR's chunk), with 8 mel
+  diarizer input `diar chunk` frames of 80 ms at a time (by default the ASR's chunk), with 8 mel
                  frames before (none before frame 0) and 8 * right context after (as far as the
                  audio goes): NeMo's streaming_update with lc=1, rc=right drops both again
   gating         a speaker runs on chunk k when its probability exceeds 0.5 anywhere in chunks
@@ -199,8 +199,8 @@ def main():
     a.add_argument("--audio", type=Path, required=True)
     a.add_argument("--out", type=Path, required=True)
     a.add_argument("--chunk", type=int, default=112, choices=[8, 16, 56, 112], help="mel frames in a chunk")
-    a.add_argument("--diar-chunk", type=int, help="80 ms frames in a diariser chunk (default: the ASR's)")
-    a.add_argument("--diar-right", type=int, default=0, help="80 ms frames of look-ahead of the diariser")
+    a.add_argument("--diar-chunk", type=int, help="80 ms frames in a diarizer chunk (default: the ASR's)")
+    a.add_argument("--diar-right", type=int, default=0, help="80 ms frames of look-ahead of the diarizer")
     a.add_argument("--fifo-len", type=int, default=188)
     a.add_argument("--spkcache-len", type=int, default=188)
     a.add_argument("--update-period", type=int, default=144)
@@ -229,7 +229,7 @@ def main():
                                          for x, left, right in diar_chunks(mel, diar_chunk * SUB, o.diar_right)])
                          for d in diars)
     drift = float(np.abs(preds - preds_onnx).max())
-    assert drift < 2e-3, f"torch and ONNX diarisation differ by {drift}"
+    assert drift < 2e-3, f"torch and ONNX diarization differ by {drift}"
 
     torch_asr, onnx_asr = TorchAsr(asr), OnnxAsr(o.models, asr.decoder.blank_idx)
     rng = np.random.default_rng(0)
@@ -254,7 +254,7 @@ def main():
     for mode, spk in result.items():
         for j, s in spk.items():
             print(f"{mode:12} speaker {j}: {len(s['tokens']):4} tokens in {len(s['chunks'])} chunks: {s['text'][:90]!r}")
-    print(f"diarisation: torch against ONNX {drift:.2e}; active frames {[int((preds[:, j] > .5).sum()) for j in range(4)]} of {len(preds)}")
+    print(f"diarization: torch against ONNX {drift:.2e}; active frames {[int((preds[:, j] > .5).sum()) for j in range(4)]} of {len(preds)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ pub struct Canceller(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    cancelled: AtomicBool,
+    canceled: AtomicBool,
     /// Made with the first run, since it needs the library.
     run_options: OnceLock<RunOptions>,
     blocked: Mutex<HashMap<ThreadId, Blocked>>,
@@ -44,7 +44,7 @@ impl Canceller {
 
     /// Stops the work under way after its present operator, and refuses all that follows.
     pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::SeqCst);
+        self.0.canceled.store(true, Ordering::SeqCst);
         if let Some(options) = self.0.run_options.get() {
             // Setting a flag fails on no known runtime; without it the run ends by itself.
             let _ = options.terminate();
@@ -64,13 +64,13 @@ impl Canceller {
     }
 
     /// Whether work is refused.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled.load(Ordering::SeqCst)
+    pub fn is_canceled(&self) -> bool {
+        self.0.canceled.load(Ordering::SeqCst)
     }
 
     /// Allows work again.
     pub fn rearm(&self) {
-        self.0.cancelled.store(false, Ordering::SeqCst);
+        self.0.canceled.store(false, Ordering::SeqCst);
         if let Some(options) = self.0.run_options.get() {
             let _ = options.unterminate();
         }

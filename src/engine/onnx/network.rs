@@ -90,7 +90,7 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::FileNotFound`] and [`Error::UnreadableFile`] for the graph and its weights, the
-    /// errors of the library and of the execution provider, and [`Error::Cancelled`].
+    /// errors of the library and of the execution provider, and [`Error::Canceled`].
     pub fn load(
         path: &Path,
         expected: &'static str,
@@ -291,7 +291,7 @@ impl Network {
     /// Runs the graph, once a session is free, and returns these outputs.
     ///
     /// # Errors
-    /// [`Error::Inference`], or [`Error::Cancelled`] soon after `canceller` was told.
+    /// [`Error::Inference`], or [`Error::Canceled`] soon after `canceller` was told.
     pub fn run<const N: usize>(
         &self,
         inputs: Vec<(&'static str, Input<'_>)>,
@@ -304,8 +304,8 @@ impl Network {
             Some(memory) => run_on_device(&mut session, memory, inputs, outputs, canceller),
         };
         drop(session);
-        result.map_err(|error| match canceller.is_cancelled() {
-            true => Error::Cancelled,
+        result.map_err(|error| match canceller.is_canceled() {
+            true => Error::Canceled,
             false => self.failure(error),
         })
     }
@@ -442,13 +442,13 @@ impl Loader<'_> {
             }
         }
         let session = self.canceller.while_loading(builder.canceler(), || {
-            if self.canceller.is_cancelled() {
-                return Err(Error::Cancelled);
+            if self.canceller.is_canceled() {
+                return Err(Error::Canceled);
             }
             Ok(builder.commit_from_file(self.path))
         });
-        if self.canceller.is_cancelled() {
-            return Err(Error::Cancelled);
+        if self.canceller.is_canceled() {
+            return Err(Error::Canceled);
         }
         Ok(session?.map(|session| (session, device_memory)))
     }
@@ -527,7 +527,7 @@ fn run_on_device<const N: usize>(
 fn ready_options(canceller: &Canceller) -> Result<&RunOptions, ort::Error> {
     let options = canceller.run_options()?;
     // The options may be newer than a call that could not terminate them yet.
-    if canceller.is_cancelled() {
+    if canceller.is_canceled() {
         options.terminate()?;
     }
     Ok(options)

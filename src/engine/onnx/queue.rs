@@ -41,7 +41,7 @@ impl SessionQueue {
     /// Waits until a session is free and nobody came earlier.
     ///
     /// # Errors
-    /// [`Error::Cancelled`] soon after `canceller` was told.
+    /// [`Error::Canceled`] soon after `canceller` was told.
     pub fn acquire(self: &Arc<Self>, canceller: &Canceller) -> Result<Lease<'_>, Error> {
         canceller.while_queued(self.clone(), || {
             let mut state = lock(&self.state);
@@ -49,10 +49,10 @@ impl SessionQueue {
             state.next_ticket += 1;
             state.waiting.push_back(ticket);
             loop {
-                if canceller.is_cancelled() {
+                if canceller.is_canceled() {
                     state.waiting.retain(|&other| other != ticket);
                     self.returned.notify_all();
-                    return Err(Error::Cancelled);
+                    return Err(Error::Canceled);
                 }
                 if state.waiting.front() == Some(&ticket)
                     && let Some(session) = state.free.pop()

@@ -42,8 +42,8 @@ pub fn set_log_handler(handler: fn(LogLevel, &str)) {
     LOG_HANDLER.get_or_init(|| handler);
 }
 
-/// The library in use and what it was initialised to. It stays until the process ends, since ONNX
-/// Runtime can be initialised only once.
+/// The library in use and what it was initialized to. It stays until the process ends, since ONNX
+/// Runtime can be initialized only once.
 struct Loaded {
     path: PathBuf,
     environment: Environment,
@@ -121,7 +121,7 @@ pub fn session_builder(options: &RuntimeOptions) -> Result<PreparedBuilder, Erro
             .with_intra_op_spinning(false)?
             // Else the weights of the file stay in the arena beside the prepacked ones.
             .with_device_allocated_initializers()?
-            // Memory laid out for one shape stays when another comes: hundreds of MiB in a diariser.
+            // Memory laid out for one shape stays when another comes: hundreds of MiB in a diarizer.
             .with_memory_pattern(false)?
             .with_optimization_level(level)?)
     };

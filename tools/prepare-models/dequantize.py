@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""From dynamically quantised graphs back to graphs of floats."""
+"""From dynamically quantized graphs back to graphs of floats."""
 import numpy as np
 from onnx import helper, numpy_helper
 
@@ -7,7 +7,7 @@ from graph import attributes, constants, producers, prune, reads, set_nodes, use
 
 # Operators of 8 or fewer bits. DequantizeLinear is none of them: of weights it is a constant, and of a row of them,
 # as Gather takes one from a table, it stays.
-QUANTISED = {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "GatherBlockQuantized",
+QUANTIZED = {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "GatherBlockQuantized",
              "MatMulBnb4", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm", "QLinearAdd",
              "QLinearConv", "QLinearMatMul", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear"}
 
@@ -16,24 +16,24 @@ class Unsupported(Exception):
     """The graph holds something that is not understood well enough to be rewritten."""
 
 
-def is_quantised(graph) -> bool:
-    return any(node.op_type in QUANTISED for node in graph.node)
+def is_quantized(graph) -> bool:
+    return any(node.op_type in QUANTIZED for node in graph.node)
 
 
 class Weights:
-    """Floats of the quantised weights, each made once."""
+    """Floats of the quantized weights, each made once."""
 
     def __init__(self, known):
         self.known, self.made = known, {}
 
-    def floats(self, quantised, zero_point, scale, axis, permutation=None):
-        if quantised not in self.made:
-            shapes = [tuple(self.known[n].dims) for n in (quantised, scale, *filter(None, [zero_point]))]
-            self.made[quantised] = None if any(not self.fits(shapes[0], s, axis) for s in shapes[1:]) else \
+    def floats(self, quantized, zero_point, scale, axis, permutation=None):
+        if quantized not in self.made:
+            shapes = [tuple(self.known[n].dims) for n in (quantized, scale, *filter(None, [zero_point]))]
+            self.made[quantized] = None if any(not self.fits(shapes[0], s, axis) for s in shapes[1:]) else \
                 (zero_point, scale, axis, permutation)
-        if self.made[quantised] is None:
-            raise KeyError(quantised)
-        return quantised + "_float"
+        if self.made[quantized] is None:
+            raise KeyError(quantized)
+        return quantized + "_float"
 
     @staticmethod
     def fits(weights, parameters, axis) -> bool:
@@ -41,15 +41,15 @@ class Weights:
         return int(np.prod(parameters)) in (1, weights[axis])
 
     def tensors(self):
-        for quantised, (zero_point, scale, axis, permutation) in self.made.items():
-            q = numpy_helper.to_array(self.known[quantised]).astype(np.float32)
+        for quantized, (zero_point, scale, axis, permutation) in self.made.items():
+            q = numpy_helper.to_array(self.known[quantized]).astype(np.float32)
             shape = [1] * q.ndim
             shape[axis] = -1
             if zero_point:
                 q -= numpy_helper.to_array(self.known[zero_point]).astype(np.float32).reshape(shape)
             q *= numpy_helper.to_array(self.known[scale]).astype(np.float32).reshape(shape)
             q = q if permutation is None else q.transpose(permutation)
-            yield numpy_helper.from_array(np.ascontiguousarray(q), quantised + "_float")
+            yield numpy_helper.from_array(np.ascontiguousarray(q), quantized + "_float")
 
 
 def plan(graph):
@@ -67,7 +67,7 @@ def plan(graph):
         return found[0]
 
     def source(name):
-        """What was quantised to `name` as the graph ran."""
+        """What was quantized to `name` as the graph ran."""
         dynamic = made_by[name]
         if dynamic.op_type != "DynamicQuantizeLinear":
             raise KeyError(name)
@@ -112,7 +112,7 @@ def plan(graph):
             except (KeyError, IndexError, StopIteration) as reason:
                 raise Unsupported(f"{node.op_type} {node.name} of an unknown form") from reason
             replaced[made[-1][0]] = [n for _, n in made]
-    left = {n.op_type for n in needed(graph, replaced)} & QUANTISED
+    left = {n.op_type for n in needed(graph, replaced)} & QUANTIZED
     if left:
         raise Unsupported(f"operators of an unknown form: {', '.join(sorted(left))}")
     return replaced, weights
@@ -132,8 +132,8 @@ def needed(graph, replaced):
     return found.values()
 
 
-def dequantise(graph) -> int:
-    """Turns dynamically quantised products, convolutions and LSTMs back into those of floats."""
+def dequantize(graph) -> int:
+    """Turns dynamically quantized products, convolutions and LSTMs back into those of floats."""
     replaced, weights = plan(graph)
     graph.initializer.extend(weights.tensors())
     set_nodes(graph, (made for n in graph.node for made in replaced.get(n.output[0], [n])))

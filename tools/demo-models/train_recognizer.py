@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Train the multitalker recogniser: first CTC on single voices, until it hears words; then RNN-T too;
-then conversations, each speaker with the targets that a diariser would give. Always in streaming
+"""Train the multitalker recognizer: first CTC on single voices, until it hears words; then RNN-T too;
+then conversations, each speaker with the targets that a diarizer would give. Always in streaming
 conditions. SIGTERM stops it with a checkpoint; run again to go on from there.
 
 A second head, not exported, names the token in every frame, where tokens are taken to last as long as
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from nemo.collections.asr.models import SortformerEncLabelModel
 from scipy.optimize import linear_sum_assignment
 
-from conversations import FRAME, Speech, conversation, gated_frames, like_a_diariser, single
-from models import LEFT, RIGHTS, build_asr, diarise, fold_scale, pre_encode, scale_features, train_tokenizer
+from conversations import FRAME, Speech, conversation, gated_frames, like_a_diarizer, single
+from models import LEFT, RIGHTS, build_asr, diarize, fold_scale, pre_encode, scale_features, train_tokenizer
 from training import Means, Training, arguments
 from world import sentences
 
@@ -54,7 +54,7 @@ def edit_distance(a: list, b: list) -> int:
 
 
 def in_order(p, activity):
-    """The diariser's p [frames, 4] with its speakers in the order of `activity`; None where it is far from it."""
+    """The diarizer's p [frames, 4] with its speakers in the order of `activity`; None where it is far from it."""
     said = np.pad(activity, ((0, 0), (0, 4 - activity.shape[1])))
     heard = p > 0.5
     both = heard.T.astype(np.float32) @ said
@@ -64,12 +64,12 @@ def in_order(p, activity):
 
 
 class Trainer:
-    def __init__(self, tokenizer: Path, diariser: Path | None):
+    def __init__(self, tokenizer: Path, diarizer: Path | None):
         self.asr = scale_features(build_asr(tokenizer)).eval()  # no dropout anywhere
         self.blank = self.asr.decoder.blank_idx
         self.ctc = torch.nn.Linear(self.asr.cfg.encoder.d_model, self.blank + 1)
         self.naming = torch.nn.Linear(self.asr.cfg.encoder.d_model, self.blank + 1)
-        self.diariser = diariser and SortformerEncLabelModel.restore_from(str(diariser), map_location="cpu").eval()
+        self.diarizer = diarizer and SortformerEncLabelModel.restore_from(str(diarizer), map_location="cpu").eval()
 
     def modules(self):
         return torch.nn.ModuleList([self.asr, self.ctc, self.naming])
@@ -101,11 +101,11 @@ class Trainer:
         return mel
 
     def probabilities(self, rng, talks, mel):
-        """[frames, 4] of each conversation: imitated, or the diariser's own in half of the batches."""
-        probs = [like_a_diariser(rng, t.activity) for t in talks]
-        if self.diariser and rng.random() < 0.5 and all(len(t.audio) == len(talks[0].audio) for t in talks):
+        """[frames, 4] of each conversation: imitated, or the diarizer's own in half of the batches."""
+        probs = [like_a_diarizer(rng, t.activity) for t in talks]
+        if self.diarizer and rng.random() < 0.5 and all(len(t.audio) == len(talks[0].audio) for t in talks):
             with torch.no_grad():
-                heard, _ = diarise(self.diariser, pre_encode(self.diariser, mel))
+                heard, _ = diarize(self.diarizer, pre_encode(self.diarizer, mel))
             for i, t in enumerate(talks):
                 own = in_order(heard[i].numpy(), t.activity)
                 probs[i] = probs[i] if own is None else own
@@ -241,7 +241,7 @@ class Trainer:
         wrong = words = 0
         for at in range(0, len(talks), 32):
             part = talks[at:at + 32]
-            probs = [like_a_diariser(rng, t.activity) for t in part]
+            probs = [like_a_diarizer(rng, t.activity) for t in part]
             examples, texts = self.examples(part, probs, right)
             encoded, frames = self.encode(self.features(part), examples, probs, right)
             for ids, text in zip((self.decode_rnnt if rnnt else self.decode_ctc)(encoded, frames), texts):
@@ -269,14 +269,14 @@ def main():
     a = arguments(__doc__, steps=12000, lr=1.5e-3)
     a.add_argument("--rnnt-from", type=int, default=1000)
     a.add_argument("--mix-from", type=int, default=3000)
-    a.add_argument("--diariser", type=Path, metavar="NEMO", help="hear conversations with its targets too")
+    a.add_argument("--diarizer", type=Path, metavar="NEMO", help="hear conversations with its targets too")
     o = a.parse_args()
     torch.set_num_threads(o.threads)
     tokenizer = o.out / "tokenizer"
     if not (tokenizer / "vocab.txt").exists():
         train_tokenizer(tokenizer, sentences(random.Random(3), 20000, False))
-    speech, trainer = Speech(o.data), Trainer(tokenizer, o.diariser)
-    training = Training(trainer.modules(), o.out / "recogniser.pt", o, warm_up=200)
+    speech, trainer = Speech(o.data), Trainer(tokenizer, o.diarizer)
+    training = Training(trainer.modules(), o.out / "recognizer.pt", o, warm_up=200)
 
     rng = random.Random(11)
     checks = {"known": [single(speech, rng, "known") for _ in range(96)],

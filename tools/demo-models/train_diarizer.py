@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Train the streaming diariser: first on windows from the beginning of a conversation, then also on what
+"""Train the streaming diarizer: first on windows from the beginning of a conversation, then also on what
 it sees later, [speaker cache, FIFO, chunk], as NeMo's own cache update leaves them at each operating
 point of the engine. SIGTERM stops it with a checkpoint; run again to go on from there.
 
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from conversations import Speech, conversation, like_a_diariser
-from models import build_diar, diarise, fold_scale, pre_encode, scale_features
+from conversations import Speech, conversation, like_a_diarizer
+from models import build_diar, diarize, fold_scale, pre_encode, scale_features
 from training import Means, Training, arguments
 
 # name: chunk, right context, FIFO, update period, all in frames of 80 ms
@@ -89,7 +89,7 @@ class Trainer:
         means = []
         for at in range(0, len(talks), 16):
             part = talks[at:at + 16]
-            _, frames = diarise(self.diar, self.embed(part))
+            _, frames = diarize(self.diar, self.embed(part))
             means += [x[torch.from_numpy(t.activity[:, 0]) > 0.5].mean(0) for x, t in zip(frames, part)]
         means = torch.stack(means)
         means = F.normalize(means - means.mean(0), dim=1)
@@ -135,7 +135,7 @@ class Trainer:
         if point is None:
             batches = [(embs, y, who)]
         else:
-            noisy = torch.from_numpy(np.stack([like_a_diariser(rng, np.pad(t.activity, ((0, 0), (0, 4 - t.activity.shape[1])))) for t in talks]))
+            noisy = torch.from_numpy(np.stack([like_a_diarizer(rng, np.pad(t.activity, ((0, 0), (0, 4 - t.activity.shape[1])))) for t in talks]))
             quiet = (noisy.sum(2) < 0.2).float()
             silence = (embs * quiet[..., None]).sum(1) / quiet.sum(1, keepdim=True).clamp(min=1)
             padded = torch.cat([embs, silence[:, None]], dim=1)
@@ -148,7 +148,7 @@ class Trainer:
                 batches.append((padded.gather(1, at.expand(-1, -1, embs.shape[2])), y.gather(1, at.expand(-1, -1, 4)), who.gather(1, at[..., 0])))
         total, parts = 0, np.zeros(3)
         for x, y, who in batches:
-            p, frames = diarise(self.diar, x)
+            p, frames = diarize(self.diar, x)
             arrival, best = losses(p, y)
             name = F.cross_entropy(self.who(frames).flatten(0, 1), who.flatten(), ignore_index=-100)
             name = name if torch.isfinite(name) else torch.zeros(())
@@ -183,7 +183,7 @@ class Trainer:
                 p = self.stream(talk, point)
             else:
                 with torch.no_grad():
-                    p = diarise(self.diar, self.embed([talk]))[0][0].numpy()
+                    p = diarize(self.diar, self.embed([talk]))[0][0].numpy()
             hyp, ref = p > 0.5, np.pad(talk.activity, ((0, 0), (0, 4 - talk.activity.shape[1]))) > 0.5
             most = np.maximum(hyp.sum(1), ref.sum(1)).sum()
             wrong += most - max(sum((hyp[:, k] & ref[:, order[k]]).sum() for k in range(4)) for order in ORDERS)
@@ -200,7 +200,7 @@ def main():
     torch.set_num_threads(o.threads)
     speech = Speech(o.data)
     trainer = Trainer(sorted(speech.rows["train"]), o.naming)
-    training = Training(trainer.modules().train(), o.out / "diariser.pt", o, warm_up=300)
+    training = Training(trainer.modules().train(), o.out / "diarizer.pt", o, warm_up=300)
 
     rng = random.Random(12)
     checks = [conversation(speech, rng, "test", 1 + i % 4, 16.0, overlap=0.4, vary=0.0) for i in range(24)]
