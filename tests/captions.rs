@@ -2,10 +2,8 @@
 
 //! Hosted by `transcriberbin`, which captions video.
 
-#![cfg(all(feature = "element", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::path::Path;
@@ -14,11 +12,11 @@ use std::sync::{Arc, Mutex, Once};
 use cea708_types::CCDataParser;
 use cea708_types::tables::Code;
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ModelOptions, Output, StreamOptions};
+use multitalker_asr::{ModelOptions, Output, StreamOptions};
 
 fn init() {
     static INIT: Once = Once::new();
-    common::limit::watch();
+    test_support::limit::watch();
     INIT.call_once(|| {
         rig::init_with_runtime();
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/release");
@@ -38,7 +36,7 @@ fn init() {
 /// The demo's recognizer.
 fn transcriber(properties: &[(&str, &str)]) -> gst::Element {
     init();
-    let models = common::data().join("demo-models");
+    let models = test_support::data().join("demo-models");
     let element = gst::ElementFactory::make("multitalkerasr")
         .property("model-dir", models.display().to_string())
         .property("diarization-model", models.join("sortformer.onnx").display().to_string())
@@ -56,7 +54,7 @@ const AUDIO_S: u32 = 19;
 const SILENCE_S: u32 = 5;
 
 fn samples() -> Vec<f32> {
-    let mut samples = common::read_wav(&common::data().join("demo/conversation.wav"));
+    let mut samples = test_support::read_wav(&test_support::data().join("demo/conversation.wav"));
     samples.truncate(AUDIO_S as usize * 16_000);
     samples.resize((AUDIO_S + SILENCE_S) as usize * 16_000, 0.0);
     samples
@@ -64,7 +62,7 @@ fn samples() -> Vec<f32> {
 
 /// The words that the engine hears, `>>` before those of another speaker.
 fn expected_tokens() -> Vec<String> {
-    let models = common::data().join("demo-models");
+    let models = test_support::data().join("demo-models");
     let outputs = rig::engine_outputs_of(
         &ModelOptions {
             model_dir: models.clone(),
@@ -367,7 +365,7 @@ fn transcriber_is_replaced_while_running() {
 
 #[test]
 fn failure_falls_back_to_passthrough() {
-    let models = common::data().join("fake-models");
+    let models = test_support::data().join("fake-models");
     let fails = models.join("sortformer-fails.onnx").display().to_string();
     let captioning = Captioning::start(&transcriber(&[("diarization-model", &fails)]));
     let (sender, receiver) = std::sync::mpsc::channel();

@@ -2,16 +2,12 @@
 
 //! The element: what it says of itself, and that it tells what the engine tells.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::f32::consts::TAU;
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{
+use multitalker_asr::{
     ChunkLatency, DiarizationPreset, ModelOptions, Output, SegLstRow, StreamOptions, TargetMode,
 };
 use rig::*;
@@ -189,7 +185,7 @@ fn file_pipelines_give_what_the_engine_gives() {
     init_with_runtime();
     for name in ["jfk.wav", "news.wav", "meeting.wav"] {
         let properties = tiny_models();
-        let pipeline = file_pipeline(&common::data().join("audio").join(name), &properties);
+        let pipeline = file_pipeline(&test_support::data().join("audio").join(name), &properties);
         let messages = play(&pipeline);
         pipeline.set_state(gst::State::Null).expect("stops");
         assert_eq!(messages.last().map(|m| m.type_()), Some(gst::MessageType::Eos), "{name}");
@@ -245,7 +241,7 @@ fn without_a_diarizer_there_is_one_speaker() {
     let mut rig = Rig::new(&[("diarization-model", "")]);
     rig.push_all(samples, 4096);
     rig.finish();
-    let model = ModelOptions { diarization_model: None, ..common::tiny_model_options() };
+    let model = ModelOptions { diarization_model: None, ..test_support::tiny_model_options() };
     let outputs = engine_outputs_of(&model, samples, defaults(false));
     let expected: Vec<_> = outputs
         .iter()

@@ -3,10 +3,8 @@
 //! 10,000 cycles of random abuse: nothing panics, aborts or hangs, GLib has nothing to criticize, and
 //! afterwards the words are the right ones. `SEED=… cargo test --test element_abuse` runs others.
 
-#![cfg(all(feature = "element", unix))]
+#![cfg(unix)]
 
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::process::Command;
@@ -14,11 +12,11 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use common::{limit, require_runtime};
 use fastrand::Rng;
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset};
+use multitalker_asr::{ChunkLatency, DiarizationPreset};
 use rig::*;
+use test_support::{limit, require_runtime};
 
 const CYCLES: usize = 10_000;
 const THREADS: usize = 4;

@@ -2,10 +2,8 @@
 
 //! Starting and stopping leaves nothing behind. Alone in its process, which it measures.
 
-#![cfg(all(feature = "element", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use gst::prelude::*;

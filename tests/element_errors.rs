@@ -2,18 +2,14 @@
 
 //! What goes wrong is said once and clearly, and hangs nothing.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::fs;
 use std::path::Path;
 
-use common::data;
 use gst::prelude::*;
 use rig::*;
+use test_support::data;
 
 /// A copy of the tiny models, less those of int8, that a test spoils.
 fn folder(spoil: impl FnOnce(&Path)) -> tempfile::TempDir {
@@ -222,7 +218,7 @@ fn option_out_of_range() {
 #[test]
 fn gst_launch_sees_the_reason_first() {
     init_with_runtime();
-    let file = common::data().join("audio/jfk.wav");
+    let file = test_support::data().join("audio/jfk.wav");
     let pipeline = file_pipeline(&file, "model-dir=/does/not/exist");
     let messages = play(&pipeline);
     pipeline.set_state(gst::State::Null).expect("stops");

@@ -2,16 +2,12 @@
 
 //! The forms in which text leaves: plain, in colors, as JSON, and with its meta.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::sync::Arc;
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, Output, StreamOptions, Word};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, Output, StreamOptions, Word};
 use rig::*;
 
 fn options() -> StreamOptions {

@@ -2,16 +2,12 @@
 
 //! The element behind a live source: latency, delay, and what happens when it cannot keep up.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{
+use multitalker_asr::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream,
 };
 use rig::*;
@@ -261,7 +257,7 @@ fn liveness_that_is_not_known_yet_is_asked_again() {
 
 /// What the engine makes of audio of which it hears the end before the rest comes.
 fn engine_said_with_pause(before: &[f32], after: &[f32], after_ns: u64, keep: bool) -> Vec<Said> {
-    let folder = common::data().join("demo-models");
+    let folder = test_support::data().join("demo-models");
     let model = ModelOptions {
         diarization_model: Some(folder.join("sortformer.onnx")),
         model_dir: folder,

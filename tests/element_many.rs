@@ -2,16 +2,14 @@
 
 //! Many elements in one process, and what is done to them from other threads.
 
-#![cfg(all(feature = "element", unix))]
+#![cfg(unix)]
 
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::sync::mpsc;
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, StreamOptions};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, StreamOptions};
 use rig::*;
 
 fn options() -> StreamOptions {

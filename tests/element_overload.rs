@@ -2,22 +2,18 @@
 
 //! The element behind a live source that it cannot keep up with, or whose text nobody takes.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::data;
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{
+use multitalker_asr::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream,
 };
 use rig::*;
+use test_support::data;
 
 /// Stops what leaves `src` at the first word, and returns what lets it go on.
 fn stop_at_first_word(rig: &Rig) -> (mpsc::Receiver<()>, impl FnOnce() + use<>) {
@@ -91,7 +87,7 @@ fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
 
 /// What the engine makes of the audio between holes, with the speakers known again.
 fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
-    let model = common::tiny_model_options();
+    let model = test_support::tiny_model_options();
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
     let mut stream = Stream::new(model, options).expect("valid options");
@@ -292,8 +288,10 @@ fn slow_element(step: Duration, folder: &Path) -> gst::Element {
     };
     // How long this takes on this machine.
     let times = 5000;
-    let model =
-        ModelOptions { diarization_model: Some(write(times)), ..common::tiny_model_options() };
+    let model = ModelOptions {
+        diarization_model: Some(write(times)),
+        ..test_support::tiny_model_options()
+    };
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
     let mut stream = Stream::new(model, options).expect("valid options");

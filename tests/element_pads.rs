@@ -2,10 +2,6 @@
 
 //! The pads that text leaves by: one for each speaker, and what comes and goes.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, Output, StreamOptions, Word};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, Output, StreamOptions, Word};
 use rig::*;
 
 fn options() -> StreamOptions {

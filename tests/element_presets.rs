@@ -2,15 +2,11 @@
 
 //! What the presets of the diarizer are for the version that is loaded: warnings, latency, errors.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
-use common::data;
 use gst::prelude::*;
 use rig::*;
+use test_support::data;
 
 fn fake(name: &str) -> String {
     data().join(format!("fake-models/sortformer-{name}.onnx")).display().to_string()

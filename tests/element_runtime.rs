@@ -2,10 +2,6 @@
 
 //! Without a usable ONNX Runtime. A process has one for good, so this is a process of its own.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use gst::prelude::*;

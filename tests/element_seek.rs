@@ -2,16 +2,12 @@
 
 //! Seeks, rates and segments in pipelines of files.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::sync::mpsc;
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
 use rig::*;
 
 fn options() -> StreamOptions {
@@ -20,7 +16,7 @@ fn options() -> StreamOptions {
 
 fn pipeline(name: &str) -> gst::Pipeline {
     init_with_runtime();
-    file_pipeline(&common::data().join("audio").join(name), &tiny_models())
+    file_pipeline(&test_support::data().join("audio").join(name), &tiny_models())
 }
 
 /// The conversation that is told before EOS.

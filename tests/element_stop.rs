@@ -2,10 +2,6 @@
 
 //! Flushes, stops and starts: quick at any moment, and nothing is left behind.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::io::Write;
@@ -13,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, StreamOptions};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, StreamOptions};
 use rig::*;
 
 /// What a stop or a flush may take.

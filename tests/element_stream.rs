@@ -2,10 +2,6 @@
 
 //! The element in time: segments, holes, gaps and latency.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::process::Command;
@@ -13,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
 use rig::*;
 
 fn options() -> StreamOptions {

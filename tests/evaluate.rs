@@ -4,9 +4,7 @@
 //! conversation and on real people, made-up errors of known size, bad input, and a made-up folder
 //! of the AMI corpus.
 
-#![cfg(all(feature = "element", target_os = "linux"))]
-
-mod common;
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,7 +32,7 @@ impl Bench {
         let plugin = "libgstmultitalkerasr.so";
         std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
         std::os::unix::fs::symlink(
-            common::built().join("deps").join(plugin),
+            test_support::built().join("deps").join(plugin),
             folder.path().join("plugins").join(plugin),
         )
         .expect("a link");
@@ -77,7 +75,7 @@ impl Bench {
     }
 
     fn evaluate(&self, manifest: &Path, arguments: &[&str]) -> Run {
-        let program = common::built().join("examples/transcribe_wav");
+        let program = test_support::transcribe_wav();
         let mut all = vec![manifest.to_str().expect("UTF-8")];
         all.extend(["--diarizer-program", program.to_str().expect("UTF-8")]);
         all.extend(arguments);
@@ -91,7 +89,7 @@ impl Bench {
 }
 
 fn data(name: &str) -> String {
-    common::data().join(name).display().to_string()
+    test_support::data().join(name).display().to_string()
 }
 
 fn configuration<'a>(results: &'a Value, name: &str) -> &'a Value {
@@ -134,7 +132,7 @@ fn written(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
 #[test]
 fn demo_conversation_and_real_people_are_measured() {
     let bench = Bench::new();
-    let manifest = common::data().join("demo/manifest.jsonl");
+    let manifest = test_support::data().join("demo/manifest.jsonl");
     let run = bench.evaluate(&manifest, &["--jobs", "2"]);
     println!("{}", run.printed);
     assert_eq!(run.code, Some(0), "{}", run.complaints);
@@ -210,7 +208,8 @@ fn rttm(turns: &[(&str, f64, f64)]) -> String {
 #[test]
 fn made_up_errors_have_their_size() {
     let bench = Bench::new();
-    let conversation = std::fs::read(common::data().join("demo/conversation.json")).expect("there");
+    let conversation =
+        std::fs::read(test_support::data().join("demo/conversation.json")).expect("there");
     let rows: Vec<Value> = serde_json::from_slice(&conversation).expect("SegLST");
     let reference = rttm(&[("A", 0.0, 10.0), ("B", 8.0, 14.0)]);
     let change = |name: &str, change: fn(&mut Value), tiny: &str| {
@@ -371,7 +370,7 @@ fn bad_rows_are_named_and_the_others_go_on() {
 #[test]
 fn what_cannot_run_is_said_before_any_work() {
     let bench = Bench::new();
-    let manifest = common::data().join("demo/manifest.jsonl");
+    let manifest = test_support::data().join("demo/manifest.jsonl");
     let empty = bench.write("empty.jsonl", "\n");
     let refused = |manifest: &Path, arguments: &[&str]| {
         let run = bench.evaluate(manifest, arguments);
@@ -494,7 +493,7 @@ fn made_up_ami(bench: &Bench) {
 fn ami_is_prepared_from_its_download() {
     let bench = Bench::new();
     made_up_ami(&bench);
-    let audio = common::data().join("audio/ami-en2002a.wav");
+    let audio = test_support::data().join("audio/ami-en2002a.wav");
     for name in ["ES2004a.Mix-Headset.wav", "ES2004a.Array1-01.wav", "ES2004b.Mix-Headset.wav"] {
         let wav = bench.write(&format!("corpus/amicorpus/{}/audio/{name}", &name[..7]), "");
         std::fs::copy(&audio, wav).expect("copied");

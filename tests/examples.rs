@@ -3,9 +3,7 @@
 //! Each example as a user runs it, on a file longer than the diarizer looks ahead. What they write
 //! is read by other software and compared with what the engine alone makes of the audio.
 
-#![cfg(all(feature = "element", target_os = "linux"))]
-
-mod common;
+#![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -13,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use gstmultitalkerasr::engine::SegLstRow;
+use multitalker_asr::SegLstRow;
 use serde_json::Value;
 
 fn repository() -> &'static Path {
@@ -46,7 +44,7 @@ fn sorted(rows: Vec<Value>) -> Vec<Row> {
 }
 
 fn run(command: &mut Command) -> Vec<u8> {
-    let output = common::limit::output(command);
+    let output = test_support::limit::output(command);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     output.stdout
@@ -68,7 +66,7 @@ impl Bench {
 
     fn make() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let built = common::built();
+        let built = test_support::built();
         let plugin = "libgstmultitalkerasr.so";
         std::fs::create_dir(folder.path().join("plugins")).expect("a folder");
         std::os::unix::fs::symlink(
@@ -79,7 +77,7 @@ impl Bench {
 
         let models = folder.path().join("models");
         std::fs::create_dir(&models).expect("a folder");
-        let demo = common::data().join("demo-models");
+        let demo = test_support::data().join("demo-models");
         for entry in std::fs::read_dir(&demo).expect("models") {
             let entry = entry.expect("a file");
             std::fs::copy(entry.path(), models.join(entry.file_name())).expect("copied");
@@ -89,7 +87,7 @@ impl Bench {
         let tokenizer = replace(&tokenizer, "▁the", "▁-->");
         std::fs::write(models.join("tokenizer.model"), tokenizer).expect("written");
 
-        let audio = common::data().join("demo/conversation.wav");
+        let audio = test_support::data().join("demo/conversation.wav");
         // A name that must be quoted.
         let media = folder.path().join("it's a talk.mkv");
         run(Command::new("gst-launch-1.0")
@@ -103,7 +101,7 @@ impl Bench {
             .args("wavparse ! flacenc ! mux.".split(' ')));
 
         let seglst = folder.path().join("expected.json");
-        run(Command::new(built.join("examples/transcribe_wav"))
+        run(Command::new(test_support::transcribe_wav())
             .arg("--model-dir")
             .arg(&models)
             .arg("--diarization-model")
@@ -199,13 +197,14 @@ fn mp4_has_a_track_for_each_speaker() {
 #[test]
 fn audio_alone_gets_tracks_too() {
     let bench = Bench::get();
-    let audio = common::data().join("demo/conversation.wav");
+    let audio = test_support::data().join("demo/conversation.wav");
     for (example, name) in [("to_matroska.sh", "audio.mkv"), ("to_mp4.sh", "audio.mp4")] {
         let output = bench.folder.path().join(name);
         run(bench.example(example).args([&audio, &output]));
         assert_eq!(read(&output), bench.expected, "{example}");
     }
-    let output = common::limit::output(bench.example("burn_in.sh").arg(&audio).arg("/nowhere.mkv"));
+    let output =
+        test_support::limit::output(bench.example("burn_in.sh").arg(&audio).arg("/nowhere.mkv"));
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said, format!("burn_in.sh: no video in {}\n", audio.display()));
@@ -225,7 +224,8 @@ fn examples_take_the_runtime_of_an_installed_plugin() {
     let plugins = folder.path().join("plugins");
     std::fs::create_dir(&plugins).expect("a folder");
     let plugin = "libgstmultitalkerasr.so";
-    std::fs::copy(common::built().join("deps").join(plugin), plugins.join(plugin)).expect("copied");
+    std::fs::copy(test_support::built().join("deps").join(plugin), plugins.join(plugin))
+        .expect("copied");
     let runtime = std::env::var_os("ORT_DYLIB_PATH").expect("set by cargo");
     std::os::unix::fs::symlink(runtime, plugins.join("libonnxruntime.so")).expect("a link");
     let example = |name: &str| {
@@ -261,7 +261,7 @@ fn names_of_files_are_taken_as_they_are() {
     let same = bench.folder.path().join(".").join("100% a#1?.mkv");
     let before = std::fs::metadata(&media).expect("there").len();
     for example in ["to_matroska.sh", "to_mp4.sh", "burn_in.sh"] {
-        let output = common::limit::output(bench.example(example).arg(&media).arg(&same));
+        let output = test_support::limit::output(bench.example(example).arg(&media).arg(&same));
         assert!(!output.status.success());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(said, format!("{example}: {} is the input\n", same.display()));
@@ -289,11 +289,11 @@ fn text_is_burned_in_with_colors() {
     let times: Vec<f64> = bench.expected.iter().map(middle).chain([0.1]).collect();
     let mut reader = reader();
     reader.arg("colors").arg(output).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = common::limit::spawn(&mut reader);
+    let mut child = test_support::limit::spawn(&mut reader);
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(&serde_json::to_vec(&times).expect("JSON")).expect("written");
     drop(stdin);
-    let output = common::limit::finish(child, "read_media.py");
+    let output = test_support::limit::finish(child, "read_media.py");
     assert!(output.status.success());
     let pixels: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
     let count = |colors: &Value, name: &str| colors[name].as_u64().expect("a number");
@@ -333,7 +333,7 @@ fn pipelines_of_the_manual_work() {
         std::fs::create_dir(folder.path().join("models")).expect("a folder");
         link("models/multitalker", &bench.models);
         link("meeting.mp4", &bench.media);
-        link("meeting.wav", &common::data().join("demo/conversation.wav"));
+        link("meeting.wav", &test_support::data().join("demo/conversation.wav"));
         link("examples", &repository().join("examples"));
         link("tools", &repository().join("tools"));
         let printed = run(bench
@@ -359,7 +359,7 @@ fn pipelines_of_the_manual_work() {
 fn live_transcripts_are_colored() {
     let bench = Bench::get();
     let by_python = run(bench.example("live_transcript.py").arg(&bench.media));
-    let by_rust = run(Command::new(common::built().join("examples/live_transcript"))
+    let by_rust = run(Command::new(test_support::built().join("examples/live_transcript"))
         .arg("--model-dir")
         .arg(&bench.models)
         .arg("--diarization-model")
@@ -392,7 +392,7 @@ fn live_transcripts_are_colored() {
 fn examples_say_what_is_wrong() {
     let bench = Bench::get();
     let said = |command: &mut Command| {
-        let output = common::limit::output(command);
+        let output = test_support::limit::output(command);
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };

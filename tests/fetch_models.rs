@@ -5,14 +5,12 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use gstmultitalkerasr::engine::{Canceller, Model, ModelOptions};
+use multitalker_asr::{Canceller, Model, ModelOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -224,7 +222,7 @@ fn sha256(data: &[u8]) -> String {
 }
 
 fn run(mut command: Command) -> Output {
-    common::limit::output(&mut command)
+    test_support::limit::output(&mut command)
 }
 
 fn succeeds(command: Command) -> String {
@@ -258,7 +256,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn demo_models() -> PathBuf {
-    common::data().join("demo-models")
+    test_support::data().join("demo-models")
 }
 
 fn later(offset: u64) -> (u64, Option<String>) {
@@ -496,9 +494,9 @@ fn the_license_is_asked_for_once() {
             .args(["--quiet", "--return", "--command", &quoted.join(" "), "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut child = common::limit::spawn(&mut script);
+        let mut child = test_support::limit::spawn(&mut script);
         child.stdin.take().expect("piped").write_all(answer.as_bytes()).expect("written");
-        let output = common::limit::finish(child, "script");
+        let output = test_support::limit::finish(child, "script");
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (accepted, said) = on_terminal("no\n");
@@ -592,9 +590,9 @@ fn files_of_each_publisher_are_prepared() {
         [("torchscript", "smcleod", "fp32"), ("dynamo", "altunenes", "int8")]
     {
         let models = tempfile::tempdir().expect("a folder");
-        let published = common::data().join("published").join(exporter);
+        let published = test_support::data().join("published").join(exporter);
         let files = std::fs::read_dir(published).expect("models");
-        let sortformer = common::data().join("tiny-models/sortformer.onnx");
+        let sortformer = test_support::data().join("tiny-models/sortformer.onnx");
         for path in files.map(|entry| entry.expect("a file").path()).chain([sortformer]) {
             let name = path.file_name().expect("a name");
             std::fs::copy(&path, models.path().join(name)).expect("copied");
@@ -634,8 +632,11 @@ fn checkout(folder: &Path) {
     let release = folder.join("target/release");
     std::fs::create_dir_all(&release).expect("a folder");
     let plugin = "libgstmultitalkerasr.so";
-    std::os::unix::fs::symlink(common::built().join("deps").join(plugin), release.join(plugin))
-        .expect("a link");
+    std::os::unix::fs::symlink(
+        test_support::built().join("deps").join(plugin),
+        release.join(plugin),
+    )
+    .expect("a link");
 }
 
 #[test]

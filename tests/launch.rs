@@ -3,21 +3,24 @@
 //! As a user does it: `gst-launch-1.0` with the plugin file, and the example without GStreamer,
 //! give the same segments.
 
-#![cfg(all(feature = "element", unix))]
+#![cfg(unix)]
 
-mod common;
+mod rig;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::limit;
+use test_support::limit;
 
 /// A folder with the plugin alone. Tests do not copy it out of the folder of dependencies.
 fn plugin_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let name = "libgstmultitalkerasr.so";
-    std::os::unix::fs::symlink(common::built().join("deps").join(name), folder.path().join(name))
-        .expect("a link");
+    std::os::unix::fs::symlink(
+        test_support::built().join("deps").join(name),
+        folder.path().join(name),
+    )
+    .expect("a link");
     folder
 }
 
@@ -30,7 +33,7 @@ fn lines(output: &[u8]) -> Vec<String> {
 /// The lines of the transcript in the order of the messages on the bus.
 fn printed_by_gst_launch(models: &Path, audio: &Path, properties: &[&str]) -> String {
     let plugins = plugin_folder();
-    let diarizer = common::data().join("tiny-models/sortformer.onnx");
+    let diarizer = test_support::data().join("tiny-models/sortformer.onnx");
     let mut launch = Command::new("gst-launch-1.0");
     launch
         .args(["--messages", "filesrc"])
@@ -55,7 +58,7 @@ fn printed_by_gst_launch(models: &Path, audio: &Path, properties: &[&str]) -> St
 }
 
 fn by_gst_launch(audio: &Path) -> Vec<String> {
-    let models = common::data().join("tiny-models");
+    let models = test_support::data().join("tiny-models");
     lines(printed_by_gst_launch(&models, audio, &[]).as_bytes())
 }
 
@@ -65,19 +68,19 @@ fn by_gst_launch(audio: &Path) -> Vec<String> {
 fn published_forms_say_what_the_reference_says() {
     let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
     for form in ["torchscript", "dynamo"] {
-        let published = common::data().join("published").join(form);
+        let published = test_support::data().join("published").join(form);
         let bare = tempfile::tempdir().expect("a folder");
         for name in ["encoder.onnx", "encoder.onnx.data", "decoder_joint.onnx", "tokenizer.model"] {
             std::fs::copy(published.join(name), bare.path().join(name)).expect("copied");
         }
         for models in [&published, bare.path()] {
             for (name, chunk) in [("news-1120ms", "1120ms"), ("news-160ms", "160ms")] {
-                let path = common::data().join(format!("expected/{name}.json"));
+                let path = test_support::data().join(format!("expected/{name}.json"));
                 let expected: serde_json::Value =
                     serde_json::from_reader(std::fs::File::open(path).expect("readable"))
                         .expect("JSON");
                 let chunk = format!("chunk-latency={chunk}");
-                let audio = common::data().join("audio/news.wav");
+                let audio = test_support::data().join("audio/news.wav");
                 let properties = ["diarization-preset=lockstep", &*chunk];
                 let printed = printed_by_gst_launch(models, &audio, &properties);
                 for speaker in 0..4 {
@@ -96,10 +99,10 @@ fn published_forms_say_what_the_reference_says() {
 }
 
 fn by_the_example(audio: &Path) -> Vec<String> {
-    let models = common::data().join("tiny-models");
+    let models = test_support::data().join("tiny-models");
     // Cargo builds the examples with the tests.
     let output = limit::output(
-        Command::new(common::built().join("examples/transcribe_wav"))
+        Command::new(test_support::transcribe_wav())
             .arg("--model-dir")
             .arg(&models)
             .arg("--diarization-model")
@@ -114,7 +117,7 @@ fn by_the_example(audio: &Path) -> Vec<String> {
 #[test]
 fn gst_launch_and_the_example_agree() {
     for name in ["jfk.wav", "news.wav", "meeting.wav"] {
-        let audio = common::data().join("audio").join(name);
+        let audio = test_support::data().join("audio").join(name);
         let expected = by_the_example(&audio);
         assert!(expected.len() > 5, "{name}: {expected:?}");
         assert_eq!(by_gst_launch(&audio), expected, "{name}");
@@ -123,16 +126,16 @@ fn gst_launch_and_the_example_agree() {
 
 #[test]
 fn nothing_is_left_behind() {
-    let models = common::data().join("tiny-models");
+    let models = test_support::data().join("tiny-models");
     let plugins = plugin_folder();
-    let tracers = match common::has_latency_tracer() {
+    let tracers = match rig::has_latency_tracer() {
         true => "leaks;latency(flags=element)",
         false => "leaks",
     };
     let mut launch = Command::new("gst-launch-1.0");
     launch
         .args(["filesrc"])
-        .arg(format!("location={}", common::data().join("audio/news.wav").display()))
+        .arg(format!("location={}", test_support::data().join("audio/news.wav").display()))
         .args("! decodebin ! audioconvert ! audioresample ! multitalkerasr name=asr".split(' '))
         .arg(format!("model-dir={}", models.display()))
         .arg(format!("diarization-model={}", models.join("sortformer.onnx").display()))
@@ -147,7 +150,7 @@ fn nothing_is_left_behind() {
     assert!(output.status.success(), "{:?}", output.status);
     let of = |name: &str| said.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
     // The tracers work, and so does the debug category.
-    assert_eq!(!of("element-latency,").is_empty(), common::has_latency_tracer());
+    assert_eq!(!of("element-latency,").is_empty(), rig::has_latency_tracer());
     assert!(!of("multitalkerasr").is_empty());
     assert_eq!(of(":0:: object-alive,"), Vec::<&str>::new());
     assert_eq!(of("CRITICAL"), Vec::<&str>::new());
@@ -155,8 +158,8 @@ fn nothing_is_left_behind() {
 
 #[test]
 fn the_example_says_what_is_wrong() {
-    let example = || Command::new(common::built().join("examples/transcribe_wav"));
-    let audio = common::data().join("audio/jfk.wav");
+    let example = || Command::new(test_support::transcribe_wav());
+    let audio = test_support::data().join("audio/jfk.wav");
     let output = limit::output(example().args(["--model-dir", "/nowhere"]).arg(&audio));
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

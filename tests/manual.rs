@@ -3,8 +3,6 @@
 //! The manual says what the element has: its page of properties is made from the element itself. Its
 //! links lead somewhere.
 
-#![cfg(feature = "element")]
-
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 

@@ -2,10 +2,8 @@
 
 //! Streams from a real RTSP server, seeks in a file, and GStreamer's tools for finding faults.
 
-#![cfg(all(feature = "element", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::io::{BufRead, BufReader};
@@ -14,24 +12,24 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::{self, ModelOptions, StreamOptions};
+use multitalker_asr::{self, ModelOptions, StreamOptions};
 use rig::Said;
 
 fn conversation() -> PathBuf {
-    common::data().join("demo/conversation.wav")
+    test_support::data().join("demo/conversation.wav")
 }
 
 fn demo_models() -> String {
-    let models = common::data().join("demo-models");
+    let models = test_support::data().join("demo-models");
     let diarizer = models.join("sortformer.onnx");
     format!("model-dir={} diarization-model={}", models.display(), diarizer.display())
 }
 
 /// What the engine hears in a part of the conversation.
 fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
-    let models = common::data().join("demo-models");
+    let models = test_support::data().join("demo-models");
     let sample = |seconds: f64| (seconds * 16_000.0).round() as usize;
-    let samples = common::read_wav(&conversation());
+    let samples = test_support::read_wav(&conversation());
     let outputs = rig::engine_outputs_of(
         &ModelOptions {
             model_dir: models.clone(),
@@ -42,7 +40,7 @@ fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
         StreamOptions::default(),
     );
     let segments = outputs.iter().filter_map(|output| match output {
-        engine::Output::Segment(segment) => {
+        multitalker_asr::Output::Segment(segment) => {
             Some(rig::said_by_engine(segment, sample(from_s) as u64 * rig::SAMPLE_NS))
         }
         _ => None,
@@ -79,7 +77,7 @@ fn seeks_give_the_words_of_the_new_place() {
         assert!(expected.len() >= 3, "{expected:?}");
         assert_eq!(said_to_eos(&pipeline), expected, "from {from_s} s to {to_s} s");
         let rows: String = asr.emit_by_name("get-transcripts", &[]);
-        let rows: Vec<engine::SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
+        let rows: Vec<multitalker_asr::SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
         assert_eq!(rows.len(), expected.len(), "the conversation is that of the new place");
     }
     pipeline.set_state(gst::State::Null).expect("stops");
@@ -93,7 +91,7 @@ struct Server {
 
 impl Server {
     fn start(port: u16, wav: &Path) -> Self {
-        common::limit::watch();
+        test_support::limit::watch();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rtsp_server.py");
         let mut process = Command::new(script)
             .arg(port.to_string())
@@ -253,7 +251,7 @@ fn tells_of_trains(message: &gst::Message) -> bool {
 #[track_caller]
 fn second_speaker_after_a_stop(properties: &str) -> u32 {
     let folder = tempfile::tempdir().expect("a folder");
-    let samples = common::read_wav(&conversation());
+    let samples = test_support::read_wav(&conversation());
     let wavs = [0.0..13.0, 4.3..11.0].map(|part: std::ops::Range<f64>| {
         let sample = |seconds: f64| (seconds * 16_000.0) as usize;
         let wav = folder.path().join(format!("from-{}.wav", part.start));
@@ -305,7 +303,8 @@ fn rtsp_stream_comes_back_with_known_speakers() {
 fn launch(tools: &[(&str, &str)], folder: &Path) -> Output {
     let plugin = "libgstmultitalkerasr.so";
     let link = folder.join(plugin);
-    std::os::unix::fs::symlink(common::built().join("deps").join(plugin), link).expect("a link");
+    std::os::unix::fs::symlink(test_support::built().join("deps").join(plugin), link)
+        .expect("a link");
     let mut launch = Command::new("gst-launch-1.0");
     launch
         .args(["filesrc", &format!("location={}", conversation().display())])
@@ -317,7 +316,7 @@ fn launch(tools: &[(&str, &str)], folder: &Path) -> Output {
         .env("G_DEBUG", "fatal-criticals")
         .env("GST_DEBUG_NO_COLOR", "1")
         .envs(tools.iter().copied());
-    let output = common::limit::output(&mut launch);
+    let output = test_support::limit::output(&mut launch);
     assert!(output.status.success(), "{output:?}");
     output
 }
@@ -356,14 +355,14 @@ fn debug_log_tells_what_happens() {
 #[test]
 fn tracers_find_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let tracers = match common::has_latency_tracer() {
+    let tracers = match rig::has_latency_tracer() {
         true => "latency(flags=pipeline+element);leaks(check-refs=true)",
         false => "leaks(check-refs=true)",
     };
     let tools = [("GST_TRACERS", tracers), ("GST_DEBUG", "GST_TRACER:7")];
     let output = launch(&tools, folder.path());
     let log = String::from_utf8_lossy(&output.stderr);
-    if common::has_latency_tracer() {
+    if rig::has_latency_tracer() {
         assert!(log.contains("element-latency") && log.contains("multitalkerasr0"), "it ran");
     }
     let alive: Vec<_> =

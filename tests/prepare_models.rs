@@ -5,20 +5,18 @@
 
 #![cfg(unix)]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use gstmultitalkerasr::engine::{
+use multitalker_asr::{
     Canceller, ChunkLatency, Model, ModelOptions, OperatingPoint, Stream, StreamOptions, Trace,
 };
 use serde::Deserialize;
 use tempfile::TempDir;
 
-/// The exporters whose folders are in `tests/data/published`.
+/// The exporters whose folders are in `testdata/published`.
 const FORMS: [&str; 2] = ["torchscript", "dynamo"];
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\nsize 2300000000\n";
 
@@ -34,11 +32,11 @@ fn python() -> PathBuf {
 }
 
 fn run(command: &mut Command) -> Output {
-    common::limit::output(command)
+    test_support::limit::output(command)
 }
 
 fn tiny_models() -> PathBuf {
-    common::data().join("tiny-models")
+    test_support::data().join("tiny-models")
 }
 
 /// A folder with copies of these files.
@@ -53,7 +51,7 @@ fn folder_of(files: impl IntoIterator<Item = PathBuf>) -> TempDir {
 
 /// A copy of a published folder without the files whose names end in `without`.
 fn published(form: &str, without: &[&str]) -> TempDir {
-    let folder = common::data().join("published").join(form);
+    let folder = test_support::data().join("published").join(form);
     let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file"));
     folder_of(
         files
@@ -72,7 +70,8 @@ fn prepare(given: &Path, options: &[&str]) -> (TempDir, String) {
 
 /// The fp32 models in `folder` with the diarizer of the tiny models.
 fn load(folder: &Path) -> Arc<Model> {
-    let options = ModelOptions { model_dir: folder.to_owned(), ..common::tiny_model_options() };
+    let options =
+        ModelOptions { model_dir: folder.to_owned(), ..test_support::tiny_model_options() };
     Model::load(&options, &Canceller::new()).unwrap_or_else(|e| panic!("{folder:?}: {e}"))
 }
 
@@ -95,7 +94,7 @@ struct ExpectedSpeaker {
 }
 
 fn expected(name: &str) -> Expected {
-    let path = common::data().join("expected").join(name);
+    let path = test_support::data().join("expected").join(name);
     let text = std::fs::read_to_string(&path).expect("a readable file");
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -115,7 +114,7 @@ fn trace(model: &Arc<Model>, expected: &Expected) -> Trace {
     };
     let mut stream = Stream::new(model.clone(), options).expect("options that fit");
     stream.enable_trace();
-    let samples = common::read_wav(&common::data().join("audio").join(&expected.audio));
+    let samples = test_support::read_wav(&test_support::data().join("audio").join(&expected.audio));
     stream.push(&samples).expect("inference runs");
     stream.finish().expect("inference runs");
     stream.trace().expect("enabled above").clone()
@@ -291,13 +290,12 @@ fn links_of_a_download_cache_are_followed() {
 
 #[test]
 fn version_3_is_prepared_with_chunks_of_whole_frames() {
-    let fake = common::data().join("fake-models/sortformer-v3.onnx");
+    let fake = test_support::data().join("fake-models/sortformer-v3.onnx");
     let fake = format!("--diarization-model={}", fake.display());
     let (_, printed) = prepare(&tiny_models(), &["--precision", "fp32", &fake]);
     assert!(printed.contains("sortformer-v3.onnx: probabilities at 10 ms, mean"), "{printed}");
 }
 
-#[cfg(feature = "element")]
 #[test]
 fn prepared_models_give_the_same_in_gst_launch() {
     let sortformer = tiny_models().join("sortformer.onnx");
@@ -306,10 +304,10 @@ fn prepared_models_give_the_same_in_gst_launch() {
     let (prepared, _) = prepare(given.path(), &["--precision", "fp32"]);
     let plugins = tempfile::tempdir().expect("a folder");
     let library = "libgstmultitalkerasr.so";
-    let built = common::built().join("deps").join(library);
+    let built = test_support::built().join("deps").join(library);
     std::os::unix::fs::symlink(built, plugins.path().join(library)).expect("a link");
     let [expected, found] = [&tiny_models(), prepared.path()].map(|models: &Path| {
-        let audio = common::data().join("audio/jfk.wav");
+        let audio = test_support::data().join("audio/jfk.wav");
         let transcript = plugins.path().join("segments.json");
         let output = run(Command::new("gst-launch-1.0")
             .args(["-q", "filesrc"])
@@ -387,8 +385,8 @@ fn what_is_missing_is_named() {
     let twice = twice.each_ref().map(String::as_str);
     assert_refused(&tiny_models(), &twice, "found sortformer.onnx twice");
     let prepared = folder_of([
-        common::data().join("prepared-models/encoder.onnx"),
-        common::data().join("prepared-models/decoder_joint.onnx"),
+        test_support::data().join("prepared-models/encoder.onnx"),
+        test_support::data().join("prepared-models/decoder_joint.onnx"),
         tiny_models().join("tokenizer.model"),
     ]);
     assert_refused(prepared.path(), &[], "encoder.onnx is prepared already");
@@ -437,7 +435,7 @@ fn what_is_no_model_is_named() {
 #[test]
 fn diarizers_of_other_forms_are_refused() {
     let of = |path: &Path| format!("--diarization-model={}", path.display());
-    let fake = common::data().join("fake-models/sortformer-40ms.onnx");
+    let fake = test_support::data().join("fake-models/sortformer-40ms.onnx");
     assert_refused(
         &tiny_models(),
         &[&of(&fake)],

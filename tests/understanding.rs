@@ -2,16 +2,12 @@
 
 //! With the trained demo models the pipeline understands: the right words for the right speakers.
 
-#![cfg(feature = "element")]
-
-mod common;
-#[path = "common/rig.rs"]
 mod rig;
 
 use std::collections::BTreeMap;
 
 use gst::prelude::*;
-use gstmultitalkerasr::engine::SegLstRow;
+use multitalker_asr::SegLstRow;
 
 /// Words of each speaker, in the order of their segments.
 fn by_speaker(rows: &[SegLstRow]) -> Vec<Vec<&str>> {
@@ -63,7 +59,7 @@ fn cp_wer(reference: &[SegLstRow], found: &[SegLstRow]) -> f64 {
 /// What `multitalkerasr` with these properties makes of the conversation in the repository.
 fn transcribe(properties: &str) -> Vec<SegLstRow> {
     rig::init_with_runtime();
-    let data = common::data();
+    let data = test_support::data();
     let pipeline = gst::parse::launch(&format!(
         "filesrc location={} ! wavparse ! multitalkerasr model-dir={} diarization-model={} \
          {properties} ! fakesink",
@@ -95,7 +91,8 @@ fn transcribe(properties: &str) -> Vec<SegLstRow> {
 
 #[track_caller]
 fn assert_understood(properties: &str, most_errors: f64) {
-    let reference = std::fs::read(common::data().join("demo/conversation.json")).expect("readable");
+    let reference =
+        std::fs::read(test_support::data().join("demo/conversation.json")).expect("readable");
     let reference: Vec<SegLstRow> = serde_json::from_slice(&reference).expect("SegLST");
     let found = transcribe(properties);
     let rate = cp_wer(&reference, &found);

@@ -6,7 +6,7 @@
 # `make models` fetched, else the small ones of the repository. Called by `make demo`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-data=tests/data
+data=testdata
 audio=${AUDIO:-$data/demo/conversation.wav}
 if [ -n "${MODEL_DIR:-}" ]; then
   model_dir=$MODEL_DIR

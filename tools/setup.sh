@@ -5,7 +5,7 @@
 # root, or with sudo), Rust where there is none or it is too old, and ONNX Runtime from its Python
 # wheel into .onnxruntime. What is there already is left alone. `tools/setup.sh tests` also installs
 # the other elements, programs and Python packages that the tests run the plugin with, and builds
-# the caption plugins of tests/peers, which takes some minutes once; `tools/setup.sh valgrind` installs
+# the caption plugins of peers/caption-plugins, which takes some minutes once; `tools/setup.sh valgrind` installs
 # Valgrind besides. `tools/setup.sh models` installs only what `make models` needs: Python packages.
 # `tools/setup.sh evaluate` adds what tools/evaluate runs the element with.
 # All that comes from elsewhere than Debian is checked against a hash of this repository.
@@ -126,9 +126,9 @@ if [ -n "$for_tests" ]; then
   if [ -d .rust ]; then
     export CARGO_HOME="$PWD/.rust/cargo" RUSTUP_HOME="$PWD/.rust/rustup"
   fi
-  if [ ! -e $peers/libgstrsclosedcaption.so ] || [ tests/peers/Cargo.lock -nt $peers/libgstrsclosedcaption.so ]; then
+  if [ ! -e $peers/libgstrsclosedcaption.so ] || [ peers/caption-plugins/Cargo.lock -nt $peers/libgstrsclosedcaption.so ]; then
     say "building transcriberbin and its companions into target/peers: some minutes"
-    cargo build --quiet --release --locked --manifest-path tests/peers/Cargo.toml --target-dir target/peers \
+    cargo build --quiet --release --locked --manifest-path peers/caption-plugins/Cargo.toml --target-dir target/peers \
       -p gst-plugin-closedcaption -p gst-plugin-textwrap
     touch $peers/libgstrsclosedcaption.so
   fi

@@ -4,7 +4,7 @@
 
 The picture of the README, with the package rich:
 
-    examples/live_transcript.py tests/data/demo/conversation.wav | head -n 12 |
+    examples/live_transcript.py testdata/demo/conversation.wav | head -n 12 |
       tools/terminal_picture.py 'examples/live_transcript.py meeting.wav' docs/pictures/live-transcript.svg
 """
 import io

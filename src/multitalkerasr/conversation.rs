@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::output::Context;
-use crate::engine::{SegLstRow, Segment};
+use multitalker_asr::{SegLstRow, Segment};
 
 /// What was said so far, at most `max-transcripts` segments of it.
 #[derive(Debug, Default)]

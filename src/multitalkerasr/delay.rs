@@ -11,7 +11,7 @@ use gst::subclass::prelude::*;
 use super::MultitalkerAsr;
 use super::imp::CAT;
 use super::output::Context;
-use crate::engine::sync::lock;
+use multitalker_asr::lock::lock;
 
 /// The longest time by which text has left after its running time.
 #[derive(Debug, Default)]

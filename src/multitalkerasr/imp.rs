@@ -16,8 +16,8 @@ use super::sample_format::SampleFormat;
 use super::settings::{self, Settings};
 use super::src_pads::{self, SpeakerPads};
 use super::worker;
-use crate::engine::sync::lock;
-use crate::engine::{DiarizerKind, Error, Model, ModelOptions, SAMPLE_RATE_HZ};
+use multitalker_asr::lock::lock;
+use multitalker_asr::{DiarizerKind, Error, Model, ModelOptions, SAMPLE_RATE_HZ};
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(

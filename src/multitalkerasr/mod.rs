@@ -148,7 +148,7 @@
 use gst::glib;
 use gst::prelude::*;
 
-use crate::engine;
+use multitalker_asr as engine;
 
 mod conversation;
 mod delay;

@@ -17,7 +17,7 @@ use super::speech::{Kind, Speech};
 use super::src_pads::SpeakerPad;
 use super::text::{Text, TextFormat};
 use super::{MultitalkerAsr, TextUnit};
-use crate::engine::{Output, Progress};
+use multitalker_asr::{Output, Progress};
 
 /// A source pad of timed text.
 struct Outlet {

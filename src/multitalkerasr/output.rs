@@ -9,7 +9,7 @@ use super::settings::Settings;
 use super::speech::{Kind, Speech};
 use super::text::Text;
 use super::timeline::Timeline;
-use crate::engine::{Output, Progress, Segment, Word};
+use multitalker_asr::{Output, Progress, Segment, Word};
 
 /// What is still said of a word that began before the one last told.
 const MIN_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(80);
@@ -278,7 +278,7 @@ fn prefix(template: &str, speaker: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Word;
+    use multitalker_asr::Word;
 
     /// Samples of 1 ms.
     const MS: u64 = 16;

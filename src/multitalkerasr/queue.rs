@@ -8,9 +8,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::timeline::{duration_of, is_continuous};
-use crate::engine::Canceller;
-use crate::engine::SAMPLE_RATE_HZ;
-use crate::engine::sync::lock;
+use multitalker_asr::Canceller;
+use multitalker_asr::SAMPLE_RATE_HZ;
+use multitalker_asr::lock::lock;
 
 /// What happens to audio when too much is queued.
 #[derive(Clone, Copy, Debug)]
@@ -437,7 +437,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::SAMPLE_RATE_HZ;
+    use multitalker_asr::SAMPLE_RATE_HZ;
 
     const MAX_SAMPLES: usize = 100;
     const WAIT: WhenFull = WhenFull::Wait { max_samples: MAX_SAMPLES };

@@ -2,7 +2,7 @@
 
 //! The formats of audio that the element takes.
 
-use crate::engine::SAMPLE_RATE_HZ;
+use multitalker_asr::SAMPLE_RATE_HZ;
 
 #[derive(Clone, Copy, Debug)]
 pub enum SampleFormat {

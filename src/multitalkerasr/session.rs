@@ -19,8 +19,8 @@ use super::settings::Settings;
 use super::speech::Speech;
 use super::timeline::{Placement, Timeline, duration_of, is_continuous, samples_in};
 use super::{MultitalkerAsr, OnDiscontinuity};
-use crate::engine::sync::lock;
-use crate::engine::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
+use multitalker_asr::lock::lock;
+use multitalker_asr::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
 
 /// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
 const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;

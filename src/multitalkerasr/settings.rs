@@ -10,7 +10,7 @@ use super::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
     OverloadPolicy, Precision, TargetMode, TextUnit,
 };
-use crate::engine;
+use multitalker_asr as engine;
 
 /// Least time to compute that is promised.
 const MIN_LATENCY_MS: u32 = 100;

@@ -6,7 +6,7 @@ use gst::prelude::*;
 use serde::Serialize;
 
 use super::output::Context;
-use crate::engine::Word;
+use multitalker_asr::Word;
 
 /// Name of the meta on text buffers, and of its structure.
 pub const META: &str = "MultitalkerItemMeta";

@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 
 use super::text::TextFormat;
-use crate::engine::sync::lock;
+use multitalker_asr::lock::lock;
 
 /// Speakers that any diarizer of this family knows.
 const MAX_SPEAKERS: usize = 8;

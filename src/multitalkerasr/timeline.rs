@@ -3,7 +3,7 @@
 //! Engine time, a sample index, against PTS: where a buffer goes, what is missing before it, and
 //! when a word was said.
 
-use crate::engine::SAMPLE_RATE_HZ;
+use multitalker_asr::SAMPLE_RATE_HZ;
 
 /// Holes and overlaps from here on are a discontinuity at once; shorter ones are filled or cut.
 const DISCONTINUITY: gst::ClockTime = gst::ClockTime::from_mseconds(200);

@@ -17,8 +17,8 @@ use super::queue::{Item, Queue};
 use super::session::{self, Session};
 use super::settings::Settings;
 use super::{DiarizationPreset, MultitalkerAsr};
-use crate::engine::sync::lock;
-use crate::engine::{Error, Model};
+use multitalker_asr::lock::lock;
+use multitalker_asr::{Error, Model};
 
 /// Starts the thread.
 pub fn spawn(

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
 # From nothing to the demo's models: make.sh WORK [OUT]
-# WORK (several GB) takes data, checkpoints and .nemo files, OUT the ONNX files (default: tests/data/demo-models).
+# WORK (several GB) takes data, checkpoints and .nemo files, OUT the ONNX files (default: testdata/demo-models).
 # Every step that is done is not done again, and training goes on from its last checkpoint.
 set -eu
 [ $# -ge 1 ] || { echo "usage: make.sh WORK [OUT]" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
 work=$1
-out=${2:-$here/../../tests/data/demo-models}
+out=${2:-$here/../../testdata/demo-models}
 python=${PYTHON:-python3}
 # Large tensors come and go at every step; keep their memory instead of giving it back each time.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456

@@ -35,7 +35,7 @@ def fail(message: str):
 
 
 def arguments():
-    demo = REPOSITORY / "tests/data/demo-models"
+    demo = REPOSITORY / "testdata/demo-models"
     model_dir = os.environ.get("MODEL_DIR")
     diarizer = os.environ.get("DIARIZATION_MODEL") or (None if model_dir else str(demo / "sortformer.onnx"))
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

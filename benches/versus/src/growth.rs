@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use gstmultitalkerasr::engine::{
+use multitalker_asr::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, RuntimeOptions, Stream,
     StreamOptions,
 };
@@ -112,7 +112,7 @@ fn transcribe(
     audio: &[f32],
     seconds: usize,
     options: StreamOptions,
-) -> Result<Vec<f64>, gstmultitalkerasr::engine::Error> {
+) -> Result<Vec<f64>, multitalker_asr::Error> {
     let piece = options.chunk_latency.ms() as usize * SAMPLE_RATE_HZ / 1000;
     let mut stream = Stream::new(model.clone(), options)?;
     let mut samples = audio.iter().copied().cycle().take(seconds * SAMPLE_RATE_HZ);

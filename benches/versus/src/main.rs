@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gstmultitalkerasr::engine::{
+use multitalker_asr::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, RuntimeOptions, Stream,
     StreamOptions,
 };

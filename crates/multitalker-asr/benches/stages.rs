@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What 20 s of audio cost in each stage, on the tiny models of the tests: `cargo bench`.
+//!
+//! Compared with each other, since the sizes are not those of real models; `versus` measures those.
+
+use std::sync::Arc;
+
+use divan::{Bencher, black_box};
+use multitalker_asr::{
+    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Precision, RuntimeOptions,
+    Stream, StreamOptions,
+};
+use test_support::{data, read_wav};
+
+fn main() {
+    divan::main();
+}
+
+fn news() -> Vec<f32> {
+    read_wav(&data().join("audio/news.wav"))
+}
+
+fn model_options(diarization: bool) -> ModelOptions {
+    let folder = data().join("tiny-models");
+    ModelOptions {
+        diarization_model: diarization.then(|| folder.join("sortformer.onnx")),
+        model_dir: folder,
+        precision: Precision::Fp32,
+        runtime: RuntimeOptions { intra_op_threads: 1, ..Default::default() },
+    }
+}
+
+fn load(options: &ModelOptions) -> Arc<Model> {
+    Model::load(options, &Canceller::new()).expect("the models of the tests load")
+}
+
+fn transcribe(model: &Arc<Model>, audio: &[f32], preset: DiarizationPreset, threshold: f32) {
+    let diarization = preset.operating_point(ChunkLatency::default());
+    let options =
+        StreamOptions { diarization, activity_threshold: threshold, ..Default::default() };
+    let mut stream = Stream::new(model.clone(), options).expect("options that fit");
+    black_box(stream.push(audio).expect("inference runs"));
+    black_box(stream.finish().expect("inference runs"));
+}
+
+/// Nobody passes the threshold, so that only features and diarizer run.
+const NOBODY: f32 = 0.999_999;
+
+#[divan::bench]
+fn loading(bencher: Bencher<'_, '_>) {
+    bencher.bench_local(|| load(&model_options(true)));
+}
+
+#[divan::bench(args = [DiarizationPreset::Lockstep, DiarizationPreset::ThirtySeconds])]
+fn features_and_diarizer(bencher: Bencher<'_, '_>, preset: DiarizationPreset) {
+    let (model, audio) = (load(&model_options(true)), news());
+    bencher.bench_local(|| transcribe(&model, &audio, preset, NOBODY));
+}
+
+#[divan::bench]
+fn features_encoder_and_decoder_of_one_speaker(bencher: Bencher<'_, '_>) {
+    let (model, audio) = (load(&model_options(false)), news());
+    bencher.bench_local(|| transcribe(&model, &audio, DiarizationPreset::Lockstep, 0.5));
+}
+
+#[divan::bench(args = [DiarizationPreset::Lockstep, DiarizationPreset::ThirtySeconds])]
+fn all(bencher: Bencher<'_, '_>, preset: DiarizationPreset) {
+    let (model, audio) = (load(&model_options(true)), news());
+    bencher.bench_local(|| transcribe(&model, &audio, preset, 0.5));
+}
+
+#[divan::bench(args = [DiarizationPreset::Lockstep, DiarizationPreset::ThirtySeconds])]
+fn all_with_a_prepared_encoder(bencher: Bencher<'_, '_>, preset: DiarizationPreset) {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["decoder_joint.onnx", "tokenizer.model", "multitalker_config.json"] {
+        std::fs::copy(data().join("tiny-models").join(name), folder.path().join(name))
+            .expect("copied");
+    }
+    std::fs::copy(data().join("prepared-models/encoder.onnx"), folder.path().join("encoder.onnx"))
+        .expect("copied");
+    let model = load(&ModelOptions { model_dir: folder.path().to_owned(), ..model_options(true) });
+    let audio = news();
+    bencher.bench_local(|| transcribe(&model, &audio, preset, 0.5));
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Who speaks when: cuts the features into the diarizer's chunks with their contexts, runs the
+//! network on each with the speaker cache, and collects a probability for each speaker and frame.
+
+mod presets;
+pub mod speaker_cache;
+mod top_k;
+
+use crate::diarization::speaker_cache::{Compression, SpeakerCache};
+use crate::error::Error;
+use crate::features::FRAMES_PER_ENCODED_FRAME;
+use crate::features::frame_buffer::FrameBuffer;
+
+pub use presets::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
+
+/// What a Sortformer computes from one chunk.
+pub struct Diarization {
+    /// Rows of one probability for each speaker, for the cache, the FIFO and the chunk.
+    pub probabilities: Vec<f32>,
+    /// Embeddings of the chunk, one row a frame.
+    pub embeddings: Vec<f32>,
+}
+
+/// The Sortformer graph, which only computes; all memory is the caller's.
+pub trait DiarizationNetwork {
+    /// Speakers that it tells apart.
+    fn speakers(&self) -> usize;
+
+    /// Values in an embedding.
+    fn embedding_size(&self) -> usize;
+
+    /// Frames of 80 ms before a chunk that it sees again.
+    fn left_context_frames(&self) -> usize;
+
+    /// Constants of the cache compression that belong to these weights.
+    fn compression(&self) -> Compression;
+
+    /// Runs on the mel frames of a chunk, after the embeddings of the cache and of the FIFO.
+    fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error>;
+}
+
+/// The diarizer of one conversation.
+pub struct Diarizer<N> {
+    network: N,
+    point: OperatingPoint,
+    /// Speakers beyond this many are silenced before the cache learns of them.
+    max_speakers: usize,
+    cache: SpeakerCache,
+    next_mel_frame: u64,
+}
+
+impl<N: DiarizationNetwork> Diarizer<N> {
+    /// A diarizer that has heard nothing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where the speaker cache is too small for the network.
+    pub fn new(
+        network: N,
+        point: OperatingPoint,
+        max_speakers: Option<usize>,
+    ) -> Result<Self, Error> {
+        let speakers = network.speakers();
+        let compression = network.compression();
+        let cache = SpeakerCache::new(speakers, network.embedding_size(), point, compression)?;
+        let max_speakers = max_speakers.unwrap_or(speakers).min(speakers);
+        Ok(Self { network, point, max_speakers, cache, next_mel_frame: 0 })
+    }
+
+    /// Forgets all speakers and begins again at frame 0.
+    pub fn reset(&mut self) {
+        self.cache.reset();
+        self.rewind();
+    }
+
+    /// Begins again at frame 0, and knows the speakers.
+    pub fn rewind(&mut self) {
+        self.next_mel_frame = 0;
+    }
+
+    /// Has the network hear less of the recent past, or all of it again.
+    pub fn set_economical(&mut self, economical: bool) {
+        self.cache.set_operating_point(match economical {
+            true => self.point.economical(),
+            false => self.point,
+        });
+    }
+
+    /// The first mel frame that is still needed.
+    pub fn needs_from(&self) -> u64 {
+        self.next_mel_frame.saturating_sub(mel_frames(self.network.left_context_frames()))
+    }
+
+    /// Whether all of the next chunk and its look-ahead is there, or, when the audio has `ended`,
+    /// anything at all.
+    pub fn is_ready(&self, features: &FrameBuffer, ended: bool) -> bool {
+        let (start, available) = (self.next_mel_frame, features.end());
+        let ahead = mel_frames(self.point.chunk_frames + self.point.right_context_frames);
+        start + ahead <= available || (ended && start < available)
+    }
+
+    /// Runs on the next chunk, which must be ready. Returns the rows of its frames.
+    ///
+    /// # Errors
+    /// Those of the network; the diarizer is then as it was before.
+    pub fn step(&mut self, features: &FrameBuffer) -> Result<Vec<f32>, Error> {
+        let (start, available) = (self.next_mel_frame, features.end());
+        let end = (start + mel_frames(self.point.chunk_frames)).min(available);
+        let ahead = (end + mel_frames(self.point.right_context_frames)).min(available);
+        let begin = self.needs_from();
+
+        let (cache, fifo) = (self.cache.cache(), self.cache.fifo());
+        let mut out = self.network.run(features.get(begin..ahead), cache, fifo)?;
+        let speakers = self.network.speakers();
+        for row in out.probabilities.chunks_exact_mut(speakers) {
+            row[self.max_speakers..].fill(0.0);
+        }
+        let frames = |mel: u64| mel.div_ceil(FRAMES_PER_ENCODED_FRAME as u64) as usize;
+        let (left, right) = (frames(start - begin), frames(ahead - end));
+        let rows = self.cache.update(&out.embeddings, &out.probabilities, left, right);
+        self.next_mel_frame = end;
+        Ok(rows.to_vec())
+    }
+}
+
+fn mel_frames(encoded_frames: usize) -> u64 {
+    (encoded_frames * FRAMES_PER_ENCODED_FRAME) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::features::FeatureExtractor;
+
+    /// Speaks of speaker 1 and 2 always, and keeps the sizes it was called with.
+    #[derive(Default)]
+    struct Fake {
+        left_context_frames: usize,
+        calls: RefCell<Vec<(usize, usize, usize)>>,
+    }
+
+    impl DiarizationNetwork for &Fake {
+        fn speakers(&self) -> usize {
+            8
+        }
+
+        fn embedding_size(&self) -> usize {
+            1
+        }
+
+        fn left_context_frames(&self) -> usize {
+            self.left_context_frames
+        }
+
+        fn compression(&self) -> Compression {
+            Compression { silence_frames_per_speaker: 0, ..Compression::default() }
+        }
+
+        fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error> {
+            let mel_frames = features.len() / 4;
+            self.calls.borrow_mut().push((mel_frames, cache.len(), fifo.len()));
+            let frames = mel_frames.div_ceil(8);
+            let row = [0.0, 0.9, 0.8, 0.0, 0.0, 0.0, 0.0, 0.9];
+            Ok(Diarization {
+                probabilities: row.repeat(cache.len() + fifo.len() + frames),
+                embeddings: vec![1.0; frames],
+            })
+        }
+    }
+
+    const POINT: OperatingPoint = OperatingPoint {
+        chunk_frames: 3,
+        right_context_frames: 2,
+        fifo_frames: 4,
+        update_period_frames: 2,
+        speaker_cache_frames: 8,
+    };
+
+    fn mel(frames: usize) -> FrameBuffer {
+        let mut buffer = FrameBuffer::new(4);
+        let mut extractor = FeatureExtractor::new(4);
+        extractor.push(&vec![0.1; frames * 160], &mut buffer);
+        extractor.finish(&mut buffer);
+        buffer
+    }
+
+    #[test]
+    fn chunk_waits_for_its_look_ahead() {
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        assert!(!diarizer.is_ready(&mel(39), false) && diarizer.is_ready(&mel(40), false));
+        let rows = diarizer.step(&mel(40)).expect("runs");
+        assert_eq!(rows.len(), 3 * 8);
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0)]);
+        assert_eq!(diarizer.needs_from(), 16);
+    }
+
+    #[test]
+    fn end_uses_what_is_left() {
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        let features = mel(53);
+        let mut frames = 0;
+        while diarizer.is_ready(&features, true) {
+            frames += diarizer.step(&features).expect("runs").len() / 8;
+        }
+        assert_eq!(frames, 7, "53 mel frames begin 7 frames of 80 ms");
+        // Chunks at 0, 24 and 48 with 8 frames before and what there is of 16 after.
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (37, 0, 3), (13, 2, 4)]);
+    }
+
+    #[test]
+    fn chunk_begins_with_itself_without_left_context() {
+        let fake = Fake::default();
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        let features = mel(53);
+        let mut frames = 0;
+        while diarizer.is_ready(&features, true) {
+            assert_eq!(diarizer.needs_from(), frames as u64 * 8);
+            frames += diarizer.step(&features).expect("runs").len() / 8;
+        }
+        assert_eq!(frames, 7);
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (29, 0, 3), (5, 2, 4)]);
+    }
+
+    #[test]
+    fn speakers_beyond_the_limit_are_unknown_to_the_cache_as_well() {
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, Some(2)).expect("valid");
+        let rows = diarizer.step(&mel(40)).expect("runs");
+        for row in rows.chunks_exact(8) {
+            assert_eq!(row, [0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        }
+    }
+
+    #[test]
+    fn rewinding_keeps_the_speakers() {
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
+        let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
+        diarizer.step(&mel(40)).expect("runs");
+        diarizer.rewind();
+        diarizer.step(&mel(40)).expect("runs");
+        diarizer.reset();
+        diarizer.step(&mel(40)).expect("runs");
+        assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (40, 0, 3), (40, 0, 0)]);
+    }
+
+    #[test]
+    fn economical_diarizer_hears_less_of_the_past() {
+        let fake = Fake { left_context_frames: 1, ..Fake::default() };
+        let point = OperatingPoint { fifo_frames: 100, speaker_cache_frames: 48, ..POINT };
+        let mut diarizer = Diarizer::new(&fake, point, None).expect("valid");
+        let features = mel(2400);
+        let step = |diarizer: &mut Diarizer<&Fake>| {
+            diarizer.step(&features).expect("runs");
+            let calls = fake.calls.borrow();
+            let (_, cache, fifo) = *calls.last().expect("a call");
+            (cache, fifo)
+        };
+        (0..30).for_each(|_| _ = step(&mut diarizer));
+        assert_eq!(step(&mut diarizer), (0, 90));
+        diarizer.set_economical(true);
+        step(&mut diarizer);
+        assert_eq!(step(&mut diarizer), (48, 40), "the rest went to the cache");
+        step(&mut diarizer);
+        diarizer.set_economical(false);
+        step(&mut diarizer);
+        let (_, fifo) = step(&mut diarizer);
+        assert!(fifo > 40, "it grows again: {fifo}");
+    }
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Operating points of the diarizer: which ones the authors of each version offer, and the latency
+//! that they cost.
+//!
+//! Source: the recommended configurations in NVIDIA's model cards of
+//! `diar_streaming_sortformer_4spk-v2` and of `Nemotron-3-Diarization`, which is version 3.
+
+use std::fmt;
+
+use crate::features::FEATURE_DELAY_MS;
+use crate::options::{ChunkLatency, ENCODED_FRAME_MS};
+
+/// Generation of the streaming Sortformer, which decides what its operating points are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DiarizerVersion {
+    /// Versions 2 and 2.1: at most 4 speakers; silence is the running mean of the silent frames.
+    V2,
+    /// Version 3, also named Nemotron-3-Diarization: at most 8 speakers; silence is learned.
+    V3,
+}
+
+impl DiarizerVersion {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::V2, Self::V3];
+
+    /// Encoded frames before a chunk that the network sees again.
+    pub const fn left_context_frames(self) -> usize {
+        match self {
+            Self::V2 => 1,
+            Self::V3 => 0,
+        }
+    }
+
+    /// The largest number of speakers that is known of this version.
+    pub const fn max_speakers(self) -> usize {
+        match self {
+            Self::V2 => 4,
+            Self::V3 => 8,
+        }
+    }
+}
+
+impl fmt::Display for DiarizerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V2 => "2",
+            Self::V3 => "3",
+        })
+    }
+}
+
+/// How the diarizer cuts and remembers the audio. All lengths are in frames of 80 ms.
+///
+/// The model's authors tuned these numbers together; see [`DiarizationPreset`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatingPoint {
+    /// Frames that one run decides.
+    pub chunk_frames: usize,
+    /// Frames of look-ahead beyond the chunk.
+    pub right_context_frames: usize,
+    /// Frames of the most recent past that are kept whole.
+    pub fifo_frames: usize,
+    /// Frames that leave the FIFO for the speaker cache at once.
+    pub update_period_frames: usize,
+    /// Frames of the speaker cache.
+    pub speaker_cache_frames: usize,
+}
+
+/// Operating points by name. Each version of the diarizer offers all but one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DiarizationPreset {
+    /// The recognizer's own chunk without look-ahead: least delay.
+    Lockstep,
+    /// 0.32 s of chunk and look-ahead, the least that the authors offer.
+    Ms320,
+    /// 0.64 s, offered by version 3 alone.
+    Ms640,
+    /// 1.04 s: live.
+    OneSecond,
+    /// 10 s: broadcast with delay, offered by version 2 alone.
+    TenSeconds,
+    /// 30.4 s: files. A fifteenth of the work of `Lockstep`, and the most accurate.
+    ThirtySeconds,
+}
+
+impl DiarizationPreset {
+    /// All of them; after `Lockstep` from the shortest to the longest.
+    pub const ALL: [Self; 6] = [
+        Self::Lockstep,
+        Self::Ms320,
+        Self::Ms640,
+        Self::OneSecond,
+        Self::TenSeconds,
+        Self::ThirtySeconds,
+    ];
+
+    /// This preset where `version` offers it; else the longest that the version offers and that
+    /// looks no further ahead.
+    pub const fn offered_by(self, version: DiarizerVersion) -> Self {
+        match (self, version) {
+            (Self::Ms640, DiarizerVersion::V2) => Self::Ms320,
+            (Self::TenSeconds, DiarizerVersion::V3) => Self::OneSecond,
+            _ => self,
+        }
+    }
+
+    /// The numbers of version 2 behind the name, for a recognizer with this chunk. The numbers for
+    /// a model that is loaded are those of
+    /// [`Model::operating_point`](crate::Model::operating_point).
+    pub const fn operating_point(self, chunk: ChunkLatency) -> OperatingPoint {
+        self.operating_point_of(DiarizerVersion::V2, chunk)
+    }
+
+    /// The numbers of a version behind the name, for a recognizer with this chunk; those of
+    /// [`Self::offered_by`] where the version does not offer this preset.
+    pub const fn operating_point_of(
+        self,
+        version: DiarizerVersion,
+        chunk: ChunkLatency,
+    ) -> OperatingPoint {
+        let own_chunk = chunk.encoded_frames();
+        let (chunk_frames, right_context_frames, fifo_frames, update_period_frames) =
+            match (version, self.offered_by(version)) {
+                (DiarizerVersion::V2, Self::Lockstep) => (own_chunk, 0, 188, 144),
+                (DiarizerVersion::V2, Self::Ms320 | Self::Ms640) => (3, 1, 188, 144),
+                (DiarizerVersion::V2, Self::OneSecond) => (6, 7, 188, 144),
+                (DiarizerVersion::V2, Self::TenSeconds) => (124, 1, 124, 124),
+                (DiarizerVersion::V3, Self::Lockstep) => (own_chunk, 0, 264, 222),
+                (DiarizerVersion::V3, Self::Ms320) => (3, 1, 264, 222),
+                (DiarizerVersion::V3, Self::Ms640) => (6, 2, 264, 222),
+                (DiarizerVersion::V3, Self::OneSecond | Self::TenSeconds) => (9, 4, 264, 222),
+                (_, Self::ThirtySeconds) => (340, 40, 40, 300),
+            };
+        OperatingPoint {
+            chunk_frames,
+            right_context_frames,
+            fifo_frames,
+            update_period_frames,
+            speaker_cache_frames: match version {
+                DiarizerVersion::V2 => 188,
+                DiarizerVersion::V3 => 264,
+            },
+        }
+    }
+}
+
+/// What a loaded diarizer allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiarizerKind {
+    /// Its version.
+    pub version: DiarizerVersion,
+    /// The only preset that it runs, where the axes of its graph are fixed.
+    pub fixed_preset: Option<DiarizationPreset>,
+}
+
+/// The shortest FIFO of the presets.
+const ECONOMICAL_FIFO_FRAMES: usize = 40;
+
+impl OperatingPoint {
+    /// With a FIFO of 3.2 s and so less to compute for each chunk; the same where it is as short.
+    pub(crate) fn economical(self) -> Self {
+        if self.fifo_frames <= ECONOMICAL_FIFO_FRAMES {
+            return self;
+        }
+        Self {
+            fifo_frames: ECONOMICAL_FIFO_FRAMES,
+            update_period_frames: self.update_period_frames.min(ECONOMICAL_FIFO_FRAMES),
+            ..self
+        }
+    }
+
+    /// The longest time in milliseconds from a sample of audio to the moment when all that its
+    /// recognizer chunk needs has arrived; inference is not counted.
+    pub fn latency_ms(&self, chunk: ChunkLatency) -> u32 {
+        // A recognizer chunk waits for the diarizer chunk that its last frame lies in, and the
+        // starts of both are apart by multiples of their greatest common divisor.
+        let apart = chunk.encoded_frames()
+            - greatest_common_divisor(chunk.encoded_frames(), self.chunk_frames);
+        let encoded_frames =
+            self.chunk_frames.saturating_add(apart).saturating_add(self.right_context_frames);
+        u32::try_from(encoded_frames)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(ENCODED_FRAME_MS)
+            .saturating_add(FEATURE_DELAY_MS)
+    }
+}
+
+const fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cache, FIFO, chunk, right context and update period as the model cards list them.
+    fn numbers(preset: DiarizationPreset, version: DiarizerVersion) -> [usize; 5] {
+        let point = preset.operating_point_of(version, ChunkLatency::Ms1120);
+        [
+            point.speaker_cache_frames,
+            point.fifo_frames,
+            point.chunk_frames,
+            point.right_context_frames,
+            point.update_period_frames,
+        ]
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_model_cards() {
+        use DiarizationPreset::*;
+        for (preset, version_2, version_3) in [
+            (Lockstep, [188, 188, 14, 0, 144], [264, 264, 14, 0, 222]),
+            (Ms320, [188, 188, 3, 1, 144], [264, 264, 3, 1, 222]),
+            (Ms640, [188, 188, 3, 1, 144], [264, 264, 6, 2, 222]),
+            (OneSecond, [188, 188, 6, 7, 144], [264, 264, 9, 4, 222]),
+            (TenSeconds, [188, 124, 124, 1, 124], [264, 264, 9, 4, 222]),
+            (ThirtySeconds, [188, 40, 340, 40, 300], [264, 40, 340, 40, 300]),
+        ] {
+            assert_eq!(numbers(preset, DiarizerVersion::V2), version_2, "{preset:?}");
+            assert_eq!(numbers(preset, DiarizerVersion::V3), version_3, "{preset:?}");
+        }
+    }
+
+    #[test]
+    fn substitute_looks_no_further_ahead_and_is_offered() {
+        for version in DiarizerVersion::ALL {
+            for preset in DiarizationPreset::ALL {
+                let offered = preset.offered_by(version);
+                assert_eq!(offered.offered_by(version), offered);
+                let ahead = |preset: DiarizationPreset, version| {
+                    let point = preset.operating_point_of(version, ChunkLatency::Ms80);
+                    point.chunk_frames + point.right_context_frames
+                };
+                for other in DiarizerVersion::ALL {
+                    if preset.offered_by(other) == preset {
+                        assert!(ahead(offered, version) <= ahead(preset, other), "{preset:?}");
+                    }
+                }
+            }
+        }
+    }
+}

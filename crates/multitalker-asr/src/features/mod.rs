@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Log-mel features, computed as the audio arrives.
+//!
+//! Frame t is centered on sample 160 t and needs the samples before 160 t + 200. It is computed
+//! once, whatever the pieces in which the audio comes. The definition is NeMo's
+//! `AudioToMelSpectrogramPreprocessor` without dither and normalization.
+
+pub mod frame_buffer;
+mod mel;
+
+use std::sync::Arc;
+
+use rustfft::num_complex::Complex;
+use rustfft::{Fft, FftPlanner};
+
+use crate::features::frame_buffer::FrameBuffer;
+use crate::features::mel::{MelFilterbank, round_to_bf16, symmetric_hann};
+
+/// The only sample rate that the models know.
+pub const SAMPLE_RATE_HZ: u32 = 16_000;
+
+/// Samples from one mel frame to the next: 10 ms.
+pub const HOP_SAMPLES: usize = 160;
+
+/// Mel frames that become one encoded frame in both networks.
+pub const FRAMES_PER_ENCODED_FRAME: usize = 8;
+
+/// Points of the Fourier transform.
+pub const FFT_SIZE: usize = 512;
+
+/// Length of the window, which lies in the middle of the transform.
+const WINDOW_SAMPLES: usize = 400;
+
+/// Samples of a frame on each side of its center.
+const HALF_WINDOW: usize = WINDOW_SAMPLES / 2;
+
+/// How long after the end of a chunk its last frame is known, in whole milliseconds.
+pub const FEATURE_DELAY_MS: u32 =
+    ((HALF_WINDOW - HOP_SAMPLES) as u32 * 1000).div_ceil(SAMPLE_RATE_HZ);
+
+const PRE_EMPHASIS: f32 = 0.97;
+
+/// 2^-24, added before the logarithm.
+const LOG_GUARD: f32 = 1.0 / (1 << 24) as f32;
+
+/// Samples are limited to this, far above full scale, so that no power overflows.
+const MAX_AMPLITUDE: f32 = 32_768.0;
+
+/// Turns samples into log-mel frames.
+pub struct FeatureExtractor {
+    filterbank: MelFilterbank,
+    window: Vec<f32>,
+    fft: Arc<dyn Fft<f32>>,
+    spectrum: Vec<Complex<f32>>,
+    scratch: Vec<Complex<f32>>,
+    power: Vec<f32>,
+    /// Pre-emphasized samples from `first_sample` on.
+    samples: Vec<f32>,
+    /// Index of the first of `samples`; negative for the zeros before the audio.
+    first_sample: i64,
+    /// The last sample as it came; none before the first.
+    previous: Option<f32>,
+    received_samples: u64,
+    next_frame: u64,
+}
+
+impl FeatureExtractor {
+    /// For frames of `n_mels` values.
+    pub fn new(n_mels: usize) -> Self {
+        let fft = FftPlanner::new().plan_fft_forward(FFT_SIZE);
+        let mut extractor = Self {
+            filterbank: MelFilterbank::new(SAMPLE_RATE_HZ, FFT_SIZE, n_mels),
+            window: symmetric_hann(WINDOW_SAMPLES),
+            spectrum: vec![Complex::default(); FFT_SIZE],
+            scratch: vec![Complex::default(); fft.get_inplace_scratch_len()],
+            power: vec![0.0; FFT_SIZE / 2 + 1],
+            fft,
+            samples: Vec::new(),
+            first_sample: 0,
+            previous: None,
+            received_samples: 0,
+            next_frame: 0,
+        };
+        extractor.reset();
+        extractor
+    }
+
+    /// As [`Self::new`], with window and filterbank rounded to bfloat16, in which the checkpoint of
+    /// the Sortformer's version 3 holds them. In the quiet bins beside a loud one that is far from
+    /// the same, since the rounded window leaks more.
+    pub fn rounded_to_bf16(n_mels: usize) -> Self {
+        let extractor = Self::new(n_mels);
+        Self {
+            filterbank: extractor.filterbank.rounded_to_bf16(),
+            window: extractor.window.into_iter().map(round_to_bf16).collect(),
+            ..extractor
+        }
+    }
+
+    /// Forgets all audio.
+    pub fn reset(&mut self) {
+        self.samples.clear();
+        self.samples.resize(HALF_WINDOW, 0.0);
+        self.first_sample = -(HALF_WINDOW as i64);
+        self.previous = None;
+        self.received_samples = 0;
+        self.next_frame = 0;
+    }
+
+    /// Samples received since the start.
+    pub fn received_samples(&self) -> u64 {
+        self.received_samples
+    }
+
+    /// Takes `samples`, nominally from -1 to 1, and appends the frames that became complete to
+    /// `frames`. Samples that are not finite count as 0.
+    pub fn push(&mut self, samples: &[f32], frames: &mut FrameBuffer) {
+        self.received_samples += samples.len() as u64;
+        self.samples.reserve(samples.len());
+        for &sample in samples {
+            let sample =
+                if sample.is_finite() { sample.clamp(-MAX_AMPLITUDE, MAX_AMPLITUDE) } else { 0.0 };
+            let previous = self.previous.replace(sample).unwrap_or(0.0);
+            self.samples.push(sample - PRE_EMPHASIS * previous);
+        }
+        while self.frame_start() + WINDOW_SAMPLES <= self.samples.len() {
+            self.compute_frame(frames);
+        }
+        self.discard_used_samples();
+    }
+
+    /// Computes the last frames, with zeros after the end of the audio: there are
+    /// floor(samples / 160) in all.
+    pub fn finish(&mut self, frames: &mut FrameBuffer) {
+        let all_frames = self.received_samples / HOP_SAMPLES as u64;
+        while self.next_frame < all_frames {
+            let needed = self.frame_start() + WINDOW_SAMPLES;
+            self.samples.resize(needed.max(self.samples.len()), 0.0);
+            self.compute_frame(frames);
+        }
+    }
+
+    /// Where the window of the next frame begins in `samples`.
+    fn frame_start(&self) -> usize {
+        let start = self.next_frame as i64 * HOP_SAMPLES as i64 - HALF_WINDOW as i64;
+        (start - self.first_sample) as usize
+    }
+
+    fn compute_frame(&mut self, frames: &mut FrameBuffer) {
+        let start = self.frame_start();
+        let offset = (FFT_SIZE - WINDOW_SAMPLES) / 2;
+        self.spectrum.fill(Complex::default());
+        let windowed = self.samples[start..].iter().zip(&self.window);
+        for (point, (sample, weight)) in self.spectrum[offset..].iter_mut().zip(windowed) {
+            point.re = sample * weight;
+        }
+        self.fft.process_with_scratch(&mut self.spectrum, &mut self.scratch);
+        for (power, point) in self.power.iter_mut().zip(&self.spectrum) {
+            *power = point.norm_sqr();
+        }
+        frames.extend(self.filterbank.energies(&self.power).map(|e| (e + LOG_GUARD).ln()));
+        self.next_frame += 1;
+    }
+
+    fn discard_used_samples(&mut self) {
+        let used = self.frame_start().min(self.samples.len());
+        self.samples.drain(..used);
+        self.first_sample += used as i64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(pieces: &[&[f32]]) -> FrameBuffer {
+        let mut extractor = FeatureExtractor::new(128);
+        let mut frames = FrameBuffer::new(128);
+        for piece in pieces {
+            extractor.push(piece, &mut frames);
+        }
+        extractor.finish(&mut frames);
+        frames
+    }
+
+    fn tone(samples: usize) -> Vec<f32> {
+        (0..samples).map(|i| (i as f32 * 0.05).sin() * 0.3).collect()
+    }
+
+    #[test]
+    fn frame_needs_the_samples_of_its_window_alone() {
+        let mut extractor = FeatureExtractor::new(128);
+        let mut frames = FrameBuffer::new(128);
+        let audio = tone(160 * 3 + 200);
+        extractor.push(&audio[..160 * 3 + 199], &mut frames);
+        assert_eq!(frames.end(), 3);
+        extractor.push(&audio[160 * 3 + 199..], &mut frames);
+        assert_eq!(frames.end(), 4);
+    }
+
+    #[test]
+    fn number_of_frames_is_samples_by_hop() {
+        for samples in [0, 1, 159, 160, 199, 200, 201, 320, 1599, 1600] {
+            assert_eq!(features(&[&tone(samples)]).end(), samples as u64 / 160, "{samples}");
+        }
+    }
+
+    #[test]
+    fn any_split_gives_the_same_frames() {
+        let audio = tone(5000);
+        let whole = features(&[&audio]);
+        for piece in [1, 7, 160, 161, 400, 4999] {
+            let pieces: Vec<&[f32]> = audio.chunks(piece).collect();
+            assert_eq!(features(&pieces).get(0..31), whole.get(0..31), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn silence_is_the_logarithm_of_the_guard() {
+        let frames = features(&[&[0.0; 800]]);
+        for &value in frames.get(0..5) {
+            assert!((value - LOG_GUARD.ln()).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_does_not_last() {
+        let mut audio = tone(3200);
+        audio[500] = f32::NAN;
+        audio[501] = f32::INFINITY;
+        audio[502] = f32::MAX;
+        let frames = features(&[&audio]);
+        assert!(frames.get(0..20).iter().all(|v| v.is_finite()));
+        let clean = features(&[&tone(3200)]);
+        assert_eq!(frames.get(5..20), clean.get(5..20), "frames beyond the window are untouched");
+    }
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The recognizer: 16 kHz audio in, the words of each speaker out. It knows nothing of GStreamer.
+//!
+//! A [`Model`] is immutable and shared by all streams of a process that ask for the same files.
+//! A [`Stream`] holds one conversation. Time is counted in samples since its start.
+//!
+//! ```no_run
+//! use multitalker_asr::{Canceller, Model, ModelOptions, Output, Stream, StreamOptions};
+//!
+//! # fn main() -> Result<(), multitalker_asr::Error> {
+//! let options = ModelOptions { model_dir: "models".into(), ..Default::default() };
+//! let model = Model::load(&options, &Canceller::new())?;
+//! let mut stream = Stream::new(model, StreamOptions::default())?;
+//! for output in stream.push(&[0.0; 16_000])?.into_iter().chain(stream.finish()?) {
+//!     if let Output::Segment(segment) = output {
+//!         println!("speaker {}: {}", segment.speaker, segment.text());
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#![warn(clippy::unwrap_used)]
+
+mod diarization;
+mod error;
+mod events;
+mod features;
+mod file;
+mod formats;
+#[doc(hidden)]
+pub mod fuzzing;
+#[doc(hidden)]
+pub mod lock;
+mod models;
+mod onnx;
+mod options;
+mod recognition;
+mod stream;
+
+pub use diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
+pub use error::{Error, ModelWarning};
+pub use events::{Output, Progress, SpeakerTrace, Trace};
+pub use features::SAMPLE_RATE_HZ;
+pub use formats::SegLstRow;
+pub use models::Model;
+#[doc(hidden)]
+pub use models::{hold_loading, release_loading};
+pub use onnx::{Canceller, LogLevel, set_log_handler};
+pub use options::{
+    ChunkLatency, ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, ExecutionProvider, ModelOptions,
+    OptimizationLevel, Precision, RuntimeOptions, StreamOptions, TargetMode,
+};
+pub use recognition::transducer::Token;
+pub use recognition::words::{Partial, Segment, WORD_END_MS, WORD_LATENCY_MS, Word};
+pub use stream::Stream;

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The cache-aware FastConformer with speaker kernels.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{InStream, check_finite, check_size, check_values};
+use crate::error::{Error, ModelWarning};
+use crate::features::FRAMES_PER_ENCODED_FRAME;
+use crate::onnx::{Canceller, Element, Input, Network, Output, Tensor};
+use crate::options::RuntimeOptions;
+use crate::recognition::encoder::{EncoderNetwork, Targets};
+
+/// Mel frames before a chunk that the graph sees again: a causal subsampling by the factor reaches
+/// back by one frame more than the factor (`ConvSubsampling.get_streaming_cache_size` in NeMo).
+pub const LEFT_CONTEXT_MEL_FRAMES: usize = FRAMES_PER_ENCODED_FRAME + 1;
+
+/// Largest sizes that are believed: the published graph has 24 layers of 1024 values and 70 frames.
+const MAX_LAYERS: usize = 1 << 10;
+const MAX_D_MODEL: usize = 1 << 14;
+const MAX_CONTEXT_FRAMES: usize = 1 << 14;
+const MAX_MELS: usize = 1 << 10;
+/// 64 MiB for each cache of a speaker; the published graph has 7 MiB.
+const MAX_CACHE_VALUES: usize = 1 << 24;
+/// Largest values of a prepared file: `tools/prepare-models` writes 5 and 14.
+const MAX_CHUNKS: usize = 1 << 8;
+
+/// In the metadata of prepared files: the chunks that one run takes, and their length in encoded
+/// frames, by which attention is limited.
+const BATCH_KEYS: [&str; 2] = ["max_chunks", "chunk_frames"];
+
+/// The cache-aware FastConformer.
+pub struct EncoderGraph {
+    network: Network,
+    /// Mel bins.
+    pub n_mels: usize,
+    /// Conformer layers.
+    pub layers: usize,
+    /// Encoded frames of the past that attention sees.
+    pub left_context: usize,
+    /// Values in an encoded frame.
+    pub d_model: usize,
+    /// Encoded frames of the past that convolutions see.
+    pub conv_context: usize,
+    /// What one run takes beyond one chunk of one speaker.
+    batches: Option<Batches>,
+}
+
+/// What the graph was prepared for.
+struct Batches {
+    max_chunks: NonZeroUsize,
+    chunk_frames: NonZeroUsize,
+}
+
+impl EncoderGraph {
+    /// Loads and checks the graph.
+    ///
+    /// # Errors
+    /// Those of the file, and [`Error::Mismatch`] where it is another graph.
+    pub fn load(
+        path: &Path,
+        options: &RuntimeOptions,
+        canceller: &Canceller,
+    ) -> Result<Self, Error> {
+        let network = Network::load(path, "the encoder's ONNX file", options, 1, canceller)?;
+        network.require(
+            &[
+                ("processed_signal", 3),
+                ("processed_signal_length", 1),
+                ("cache_last_channel", 4),
+                ("cache_last_time", 4),
+                ("cache_last_channel_len", 1),
+                ("spk_targets", 2),
+                ("bg_spk_targets", 2),
+            ],
+            &[
+                ("encoded", 3),
+                ("encoded_len", 1),
+                ("cache_last_channel_next", 4),
+                ("cache_last_time_next", 4),
+                ("cache_last_channel_len_next", 1),
+            ],
+        )?;
+        network.require_elements(
+            &[
+                "processed_signal",
+                "cache_last_channel",
+                "cache_last_time",
+                "spk_targets",
+                "bg_spk_targets",
+                "encoded",
+                "cache_last_channel_next",
+                "cache_last_time_next",
+            ],
+            Element::F32,
+        )?;
+        network.require_elements(
+            &[
+                "processed_signal_length",
+                "cache_last_channel_len",
+                "encoded_len",
+                "cache_last_channel_len_next",
+            ],
+            Element::I64,
+        )?;
+        network.require_dynamic(&[
+            ("processed_signal", 2),
+            ("spk_targets", 1),
+            ("bg_spk_targets", 1),
+        ])?;
+        let layers = network.bounded_dim("cache_last_channel", 1, MAX_LAYERS)?;
+        let left_context = network.bounded_dim("cache_last_channel", 2, MAX_CONTEXT_FRAMES)?;
+        let d_model = network.bounded_dim("cache_last_channel", 3, MAX_D_MODEL)?;
+        let conv_context = network.bounded_dim("cache_last_time", 3, MAX_CONTEXT_FRAMES)?;
+        for (name, sizes) in [
+            ("cache_last_channel", [layers, left_context, d_model]),
+            ("cache_last_time", [layers, d_model, conv_context]),
+        ] {
+            check_values(&network, name, &sizes, MAX_CACHE_VALUES)?;
+        }
+        for (name, axis, expected) in [
+            ("cache_last_time", 1, layers),
+            ("cache_last_time", 2, d_model),
+            ("encoded", 1, d_model),
+        ] {
+            let what = format!("dimension {axis} of {name}");
+            check_size(&network, &what, expected, network.dim(name, axis)?)?;
+        }
+        network.check_dims(&[
+            ("processed_signal", 0, 1),
+            ("processed_signal_length", 0, 1),
+            ("cache_last_channel_next", 1, layers),
+            ("cache_last_channel_next", 2, left_context),
+            ("cache_last_channel_next", 3, d_model),
+            ("cache_last_time_next", 1, layers),
+            ("cache_last_time_next", 2, d_model),
+            ("cache_last_time_next", 3, conv_context),
+        ])?;
+        Ok(Self {
+            batches: batches(&network)?,
+            n_mels: network.bounded_dim("processed_signal", 1, MAX_MELS)?,
+            layers,
+            left_context,
+            d_model,
+            conv_context,
+            network,
+        })
+    }
+
+    /// The name of the file without its folder.
+    pub fn file_name(&self) -> String {
+        self.network.file_name()
+    }
+
+    /// A defect with which the network runs nevertheless.
+    pub fn warning(&self) -> Option<ModelWarning> {
+        self.network.warning()
+    }
+}
+
+/// What the metadata of a prepared file says.
+fn batches(network: &Network) -> Result<Option<Batches>, Error> {
+    let number = |key: &str| -> Result<Option<NonZeroUsize>, Error> {
+        let number = network.parse_metadata::<NonZeroUsize>(key)?;
+        match number {
+            Some(number) if number.get() > MAX_CHUNKS => Err(network.mismatch(
+                &format!("{key} in the metadata"),
+                format!("from 1 to {MAX_CHUNKS}"),
+                number,
+            )),
+            _ => Ok(number),
+        }
+    };
+    let [max_chunks, chunk_frames] = BATCH_KEYS.map(number);
+    let batches = max_chunks?.zip(chunk_frames?);
+    Ok(batches.map(|(max_chunks, chunk_frames)| Batches { max_chunks, chunk_frames }))
+}
+
+/// What the encoder remembers of one speaker: a row of what a run returned for several. They stay
+/// together, so that nothing is copied while the same speakers run.
+#[derive(Clone)]
+pub struct EncoderCache {
+    rows: Arc<CacheRows>,
+    row: usize,
+}
+
+struct CacheRows {
+    attention: Tensor,
+    convolution: Tensor,
+    attention_frames: Vec<i64>,
+}
+
+impl CacheRows {
+    /// Those of `caches`, in their order.
+    fn of(caches: &[EncoderCache], network: &Network) -> Result<Arc<Self>, Error> {
+        let rows = &caches[0].rows;
+        let together = |(row, cache): (usize, &EncoderCache)| {
+            Arc::ptr_eq(&cache.rows, rows) && cache.row == row
+        };
+        if rows.attention_frames.len() == caches.len() && caches.iter().enumerate().all(together) {
+            return Ok(rows.clone());
+        }
+        Ok(Arc::new(Self {
+            attention: network.gather(caches.iter().map(|c| (&c.rows.attention, c.row)))?,
+            convolution: network.gather(caches.iter().map(|c| (&c.rows.convolution, c.row)))?,
+            attention_frames: caches.iter().map(|c| c.rows.attention_frames[c.row]).collect(),
+        }))
+    }
+}
+
+impl EncoderNetwork for InStream<EncoderGraph> {
+    type Cache = EncoderCache;
+
+    fn left_context_mel_frames(&self) -> usize {
+        LEFT_CONTEXT_MEL_FRAMES
+    }
+
+    fn max_chunks(&self, chunk_frames: usize) -> usize {
+        let batches = self.graph.batches.as_ref().filter(|b| b.chunk_frames.get() == chunk_frames);
+        batches.map_or(1, |batches| batches.max_chunks.get())
+    }
+
+    fn takes_several_speakers(&self) -> bool {
+        self.graph.batches.is_some()
+    }
+
+    fn initial_cache(&self) -> Result<EncoderCache, Error> {
+        let EncoderGraph { network, layers, left_context, d_model, conv_context, .. } =
+            &*self.graph;
+        let rows = CacheRows {
+            attention: network.zeros(&[1, *layers, *left_context, *d_model])?,
+            convolution: network.zeros(&[1, *layers, *d_model, *conv_context])?,
+            attention_frames: vec![0],
+        };
+        Ok(EncoderCache { rows: Arc::new(rows), row: 0 })
+    }
+
+    fn run(
+        &self,
+        features: &[f32],
+        mel_frames: usize,
+        targets: &[Targets],
+        caches: &mut [EncoderCache],
+    ) -> Result<Vec<Vec<f32>>, Error> {
+        let EncoderGraph { network, n_mels, layers, left_context, d_model, conv_context, .. } =
+            &*self.graph;
+        let rows = CacheRows::of(caches, network)?;
+        let frames = targets[0].speaker.len();
+        let target_shape = [targets.len(), frames];
+        let speaker: Vec<f32> = targets.iter().flat_map(|t| t.speaker.iter().copied()).collect();
+        let background: Vec<f32> =
+            targets.iter().flat_map(|t| t.background.iter().copied()).collect();
+        // A graph that takes several speakers takes one row of features for all of them.
+        let [encoded, encoded_len, attention, convolution, attention_frames] = network.run(
+            vec![
+                ("processed_signal", Input::F32(&[1, *n_mels, mel_frames], features)),
+                ("processed_signal_length", Input::I64(&[mel_frames as i64])),
+                ("cache_last_channel", Input::Tensor(&rows.attention)),
+                ("cache_last_time", Input::Tensor(&rows.convolution)),
+                ("cache_last_channel_len", Input::I64(&rows.attention_frames)),
+                ("spk_targets", Input::F32(&target_shape, &speaker)),
+                ("bg_spk_targets", Input::F32(&target_shape, &background)),
+            ],
+            [
+                Output::Values("encoded"),
+                Output::Values("encoded_len"),
+                Output::State("cache_last_channel_next"),
+                Output::State("cache_last_time_next"),
+                Output::Values("cache_last_channel_len_next"),
+            ],
+            &self.canceller,
+        )?;
+        let (shape, values) = network.values(&encoded)?;
+        let columns = shape.last().copied().unwrap_or(0).max(frames);
+        network.check_shape("encoded", &encoded, &[targets.len(), *d_model, columns])?;
+        network.check_shape(
+            "cache_last_channel_next",
+            &attention,
+            &[targets.len(), *layers, *left_context, *d_model],
+        )?;
+        network.check_shape(
+            "cache_last_time_next",
+            &convolution,
+            &[targets.len(), *layers, *d_model, *conv_context],
+        )?;
+        let valid = network.lengths(&encoded_len)?;
+        let attention_frames = network.lengths(&attention_frames)?;
+        let lengths = (valid.first().copied(), attention_frames.len());
+        let expected = (Some(frames as i64), targets.len());
+        if lengths != expected {
+            let what = "encoded frames and rows of a run";
+            return Err(network.mismatch(what, format!("{expected:?}"), format!("{lengths:?}")));
+        }
+        let by_frame = |values: &[f32]| {
+            let mut by_frame = vec![0.0; frames * d_model];
+            for (index, column) in values.chunks_exact(columns).enumerate() {
+                for (frame, value) in column[..frames].iter().enumerate() {
+                    by_frame[frame * d_model + index] = *value;
+                }
+            }
+            by_frame
+        };
+        let encoded: Vec<_> = values.chunks_exact(columns * d_model).map(by_frame).collect();
+        for frames in &encoded {
+            check_finite(network, "encoded frames", frames)?;
+        }
+        let rows = Arc::new(CacheRows { attention, convolution, attention_frames });
+        for (row, cache) in caches.iter_mut().enumerate() {
+            *cache = EncoderCache { rows: rows.clone(), row };
+        }
+        Ok(encoded)
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The prediction and joint networks of the transducer in one graph.
+
+use std::path::Path;
+
+use super::{EncoderGraph, InStream, check_size, check_values};
+use crate::error::{Error, ModelWarning};
+use crate::onnx::{Canceller, Element, Input, Network, Output, Tensor};
+use crate::options::RuntimeOptions;
+use crate::recognition::transducer::JointNetwork;
+
+/// Largest sizes that are believed: the published graph has 2 layers of 640 values, and 1025 logits.
+const MAX_LAYERS: usize = 1 << 6;
+const MAX_HIDDEN: usize = 1 << 14;
+const MAX_D_MODEL: usize = 1 << 14;
+const MAX_LOGITS: usize = 1 << 20;
+const MAX_STATE_VALUES: usize = 1 << 18;
+
+/// The prediction and joint networks.
+pub struct JointGraph {
+    network: Network,
+    /// Values in an encoded frame.
+    pub d_model: usize,
+    /// LSTM layers of the prediction network.
+    pub layers: usize,
+    /// Values in the state of one of them.
+    pub hidden: usize,
+    /// Tokens, without the blank.
+    pub vocabulary: usize,
+}
+
+impl JointGraph {
+    /// Loads and checks the graph, to be run by as many threads at a time as there are `sessions`.
+    ///
+    /// # Errors
+    /// Those of the file, and [`Error::Mismatch`] where it is another graph.
+    pub fn load(
+        path: &Path,
+        options: &RuntimeOptions,
+        sessions: usize,
+        canceller: &Canceller,
+    ) -> Result<Self, Error> {
+        let network = Network::load(path, "the decoder's ONNX file", options, sessions, canceller)?;
+        network.require(
+            &[("encoder_outputs", 3), ("targets", 2), ("input_states_1", 3), ("input_states_2", 3)],
+            &[("outputs", 4), ("states_1", 3), ("states_2", 3)],
+        )?;
+        network.require_elements(
+            &["encoder_outputs", "input_states_1", "input_states_2"],
+            Element::F32,
+        )?;
+        network.require_elements(&["outputs", "states_1", "states_2"], Element::F32)?;
+        network.require_elements(&["targets"], Element::I64)?;
+        network.require_dynamic(&[("encoder_outputs", 1)])?;
+        let layers = network.bounded_dim("input_states_1", 0, MAX_LAYERS)?;
+        let hidden = network.bounded_dim("input_states_1", 2, MAX_HIDDEN)?;
+        check_values(&network, "input_states_1", &[layers, hidden], MAX_STATE_VALUES)?;
+        for (name, axis, expected) in [("input_states_2", 0, layers), ("input_states_2", 2, hidden)]
+        {
+            let what = format!("dimension {axis} of {name}");
+            check_size(&network, &what, expected, network.dim(name, axis)?)?;
+        }
+        network.check_dims(&[
+            ("encoder_outputs", 0, 1),
+            ("targets", 0, 1),
+            ("targets", 1, 1),
+            ("input_states_1", 1, 1),
+            ("input_states_2", 1, 1),
+            ("states_1", 0, layers),
+            ("states_1", 2, hidden),
+            ("states_2", 0, layers),
+            ("states_2", 2, hidden),
+        ])?;
+        let logits = network.bounded_dim("outputs", 3, MAX_LOGITS)?;
+        if logits < 2 {
+            return Err(network.mismatch(
+                "dimension 3 of outputs",
+                "a token and the blank",
+                logits,
+            ));
+        }
+        Ok(Self {
+            d_model: network.bounded_dim("encoder_outputs", 2, MAX_D_MODEL)?,
+            layers,
+            hidden,
+            vocabulary: logits - 1,
+            network,
+        })
+    }
+
+    /// Checks the graph against the encoder whose frames it takes.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`].
+    pub fn check_encoder(&self, encoder: &EncoderGraph) -> Result<(), Error> {
+        if self.d_model == encoder.d_model {
+            return Ok(());
+        }
+        let expected = format!("{} by {}", encoder.d_model, encoder.file_name());
+        Err(self.network.mismatch("values in an encoded frame", expected, self.d_model))
+    }
+
+    /// The name of the file without its folder.
+    pub fn file_name(&self) -> String {
+        self.network.file_name()
+    }
+
+    /// A defect with which the network runs nevertheless.
+    pub fn warning(&self) -> Option<ModelWarning> {
+        self.network.warning()
+    }
+}
+
+/// State of the prediction network: of each layer the output and the cell.
+pub struct JointState {
+    output: Tensor,
+    cell: Tensor,
+}
+
+impl JointNetwork for InStream<JointGraph> {
+    type State = JointState;
+
+    fn frame_size(&self) -> usize {
+        self.graph.d_model
+    }
+
+    fn blank(&self) -> usize {
+        self.graph.vocabulary
+    }
+
+    fn parallel_runs(&self) -> usize {
+        self.graph.network.sessions()
+    }
+
+    fn failure(&self, reason: String) -> Error {
+        self.graph.network.failure(reason)
+    }
+
+    fn initial_state(&self) -> Result<JointState, Error> {
+        let shape = [self.graph.layers, 1, self.graph.hidden];
+        let zeros = || self.graph.network.zeros(&shape);
+        Ok(JointState { output: zeros()?, cell: zeros()? })
+    }
+
+    fn run(
+        &self,
+        frames: &[f32],
+        token: usize,
+        state: &JointState,
+    ) -> Result<(Vec<f32>, JointState), Error> {
+        let graph = &*self.graph;
+        let shape = [1, frames.len() / graph.d_model, graph.d_model];
+        let [logits, output, cell] = graph.network.run(
+            vec![
+                ("encoder_outputs", Input::F32(&shape, frames)),
+                ("targets", Input::Token(token as i64)),
+                ("input_states_1", Input::Tensor(&state.output)),
+                ("input_states_2", Input::Tensor(&state.cell)),
+            ],
+            [Output::Values("outputs"), Output::State("states_1"), Output::State("states_2")],
+            &self.canceller,
+        )?;
+        let state_shape = [graph.layers, 1, graph.hidden];
+        graph.network.check_shape("states_1", &output, &state_shape)?;
+        graph.network.check_shape("states_2", &cell, &state_shape)?;
+        graph.network.check_shape("outputs", &logits, &[1, shape[1], 1, graph.vocabulary + 1])?;
+        let (_, logits) = graph.network.values(&logits)?;
+        Ok((logits.to_vec(), JointState { output, cell }))
+    }
+}

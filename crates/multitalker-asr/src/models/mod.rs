@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The three graphs of the published contract behind the traits of the loops that use them.
+//!
+//! No dimension is a constant here: each is read from one place of a graph and compared with all
+//! others where it stands again.
+
+mod config;
+mod encoder;
+mod joint;
+mod model;
+mod registry;
+mod sortformer;
+mod sortformer_metadata;
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::onnx::{Canceller, Network};
+
+pub use config::ModelConfig;
+pub use encoder::{EncoderGraph, LEFT_CONTEXT_MEL_FRAMES};
+pub use joint::JointGraph;
+pub use model::{Model, hold_loading, release_loading};
+pub use sortformer::SortformerGraph;
+
+/// A graph as one stream uses it.
+pub struct InStream<G> {
+    /// The graph, shared by all streams.
+    pub graph: Arc<G>,
+    /// Stops the runs of this stream.
+    pub canceller: Canceller,
+}
+
+/// Compares two sizes that must be one.
+fn check_size(network: &Network, what: &str, expected: usize, found: usize) -> Result<(), Error> {
+    if expected == found { Ok(()) } else { Err(network.mismatch(what, expected, found)) }
+}
+
+/// Refuses what is not a number among the `values` of an output.
+fn check_finite(network: &Network, what: &str, values: &[f32]) -> Result<(), Error> {
+    match values.iter().find(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(found) => Err(network.failure(format!("expected numbers as {what}, found {found}"))),
+    }
+}
+
+/// Checks that a tensor of these sizes, each of which was checked before, has at most `max` values.
+fn check_values(network: &Network, what: &str, sizes: &[usize], max: usize) -> Result<(), Error> {
+    let values = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
+    match values {
+        Some(values) if values <= max => Ok(()),
+        _ => Err(network.mismatch(what, format!("at most {max} values"), format!("{sizes:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diarization::DiarizationNetwork;
+    use crate::models::Model;
+    use crate::options::{ModelOptions, Precision};
+    use crate::recognition::encoder::{EncoderNetwork, Targets};
+    use crate::recognition::transducer::{DecoderState, decode_greedily};
+
+    #[test]
+    fn outputs_that_are_no_numbers_are_errors_that_name_the_file() {
+        let model_dir = test_support::data().join("tiny-models");
+        let options = ModelOptions {
+            diarization_model: Some(model_dir.join("sortformer.onnx")),
+            model_dir,
+            precision: Precision::Fp32,
+            ..Default::default()
+        };
+        let canceller = Canceller::new();
+        let model = Model::load(&options, &canceller).expect("fixtures, and ORT_DYLIB_PATH");
+        let frames = 14;
+
+        // What goes in is not a number, so neither is what comes out.
+        let encoder = InStream { graph: model.encoder.clone(), canceller: canceller.clone() };
+        let mel_frames = encoder.left_context_mel_frames() + frames * 8;
+        let features = vec![f32::NAN; model.encoder.n_mels * mel_frames];
+        let mut caches = [encoder.initial_cache().expect("memory")];
+        let targets = [Targets::single_speaker(frames)];
+        let encoded = encoder.run(&features, mel_frames, &targets, &mut caches);
+
+        let graph = model.sortformer.clone().expect("asked for");
+        let features = vec![f32::NAN; graph.n_mels * frames * 8];
+        let diarized = InStream { graph, canceller: canceller.clone() }.run(&features, &[], &[]);
+
+        let joint = InStream { graph: model.joint.clone(), canceller };
+        let mut state = DecoderState::new(&joint).expect("memory");
+        let frames = vec![f32::NAN; frames * model.joint.d_model];
+        let mut tokens = Vec::new();
+        let decoded = decode_greedily(&joint, &frames, 0, &mut state, &mut tokens);
+        assert_eq!(tokens, []);
+
+        for (error, file) in [
+            (encoded.err(), "tiny-models/encoder.onnx"),
+            (diarized.err(), "tiny-models/sortformer.onnx"),
+            (decoded.err(), "tiny-models/decoder_joint.onnx"),
+        ] {
+            let error = error.expect("an error").to_string();
+            assert!(error.contains(file) && error.contains("found NaN"), "{error}");
+        }
+    }
+}

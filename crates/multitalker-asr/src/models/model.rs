@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Loading the networks of one set of files, once for all streams of the process.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::diarization::{DiarizationPreset, DiarizerKind, OperatingPoint};
+use crate::error::{Error, ModelWarning};
+use crate::file::FileId;
+use crate::lock::lock;
+use crate::models::ModelConfig;
+use crate::models::registry::Registry;
+use crate::models::{EncoderGraph, JointGraph, SortformerGraph};
+use crate::onnx::{
+    Canceller, available_threads, check_library, computes_on_cpu, intra_op_threads,
+    return_free_memory,
+};
+use crate::options::{ChunkLatency, ModelOptions, OptimizationLevel, Precision, RuntimeOptions};
+use crate::recognition::tokenizer::Tokenizer;
+
+/// Largest number of speakers of a published diarizer.
+const MAX_DECODERS: usize = 8;
+
+/// The networks and the tokenizer of one set of files. Immutable; each network is shared with all
+/// models of the process that use the same file in the same way, and freed with the last of them.
+pub struct Model {
+    pub(crate) encoder: Arc<EncoderGraph>,
+    pub(crate) joint: Arc<JointGraph>,
+    pub(crate) sortformer: Option<Arc<SortformerGraph>>,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    /// Lengths of chunk in encoded frames that the encoder was trained for, where they are known.
+    pub(crate) chunk_frames: Option<Vec<usize>>,
+    /// Whether two inferences at a time take no core from each other.
+    pub(crate) has_spare_threads: bool,
+    warnings: Vec<ModelWarning>,
+}
+
+/// What makes a network in memory the same as another.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct NetworkKey {
+    /// The graph, and its weights where they are in the usual file beside it.
+    files: [Option<FileId>; 2],
+    provider: crate::options::ExecutionProvider,
+    device: u32,
+    threads: usize,
+    optimization_level: OptimizationLevel,
+    sessions: usize,
+}
+
+impl NetworkKey {
+    fn new(path: &Path, runtime: &RuntimeOptions, sessions: usize) -> Self {
+        let mut weights = path.as_os_str().to_owned();
+        weights.push(".data");
+        Self {
+            files: [FileId::of(path), FileId::of(Path::new(&weights))],
+            provider: runtime.execution_provider,
+            device: runtime.device,
+            threads: intra_op_threads(runtime),
+            optimization_level: runtime.optimization_level,
+            sessions,
+        }
+    }
+}
+
+static ENCODERS: Registry<NetworkKey, EncoderGraph> = Registry::new();
+static JOINTS: Registry<NetworkKey, JointGraph> = Registry::new();
+static SORTFORMERS: Registry<NetworkKey, SortformerGraph> = Registry::new();
+static TOKENIZERS: Registry<Option<FileId>, Tokenizer> = Registry::new();
+
+impl Model {
+    /// The model of these files. Networks that another model of the process uses are taken from
+    /// it; others are loaded, which blocks and may take tens of seconds.
+    ///
+    /// # Errors
+    /// The first file that is missing, unreadable or does not fit the others, and the errors of
+    /// the library and of the execution provider; [`Error::Canceled`] soon after `canceller` was
+    /// canceled.
+    pub fn load(options: &ModelOptions, canceller: &Canceller) -> Result<Arc<Self>, Error> {
+        wait_while_held(&options.model_dir, canceller)?;
+        Self::load_files(options, canceller).map(Arc::new)
+    }
+
+    /// Defects of the files with which the model can still be used.
+    pub fn warnings(&self) -> &[ModelWarning] {
+        &self.warnings
+    }
+
+    /// Whether both use the same encoder in memory.
+    pub fn shares_encoder_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.encoder, &other.encoder)
+    }
+
+    /// Speakers that the diarizer tells apart; 1 without a diarizer.
+    pub fn speakers(&self) -> usize {
+        self.sortformer.as_ref().map_or(1, |graph| graph.speakers)
+    }
+
+    /// The version of the diarizer and what it allows; `None` without a diarizer.
+    pub fn diarizer(&self) -> Option<DiarizerKind> {
+        self.sortformer.as_ref().map(|graph| graph.kind())
+    }
+
+    /// The numbers of a preset for the version of this model's diarizer, or of its substitute by
+    /// [`DiarizationPreset::offered_by`], and for a recognizer with this chunk.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] where the axes of the diarizer's graph are fixed for another preset.
+    pub fn operating_point(
+        &self,
+        preset: DiarizationPreset,
+        chunk: ChunkLatency,
+    ) -> Result<OperatingPoint, Error> {
+        let Some(graph) = &self.sortformer else { return Ok(preset.operating_point(chunk)) };
+        let point = preset.operating_point_of(graph.version, chunk);
+        graph.check_operating_point(&point)?;
+        Ok(point)
+    }
+
+    /// The text of these tokens.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableFile`] where the tokenizer refuses them.
+    pub fn text(&self, tokens: &[usize]) -> Result<String, Error> {
+        self.tokenizer.text(tokens)
+    }
+
+    fn load_files(options: &ModelOptions, canceller: &Canceller) -> Result<Self, Error> {
+        options.runtime.validate()?;
+        let folder = &options.model_dir;
+        if !folder.is_dir() {
+            let expected = "a folder with the encoder, the decoder and the tokenizer";
+            let path = folder.clone();
+            return Err(match folder.exists() {
+                true => Error::UnreadableFile { path, expected, found: "a file".to_owned() },
+                false => Error::FileNotFound { path, expected: expected.to_owned() },
+            });
+        }
+        // The small files first: what is wrong with them is known at once.
+        let config = ModelConfig::read(&folder.join("multitalker_config.json"), canceller)?;
+        let tokenizer_path = folder.join("tokenizer.model");
+        let tokenizer = TOKENIZERS.get_or_load(&FileId::of(&tokenizer_path), canceller, || {
+            Tokenizer::open(&tokenizer_path, canceller)
+        })?;
+        let runtime = &options.runtime;
+        check_library(runtime)?;
+        let joint_path = choose(folder, "decoder_joint", options)?;
+        // Its products are too small to be worth a second thread, unless they are of floats, so the
+        // other threads decode other speakers.
+        let (mut joint_runtime, mut decoders) = (runtime.clone(), 1);
+        if is_int8(&joint_path) {
+            joint_runtime.intra_op_threads = 1;
+            if options.diarization_model.is_some() {
+                decoders = intra_op_threads(runtime).min(MAX_DECODERS);
+            }
+        }
+        let key = NetworkKey::new(&joint_path, &joint_runtime, decoders);
+        let is_new = Cell::new(false);
+        let joint = JOINTS.get_or_load(&key, canceller, || {
+            is_new.set(true);
+            JointGraph::load(&joint_path, &joint_runtime, decoders, canceller)
+        })?;
+        if tokenizer.len() != joint.vocabulary {
+            return Err(Error::Mismatch {
+                path: tokenizer_path,
+                what: "number of pieces".to_owned(),
+                expected: format!("{} by {}", joint.vocabulary, joint_path.display()),
+                found: tokenizer.len().to_string(),
+            });
+        }
+        let load_sortformer = |path: &PathBuf| {
+            let key = NetworkKey::new(path, runtime, 1);
+            SORTFORMERS.get_or_load(&key, canceller, || {
+                is_new.set(true);
+                SortformerGraph::load(path, runtime, canceller)
+            })
+        };
+        let sortformer = options.diarization_model.as_ref().map(load_sortformer).transpose()?;
+        let encoder_path = choose(folder, "encoder", options)?;
+        let key = NetworkKey::new(&encoder_path, runtime, 1);
+        let encoder = ENCODERS.get_or_load(&key, canceller, || {
+            is_new.set(true);
+            EncoderGraph::load(&encoder_path, runtime, canceller)
+        })?;
+        if is_new.get() {
+            return_free_memory();
+        }
+        joint.check_encoder(&encoder)?;
+        if let Some(sortformer) = &sortformer {
+            sortformer.check_encoder(&encoder)?;
+        }
+        config.check(&encoder, &joint)?;
+        let chunk_frames = config.chunk_frames();
+        let networks = [
+            joint.warning(),
+            encoder.warning(),
+            sortformer.as_ref().and_then(|sortformer| sortformer.warning()),
+        ];
+        Ok(Self {
+            warnings: config
+                .into_warnings()
+                .into_iter()
+                .chain(networks.into_iter().flatten())
+                .collect(),
+            encoder,
+            joint,
+            sortformer,
+            tokenizer,
+            chunk_frames,
+            has_spare_threads: 2 * intra_op_threads(runtime) <= available_threads(),
+        })
+    }
+}
+
+/// The file of a network in the wanted precision.
+fn choose(folder: &Path, name: &str, options: &ModelOptions) -> Result<PathBuf, Error> {
+    let int8 = folder.join(format!("{name}.int8.onnx"));
+    let fp32 = folder.join(format!("{name}.onnx"));
+    // Whatever is there is chosen, so that a file that cannot be read is named.
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    let found = (is_there(&int8), is_there(&fp32));
+    match (options.precision, found) {
+        (Precision::Int8, _) | (Precision::Auto, (true, false)) => Ok(int8),
+        (Precision::Fp32, _) | (Precision::Auto, (false, true)) => Ok(fp32),
+        (Precision::Auto, (true, true)) => {
+            let on_cpu = computes_on_cpu(&options.runtime)?;
+            Ok(if prefers_int8(on_cpu) { int8 } else { fp32 })
+        }
+        (Precision::Auto, (false, false)) => {
+            let expected = format!("an ONNX file of that name, or {name}.int8.onnx");
+            Err(Error::FileNotFound { path: fp32, expected })
+        }
+    }
+}
+
+/// Operators that quantize dynamically run on the processor whatever the provider, so elsewhere
+/// they cost copies between both.
+fn prefers_int8(on_cpu: bool) -> bool {
+    on_cpu
+}
+
+fn is_int8(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".int8.onnx")
+}
+
+/// The folders from which a test lets nothing be loaded for now.
+static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+static HELD_LOCK: Mutex<()> = Mutex::new(());
+static RELEASED: Condvar = Condvar::new();
+
+/// Holds every load from `folder` until it is released: for tests of what happens meanwhile.
+#[doc(hidden)]
+pub fn hold_loading(folder: &Path) {
+    lock(&HELD).push(folder.to_owned());
+}
+
+/// Lets loads from `folder` go on.
+#[doc(hidden)]
+pub fn release_loading(folder: &Path) {
+    lock(&HELD).retain(|held| held != folder);
+    drop(lock(&HELD_LOCK));
+    RELEASED.notify_all();
+}
+
+fn wait_while_held(folder: &Path, canceller: &Canceller) -> Result<(), Error> {
+    canceller.while_waiting(&HELD_LOCK, &RELEASED, || {
+        let mut guard = lock(&HELD_LOCK);
+        while lock(&HELD).iter().any(|held| held == folder) {
+            if canceller.is_canceled() {
+                return Err(Error::Canceled);
+            }
+            guard = RELEASED.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::ExecutionProvider;
+
+    #[test]
+    fn automatic_precision_follows_the_provider_and_the_files() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (int8, fp32) = (folder.path().join("x.int8.onnx"), folder.path().join("x.onnx"));
+        let options = ModelOptions::default();
+        let choose = |options: &ModelOptions| choose(folder.path(), "x", options);
+        let error = choose(&options).expect_err("no file").to_string();
+        assert!(error.contains("x.onnx was not found") && error.contains("x.int8.onnx"), "{error}");
+        std::fs::write(&fp32, "").expect("written");
+        assert_eq!(choose(&options).expect("one file"), fp32);
+        std::fs::write(&int8, "").expect("written");
+        assert_eq!(choose(&options).expect("both files"), int8);
+        // There is no GPU in the tests, so this falls back.
+        let runtime =
+            |execution_provider| RuntimeOptions { execution_provider, ..Default::default() };
+        let auto = ModelOptions { runtime: runtime(ExecutionProvider::Auto), ..options.clone() };
+        let on_cpu = computes_on_cpu(&auto.runtime).expect("falls back");
+        assert_eq!(
+            choose(&auto).expect("both files"),
+            if on_cpu { int8.clone() } else { fp32.clone() }
+        );
+        let other = ModelOptions { runtime: runtime(ExecutionProvider::CoreMl), ..options.clone() };
+        assert!(matches!(choose(&other), Err(Error::ProviderUnavailable { .. })));
+        assert!(prefers_int8(true) && !prefers_int8(false));
+        std::fs::remove_file(&fp32).expect("removed");
+        assert_eq!(choose(&other).expect("one file"), int8, "whatever the provider");
+        // One that leads nowhere is named, and not another.
+        #[cfg(unix)]
+        {
+            std::fs::remove_file(&int8).expect("removed");
+            std::fs::write(&fp32, "").expect("written");
+            std::os::unix::fs::symlink("nowhere", &int8).expect("linked");
+            assert_eq!(choose(&options).expect("both"), int8);
+        }
+    }
+}

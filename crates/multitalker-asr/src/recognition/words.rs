@@ -1,0 +1,631 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Tokens to words and segments, with their times.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::events::Output;
+use crate::models::Model;
+use crate::options::{ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, StreamOptions};
+use crate::recognition::tokenizer::PieceKind;
+use crate::recognition::transducer::Token;
+
+/// A word is complete when its speaker has added nothing to it for so many encoded frames.
+const WORD_END_FRAMES: u64 = 5;
+
+/// From the end of a word to the moment when it is known to be complete, in milliseconds of audio.
+pub const WORD_END_MS: u32 = WORD_END_FRAMES as u32 * ENCODED_FRAME_MS;
+
+/// From the start of a word to the moment when it is known to be complete, in milliseconds of
+/// audio: for a word of up to 600 ms, which few exceed.
+pub const WORD_LATENCY_MS: u32 = 600 + WORD_END_MS;
+
+/// A finished word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// Its text, with the punctuation after it.
+    pub text: String,
+    /// Its first sample since the start of the stream.
+    pub start_sample: u64,
+    /// The sample after its last one; punctuation takes no time.
+    pub end_sample: u64,
+    /// Mean probability of its tokens, from 0 to 1.
+    pub confidence: f32,
+}
+
+/// What one speaker said without a pause, at most a sentence.
+///
+/// The decoder often emits a punctuation mark later than its word. A mark that comes after its word
+/// was emitted, and before its segment closes, is in the text of the word here and not in that of
+/// [`Output::Word`](crate::Output::Word); times and confidence are the same in both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Index of the speaker, in the order in which they first spoke.
+    pub speaker: usize,
+    /// At least one word.
+    pub words: Vec<Word>,
+}
+
+/// The words so far of a segment that goes on; the last of them may still change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    /// Index of the speaker.
+    pub speaker: usize,
+    /// At least one word.
+    pub words: Vec<Word>,
+}
+
+impl Segment {
+    /// The words with spaces between them.
+    pub fn text(&self) -> String {
+        join(&self.words)
+    }
+
+    /// The first sample of the first word.
+    pub fn start_sample(&self) -> u64 {
+        self.words.first().map_or(0, |word| word.start_sample)
+    }
+
+    /// The sample after the last word.
+    pub fn end_sample(&self) -> u64 {
+        self.words.last().map_or(0, |word| word.end_sample)
+    }
+
+    /// Mean confidence of the words, from 0 to 1.
+    pub fn confidence(&self) -> f32 {
+        self.words.iter().map(|word| word.confidence).sum::<f32>() / self.words.len().max(1) as f32
+    }
+}
+
+impl Partial {
+    /// The words with spaces between them.
+    pub fn text(&self) -> String {
+        join(&self.words)
+    }
+}
+
+fn join(words: &[Word]) -> String {
+    words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// What turns pieces into text.
+pub trait Vocabulary {
+    /// What a piece means for the words around it.
+    fn kind(&self, id: usize) -> PieceKind;
+
+    /// The text of a few pieces.
+    fn text(&self, ids: &[usize]) -> Result<String, Error>;
+}
+
+impl Vocabulary for Arc<Model> {
+    fn kind(&self, id: usize) -> PieceKind {
+        self.tokenizer.kind(id)
+    }
+
+    fn text(&self, ids: &[usize]) -> Result<String, Error> {
+        self.tokenizer.text(ids)
+    }
+}
+
+/// Builds the words and segments of one speaker.
+pub struct SpeakerTranscript {
+    speaker: usize,
+    pause_frames: u64,
+    max_frames: u64,
+    /// Tokens of the word that may still grow.
+    open_word: Vec<Token>,
+    /// The frame after the last token of `open_word` that is not punctuation.
+    open_word_end: u64,
+    /// Finished words of the segment that goes on.
+    words: Vec<Word>,
+    /// The frame after the last of `words`.
+    segment_end: u64,
+    /// Frame of the mark that ended the sentence after its word was finished. More marks may follow
+    /// in that frame; then the segment closes.
+    sentence_end: Option<u64>,
+    changed: bool,
+}
+
+impl SpeakerTranscript {
+    /// Nothing was said yet.
+    pub fn new(speaker: usize, options: &StreamOptions) -> Self {
+        Self {
+            speaker,
+            pause_frames: u64::from(options.segment_pause_ms.div_ceil(ENCODED_FRAME_MS)),
+            max_frames: u64::from(options.max_segment_ms / ENCODED_FRAME_MS),
+            open_word: Vec::new(),
+            open_word_end: 0,
+            words: Vec::new(),
+            segment_end: 0,
+            sentence_end: None,
+            changed: false,
+        }
+    }
+
+    /// Takes the next token.
+    ///
+    /// # Errors
+    /// Errors of the vocabulary, which cost the text of one word or mark and nothing else.
+    pub fn push(
+        &mut self,
+        token: Token,
+        vocabulary: &impl Vocabulary,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Error> {
+        let kind = vocabulary.kind(token.id);
+        let finished = match kind {
+            PieceKind::WordStart => self.finish_word(vocabulary, outputs),
+            PieceKind::Continuation | PieceKind::Punctuation => Ok(()),
+        };
+        let advanced = self.advance(token.frame, vocabulary, outputs);
+        let result = finished.and(advanced);
+        if kind == PieceKind::Punctuation && self.open_word.is_empty() {
+            return result.and(self.add_late_mark(token, vocabulary));
+        }
+        if kind != PieceKind::Punctuation {
+            self.open_word_end = token.frame + 1;
+            let start = self.open_segment_start();
+            let is_too_long =
+                start.is_some_and(|start| self.open_word_end - start > self.max_frames);
+            if is_too_long || self.sentence_end.is_some() {
+                self.finish_segment(outputs);
+            }
+        }
+        self.open_word.push(token);
+        self.changed = true;
+        result
+    }
+
+    /// Closes what no token from `frame` on can change.
+    ///
+    /// # Errors
+    /// Errors of the vocabulary, which cost the text of one word and nothing else.
+    pub fn advance(
+        &mut self,
+        frame: u64,
+        vocabulary: &impl Vocabulary,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Error> {
+        let mut result = Ok(());
+        if let (Some(first), Some(last)) = (self.open_word.first(), self.open_word.last()) {
+            let is_over = frame >= last.frame + 1 + WORD_END_FRAMES;
+            // No word is that long: the decoder repeats a piece, and would without an end.
+            let is_endless = frame >= first.frame + self.max_frames;
+            if is_over || is_endless {
+                result = self.finish_word(vocabulary, outputs);
+            }
+        }
+        let is_pause = frame >= self.segment_end + self.pause_frames;
+        let is_sentence_over = self.sentence_end.is_some_and(|mark| frame > mark);
+        if self.open_word.is_empty() && (is_pause || is_sentence_over) {
+            self.finish_segment(outputs);
+        }
+        result
+    }
+
+    /// Closes everything.
+    ///
+    /// # Errors
+    /// Errors of the vocabulary, which cost the text of the last word and nothing else.
+    pub fn finish(
+        &mut self,
+        vocabulary: &impl Vocabulary,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Error> {
+        let result = self.finish_word(vocabulary, outputs);
+        self.finish_segment(outputs);
+        result
+    }
+
+    /// The words so far, if they changed since the last call.
+    ///
+    /// # Errors
+    /// Those of the vocabulary.
+    pub fn partial(&mut self, vocabulary: &impl Vocabulary) -> Result<Option<Partial>, Error> {
+        if !std::mem::take(&mut self.changed) {
+            return Ok(None);
+        }
+        let mut words = self.words.clone();
+        words.extend(self.word_so_far(vocabulary)?);
+        Ok((!words.is_empty()).then_some(Partial { speaker: self.speaker, words }))
+    }
+
+    /// First frame of the word that may still grow.
+    pub fn open_word_start(&self) -> Option<u64> {
+        self.open_word.first().map(|token| token.frame)
+    }
+
+    /// First frame of the segment that goes on.
+    pub fn open_segment_start(&self) -> Option<u64> {
+        let first = self.words.first().map(|word| word.start_sample / ENCODED_FRAME_SAMPLES);
+        first.or(self.open_word_start())
+    }
+
+    fn word_so_far(&self, vocabulary: &impl Vocabulary) -> Result<Option<Word>, Error> {
+        let Some(first) = self.open_word.first() else { return Ok(None) };
+        let ids: Vec<usize> = self.open_word.iter().map(|token| token.id).collect();
+        let text = vocabulary.text(&ids)?.trim().to_owned();
+        let probabilities: f32 = self.open_word.iter().map(|token| token.probability).sum();
+        Ok((!text.is_empty()).then_some(Word {
+            text,
+            start_sample: first.frame * ENCODED_FRAME_SAMPLES,
+            end_sample: self.open_word_end * ENCODED_FRAME_SAMPLES,
+            confidence: probabilities / self.open_word.len() as f32,
+        }))
+    }
+
+    /// Adds a mark to the last word of the open segment; without one there is nothing that it could
+    /// belong to.
+    fn add_late_mark(&mut self, token: Token, vocabulary: &impl Vocabulary) -> Result<(), Error> {
+        let Some(word) = self.words.last_mut() else { return Ok(()) };
+        word.text.push_str(vocabulary.text(&[token.id])?.trim());
+        if ends_sentence(&word.text) {
+            self.sentence_end = Some(token.frame);
+        }
+        self.changed = true;
+        Ok(())
+    }
+
+    fn finish_word(
+        &mut self,
+        vocabulary: &impl Vocabulary,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), Error> {
+        let word = self.word_so_far(vocabulary);
+        self.open_word.clear();
+        let Some(word) = word? else { return Ok(()) };
+        let ends_sentence = ends_sentence(&word.text);
+        self.segment_end = self.open_word_end;
+        outputs.push(Output::Word { speaker: self.speaker, word: word.clone() });
+        self.words.push(word);
+        if ends_sentence {
+            self.finish_segment(outputs);
+        }
+        Ok(())
+    }
+
+    fn finish_segment(&mut self, outputs: &mut Vec<Output>) {
+        self.sentence_end = None;
+        if !self.words.is_empty() {
+            let words = std::mem::take(&mut self.words);
+            outputs.push(Output::Segment(Segment { speaker: self.speaker, words }));
+        }
+    }
+}
+
+fn ends_sentence(text: &str) -> bool {
+    text.ends_with(['.', '?', '!', '…'])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Pieces by their index; "_" begins a word.
+    const PIECES: [&str; 8] = ["_a", "_b", "c", ".", ",", "_", "d", "_5"];
+
+    struct Pieces;
+
+    /// As [`Pieces`], without a text for words with "d".
+    struct Refusing;
+
+    impl Vocabulary for Refusing {
+        fn kind(&self, id: usize) -> PieceKind {
+            Pieces.kind(id)
+        }
+
+        fn text(&self, ids: &[usize]) -> Result<String, Error> {
+            match ids.contains(&6) {
+                true => Err(Error::Ended),
+                false => Pieces.text(ids),
+            }
+        }
+    }
+
+    impl Vocabulary for Pieces {
+        fn kind(&self, id: usize) -> PieceKind {
+            match PIECES[id] {
+                "." | "," => PieceKind::Punctuation,
+                piece if piece.starts_with('_') => PieceKind::WordStart,
+                _ => PieceKind::Continuation,
+            }
+        }
+
+        fn text(&self, ids: &[usize]) -> Result<String, Error> {
+            Ok(ids.iter().map(|&id| PIECES[id].replace('_', " ")).collect())
+        }
+    }
+
+    fn options(pause_ms: u32, max_ms: u32) -> StreamOptions {
+        StreamOptions { segment_pause_ms: pause_ms, max_segment_ms: max_ms, ..Default::default() }
+    }
+
+    /// (piece, frame) pairs to "word@start-end" and "|" for the end of a segment.
+    fn told(tokens: &[(&str, u64)], options: &StreamOptions) -> String {
+        let mut transcript = SpeakerTranscript::new(0, options);
+        let mut outputs = Vec::new();
+        for &(piece, frame) in tokens {
+            let id = PIECES.iter().position(|p| *p == piece).expect("a piece");
+            let token = Token { id, frame, probability: 0.5 };
+            transcript.push(token, &Pieces, &mut outputs).expect("pieces have text");
+        }
+        transcript.finish(&Pieces, &mut outputs).expect("pieces have text");
+        let frame = |sample: u64| sample / ENCODED_FRAME_SAMPLES;
+        let parts = outputs.iter().map(|output| match output {
+            Output::Word { word, .. } => {
+                format!("{}@{}-{}", word.text, frame(word.start_sample), frame(word.end_sample))
+            }
+            Output::Segment(_) => "|".to_owned(),
+            Output::Partial(_) => "partial".to_owned(),
+        });
+        parts.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn pieces_become_words() {
+        let told = told(&[("_a", 1), ("c", 2), ("_b", 3)], &options(800, 10_000));
+        assert_eq!(told, "ac@1-3 b@3-4 |");
+    }
+
+    #[test]
+    fn punctuation_belongs_to_the_word_and_takes_no_time() {
+        let told = told(&[("_a", 1), (",", 4), ("_b", 5)], &options(800, 10_000));
+        assert_eq!(told, "a,@1-2 b@5-6 |");
+    }
+
+    #[test]
+    fn sentence_end_closes_the_segment() {
+        let told = told(&[("_a", 1), (".", 1), ("_b", 2)], &options(800, 10_000));
+        assert_eq!(told, "a.@1-2 | b@2-3 |");
+    }
+
+    #[test]
+    fn mark_within_a_number_ends_nothing() {
+        let told = told(&[("_5", 1), (".", 1), ("d", 2), ("_b", 3)], &options(800, 10_000));
+        assert_eq!(told, "5.d@1-3 b@3-4 |");
+    }
+
+    #[test]
+    fn pause_closes_the_segment() {
+        let told = told(&[("_a", 0), ("_b", 10), ("_a", 21)], &options(800, 10_000));
+        assert_eq!(told, "a@0-1 b@10-11 | a@21-22 |");
+    }
+
+    #[test]
+    fn short_pause_closes_the_segment_before_the_next_word() {
+        let words = [("_a", 0), ("_b", 2), ("_a", 4)];
+        assert_eq!(told(&words, &options(100, 10_000)), "a@0-1 b@2-3 a@4-5 |");
+        assert_eq!(told(&words, &options(80, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
+        assert_eq!(told(&words, &options(0, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
+    }
+
+    #[test]
+    fn pieces_without_an_end_are_cut_to_segments() {
+        let pieces: Vec<_> =
+            (0..30).map(|frame| (["c", "_a"][usize::from(frame == 0)], frame)).collect();
+        let word = |pieces: usize| "c".repeat(pieces);
+        let expected = format!("a{}@0-12 | {}@12-24 | {}@24-30 |", word(11), word(12), word(6));
+        assert_eq!(told(&pieces, &options(800, 1000)), expected);
+    }
+
+    #[test]
+    fn word_waits_no_longer_than_its_limit() {
+        let late = 1 + WORD_END_FRAMES;
+        let options = options(800, 10_000);
+        assert_eq!(told(&[("_a", 0), ("c", late - 1)], &options), "ac@0-6 |");
+        assert_eq!(told(&[("_a", 0), ("c", late)], &options), "a@0-1 c@6-7 |");
+        assert_eq!(told(&[("_a", 0), (".", late)], &options), "a@0-1 |", "without the mark");
+    }
+
+    fn output_texts(outputs: &[Output]) -> Vec<String> {
+        let texts = outputs.iter().map(|output| match output {
+            Output::Word { word, .. } => word.text.clone(),
+            Output::Segment(segment) => format!("[{}]", segment.text()),
+            Output::Partial(partial) => partial.text(),
+        });
+        texts.collect()
+    }
+
+    fn token(piece: &str, frame: u64) -> Token {
+        let id = PIECES.iter().position(|p| *p == piece).expect("a piece");
+        Token { id, frame, probability: 0.5 }
+    }
+
+    fn texts(tokens: &[(&str, u64)], options: &StreamOptions) -> Vec<String> {
+        let mut transcript = SpeakerTranscript::new(0, options);
+        let mut outputs = Vec::new();
+        for &(piece, frame) in tokens {
+            transcript.push(token(piece, frame), &Pieces, &mut outputs).expect("text");
+        }
+        transcript.finish(&Pieces, &mut outputs).expect("text");
+        output_texts(&outputs)
+    }
+
+    #[test]
+    fn late_mark_belongs_to_the_segment_while_it_is_open() {
+        let options = options(800, 10_000);
+        for frame in [6, 8, 10] {
+            let found = texts(&[("_a", 0), (".", frame), ("_b", frame + 1)], &options);
+            assert_eq!(found, ["a", "[a.]", "b", "[b]"], "at frame {frame}");
+        }
+        let found = texts(&[("_a", 0), (".", 11), ("_b", 12)], &options);
+        assert_eq!(found, ["a", "[a]", "b", "[b]"], "the segment is closed");
+    }
+
+    #[test]
+    fn late_comma_closes_nothing_and_moves_no_end() {
+        let options = options(800, 10_000);
+        let found = texts(&[("_a", 0), (",", 7), ("_b", 8)], &options);
+        assert_eq!(found, ["a", "b", "[a, b]"]);
+        let found = texts(&[("_a", 0), (",", 7), ("_b", 11)], &options);
+        assert_eq!(found, ["a", "[a,]", "b", "[b]"], "the pause begins with the word's end");
+    }
+
+    #[test]
+    fn late_sentence_end_takes_all_marks_of_its_frame() {
+        let options = options(800, 10_000);
+        let marks = [("_a", 0), (".", 7), (".", 7), (".", 7), ("c", 7), (".", 7)];
+        assert_eq!(texts(&marks, &options), ["a", "[a...]", "c.", "[c.]"]);
+        let found = texts(&[("_a", 0), (".", 7), (".", 8)], &options);
+        assert_eq!(found, ["a", "[a.]"], "the segment is closed");
+    }
+
+    #[test]
+    fn late_sentence_end_closes_the_segment_when_its_frame_is_over() {
+        let mut transcript = SpeakerTranscript::new(0, &options(800, 10_000));
+        let mut outputs = Vec::new();
+        transcript.push(token("_a", 0), &Pieces, &mut outputs).expect("text");
+        transcript.advance(7, &Pieces, &mut outputs).expect("text");
+        transcript.partial(&Pieces).expect("text");
+        transcript.push(token(".", 7), &Pieces, &mut outputs).expect("text");
+        let partial = transcript.partial(&Pieces).expect("text").expect("changed");
+        assert_eq!(partial.text(), "a.");
+        assert_eq!(output_texts(&outputs), ["a"]);
+        transcript.advance(8, &Pieces, &mut outputs).expect("text");
+        let [Output::Word { word, .. }, Output::Segment(segment)] = &outputs[..] else {
+            panic!("{outputs:?}")
+        };
+        let with_mark = Word { text: "a.".to_owned(), ..word.clone() };
+        assert_eq!(segment.words, [with_mark], "times and confidence are the word's");
+    }
+
+    #[test]
+    fn word_without_a_text_costs_no_other_word() {
+        let tokens = [("_a", 0), ("_b", 1), ("d", 2), ("_a", 3), ("c", 4), ("d", 12)];
+        let mut transcript = SpeakerTranscript::new(0, &options(800, 10_000));
+        let mut outputs = Vec::new();
+        let mut errors = 0;
+        for (piece, frame) in tokens {
+            let result = transcript.push(token(piece, frame), &Refusing, &mut outputs);
+            errors += usize::from(result.is_err());
+        }
+        errors += usize::from(transcript.finish(&Refusing, &mut outputs).is_err());
+        assert_eq!(errors, 2);
+        assert_eq!(output_texts(&outputs), ["a", "ac", "[a ac]"]);
+        assert!(transcript.finish(&Refusing, &mut outputs).is_ok(), "it is closed");
+    }
+
+    /// Random pieces with the frames between them, and at how many of these frames the transcript
+    /// is advanced before each.
+    fn pieces() -> impl Strategy<Value = Vec<(usize, u64, u64)>> {
+        let gap = prop_oneof![4 => 0..3_u64, 2 => 3..14_u64, 1 => 14..200_u64];
+        prop::collection::vec((0..PIECES.len(), gap, 0..4_u64), 0..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_tokens_keep_the_contract(
+            pieces in pieces(),
+            pause_ms in prop::sample::select(vec![0, 80, 400, 800, 5000, u32::MAX]),
+            max_ms in prop::sample::select(vec![1000, 3000, 10_000, u32::MAX]),
+        ) {
+            let options = options(pause_ms, max_ms);
+            let mut stepwise = SpeakerTranscript::new(0, &options);
+            let mut at_once = SpeakerTranscript::new(0, &options);
+            let (mut outputs, mut expected) = (Vec::new(), Vec::new());
+            let (mut frame, mut accepted) = (0, String::new());
+            for (id, gap, steps) in pieces {
+                for step in 0..steps {
+                    stepwise.advance(frame + gap * step / 3, &Pieces, &mut outputs)?;
+                }
+                frame += gap;
+                let token = Token { id, frame, probability: 0.5 };
+                at_once.push(token, &Pieces, &mut expected)?;
+                stepwise.advance(frame, &Pieces, &mut outputs)?;
+                let is_mark = Pieces.kind(id) == PieceKind::Punctuation;
+                if !is_mark || stepwise.open_segment_start().is_some() {
+                    accepted.push_str(PIECES[id].trim_start_matches('_'));
+                }
+                stepwise.push(token, &Pieces, &mut outputs)?;
+            }
+            at_once.finish(&Pieces, &mut expected)?;
+            stepwise.finish(&Pieces, &mut outputs)?;
+            prop_assert_eq!(&outputs, &expected, "whenever it is advanced");
+
+            let (mut words, mut said) = (Vec::new(), String::new());
+            let mut last_end = 0;
+            for output in &outputs {
+                match output {
+                    Output::Word { word, .. } => {
+                        prop_assert!(word.start_sample < word.end_sample);
+                        words.push(word.clone());
+                    }
+                    Output::Segment(segment) => {
+                        prop_assert_eq!(segment.words.len(), words.len());
+                        for (told, word) in words.drain(..).zip(&segment.words) {
+                            let marks = word.text.strip_prefix(told.text.as_str());
+                            prop_assert!(marks.is_some_and(|marks| marks.chars().all(
+                                |mark| matches!(mark, '.' | ',')
+                            )));
+                            prop_assert_eq!(Word { text: word.text.clone(), ..told }, word.clone());
+                            said.push_str(&word.text);
+                        }
+                        prop_assert!(segment.start_sample() >= last_end);
+                        last_end = segment.start_sample();
+                    }
+                    Output::Partial(_) => prop_assert!(false, "nobody asked for it"),
+                }
+            }
+            prop_assert!(words.is_empty(), "every word is in a segment");
+            prop_assert_eq!(said, accepted, "every piece that was taken is in the text");
+        }
+    }
+
+    #[test]
+    fn long_segment_closes_before_the_word_that_is_too_much() {
+        let told = told(&[("_a", 0), ("_b", 6), ("_a", 12), ("_b", 13)], &options(800, 1000));
+        assert_eq!(told, "a@0-1 b@6-7 | a@12-13 b@13-14 |");
+    }
+
+    #[test]
+    fn long_segment_closes_with_the_piece_that_is_too_much() {
+        let mut transcript = SpeakerTranscript::new(0, &options(800, 1000));
+        let mut outputs = Vec::new();
+        for (id, frame) in [(0, 0), (1, 6), (0, 11), (2, 12)] {
+            assert!(!outputs.iter().any(|output| matches!(output, Output::Segment(_))));
+            let token = Token { id, frame, probability: 0.5 };
+            transcript.push(token, &Pieces, &mut outputs).expect("text");
+        }
+        assert!(
+            matches!(outputs.last(), Some(Output::Segment(segment)) if segment.text() == "a b")
+        );
+        assert_eq!(transcript.open_segment_start(), Some(11));
+    }
+
+    #[test]
+    fn piece_without_text_is_no_word() {
+        let told = told(&[("_", 0), ("_a", 1), ("_", 2), ("c", 3)], &options(800, 10_000));
+        assert_eq!(told, "a@1-2 c@2-4 |");
+    }
+
+    #[test]
+    fn advance_closes_without_a_token() {
+        let mut transcript = SpeakerTranscript::new(2, &options(800, 10_000));
+        let mut outputs = Vec::new();
+        let token = |id, frame, probability| Token { id, frame, probability };
+        transcript.push(token(0, 3, 0.25), &Pieces, &mut outputs).expect("text");
+        transcript.push(token(2, 4, 0.75), &Pieces, &mut outputs).expect("text");
+        let partial = transcript.partial(&Pieces).expect("text").expect("changed");
+        assert_eq!(partial.text(), "ac");
+        assert!(transcript.partial(&Pieces).expect("text").is_none(), "told once");
+        transcript.advance(4 + WORD_END_FRAMES, &Pieces, &mut outputs).expect("text");
+        assert!(outputs.is_empty());
+        assert_eq!(transcript.open_word_start(), Some(3));
+        transcript.advance(5 + WORD_END_FRAMES, &Pieces, &mut outputs).expect("text");
+        assert!(
+            matches!(&outputs[..], [Output::Word { speaker: 2, word }] if word.confidence == 0.5)
+        );
+        assert_eq!(
+            (transcript.open_word_start(), transcript.open_segment_start()),
+            (None, Some(3))
+        );
+        transcript.advance(15, &Pieces, &mut outputs).expect("text");
+        assert!(matches!(outputs.last(), Some(Output::Segment(segment)) if segment.text() == "ac"));
+        assert_eq!(transcript.open_segment_start(), None);
+    }
+}

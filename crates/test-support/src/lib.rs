@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Test data, audio files, models and time limits, shared by the tests of the workspace.
+
+pub mod limit;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use multitalker_asr::{Canceller, Model, ModelOptions, Precision};
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+/// The folder with models, audio and expected results.
+pub fn data() -> PathBuf {
+    repository().join("testdata")
+}
+
+/// The folder into which cargo builds the plugin and the examples.
+pub fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a path");
+    test.parent().and_then(Path::parent).expect("in a folder of cargo's").to_owned()
+}
+
+/// The program of the example `transcribe_wav`, which cargo builds first where it is out of date.
+pub fn transcribe_wav() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let target = built();
+        let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args(["build", "--quiet", "--locked", "--example", "transcribe_wav"])
+            .args(["--package", "multitalker-asr", "--target-dir"])
+            .arg(target.parent().expect("the target directory"))
+            .current_dir(repository())
+            .status()
+            .expect("cargo runs");
+        assert!(status.success(), "cargo could not build transcribe_wav");
+        target.join("examples/transcribe_wav")
+    })
+}
+
+/// The samples of a 16 kHz mono file of 16-bit integers, from -1 to 1.
+pub fn read_wav(path: &Path) -> Vec<f32> {
+    let mut reader =
+        hound::WavReader::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let spec = reader.spec();
+    assert_eq!((spec.sample_rate, spec.channels, spec.bits_per_sample), (16_000, 1, 16));
+    reader.samples::<i16>().map(|s| f32::from(s.expect("a whole file")) / 32_768.0).collect()
+}
+
+/// The fp32 models of random weights, with their diarizer.
+pub fn tiny_model_options() -> ModelOptions {
+    let folder = data().join("tiny-models");
+    ModelOptions {
+        diarization_model: Some(folder.join("sortformer.onnx")),
+        model_dir: folder,
+        precision: Precision::Fp32,
+        ..Default::default()
+    }
+}
+
+/// Fails with what to do about it where ONNX Runtime is not there, which `.cargo/config.toml` names
+/// in any case.
+#[track_caller]
+pub fn require_runtime() {
+    let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_default();
+    let library = Path::new(&library);
+    // A bare name is looked for by the loader.
+    let is_bare = library.file_name() == Some(library.as_os_str());
+    assert!(
+        is_bare || library.is_file(),
+        "no ONNX Runtime at {library:?}: run `make setup`, which installs it there, or set \
+         ORT_DYLIB_PATH to your libonnxruntime.so"
+    );
+}
+
+/// The model of [`tiny_model_options`].
+pub fn tiny_model() -> Arc<Model> {
+    require_runtime();
+    Model::load(&tiny_model_options(), &Canceller::new()).expect("the models of the tests load")
+}
