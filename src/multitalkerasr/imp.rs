@@ -9,23 +9,15 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::conversation::{Conversation, seglst};
-use super::delay::{self, MaxDelay};
-use super::queue::{Queue, WhenFull};
-use super::sample_format::SampleFormat;
-use super::settings::{self, Settings};
-use super::src_pads::{self, SpeakerPads};
-use super::worker;
+use crate::multitalkerasr::input::samples::SampleFormat;
+use crate::multitalkerasr::output::latency::{self, MaxDelay};
+use crate::multitalkerasr::output::speaker_pads::{self, SpeakerPads};
+use crate::multitalkerasr::output::transcript_log::{TranscriptLog, seglst};
+use crate::multitalkerasr::properties::{self, Settings};
+use crate::multitalkerasr::worker::queue::{Queue, WhenFull};
+use crate::multitalkerasr::{CAT, worker};
 use multitalker_asr::lock::lock;
 use multitalker_asr::{DiarizerKind, Error, Model, ModelOptions, SAMPLE_RATE_HZ};
-
-pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
-    gst::DebugCategory::new(
-        "multitalkerasr",
-        gst::DebugColorFlags::empty(),
-        Some("Multi-talker speech recognizer"),
-    )
-});
 
 /// What the streaming thread knows of the audio.
 #[derive(Default)]
@@ -63,7 +55,7 @@ pub struct MultitalkerAsr {
     pub srcpad: gst::Pad,
     pub unsynced_srcpad: gst::Pad,
     pub speaker_pads: SpeakerPads,
-    pub conversation: Mutex<Conversation>,
+    pub transcript_log: Mutex<TranscriptLog>,
     pub max_delay: MaxDelay,
     settings: Mutex<Settings>,
     input: Mutex<Input>,
@@ -401,7 +393,7 @@ impl MultitalkerAsr {
         }
         self.check_latency();
         *lock(&self.input) = Input::default();
-        lock(&self.conversation).clear();
+        lock(&self.transcript_log).clear();
         self.max_delay.clear();
         let queue = Arc::new(Queue::new());
         let thread = worker::spawn(self.obj().clone(), queue.clone(), settings.clone()).map_err(
@@ -494,7 +486,7 @@ impl ObjectSubclass for MultitalkerAsr {
             srcpad: src_pad(&template("src")).build(),
             unsynced_srcpad: src_pad(&template("unsynced_src")).build(),
             speaker_pads: SpeakerPads::default(),
-            conversation: Mutex::default(),
+            transcript_log: Mutex::default(),
             max_delay: MaxDelay::default(),
             settings: Mutex::default(),
             input: Mutex::default(),
@@ -507,8 +499,8 @@ impl ObjectSubclass for MultitalkerAsr {
 impl ObjectImpl for MultitalkerAsr {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = settings::properties();
-            properties.push(delay::property());
+            let mut properties = properties::properties();
+            properties.push(latency::property());
             properties
         });
         PROPERTIES.as_ref()
@@ -522,7 +514,7 @@ impl ObjectImpl for MultitalkerAsr {
                     .return_type::<String>()
                     .class_handler(|args| {
                         let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
-                        let rows = lock(&element.imp().conversation).rows();
+                        let rows = lock(&element.imp().transcript_log).rows();
                         Some(seglst(&rows).to_value())
                     })
                     .build(),
@@ -564,7 +556,7 @@ impl ElementImpl for MultitalkerAsr {
             gst::subclass::ElementMetadata::new(
                 "Multi-talker speech recognizer",
                 "Text/Audio/Filter",
-                "Transcribes every speaker of a conversation, even when they talk over each other",
+                "Transcribes every speaker of a transcript_log, even when they talk over each other",
                 "The gst-plugin-multitalkerasr authors",
             )
         });
@@ -585,7 +577,7 @@ impl ElementImpl for MultitalkerAsr {
                 &sink_caps,
             );
             let mut templates = vec![sink.expect("name and presence go together")];
-            templates.extend(src_pads::templates());
+            templates.extend(speaker_pads::templates());
             templates
         });
         TEMPLATES.as_ref()
@@ -599,7 +591,7 @@ impl ElementImpl for MultitalkerAsr {
     ) -> Option<gst::Pad> {
         let is_running = self.queue().is_some();
         let make = |speaker| {
-            let pad = src_pad(template).name(src_pads::speaker_name(speaker)).build();
+            let pad = src_pad(template).name(speaker_pads::speaker_name(speaker)).build();
             if is_running {
                 // It has no parent yet that could refuse.
                 let _ = pad.set_active(true);

@@ -4,7 +4,7 @@
 
 use std::sync::Mutex;
 
-use super::text::TextFormat;
+use crate::multitalkerasr::text::format::TextFormat;
 use multitalker_asr::lock::lock;
 
 /// Speakers that any diarizer of this family knows.

@@ -3,6 +3,10 @@
 //! The thread between the chain function and the pads: it loads the model, and handles audio and
 //! serialized events in their order.
 
+pub mod overload;
+pub mod queue;
+pub mod session;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,12 +15,13 @@ use std::thread::JoinHandle;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::conversation::seglst;
-use super::imp::CAT;
-use super::queue::{Item, Queue};
-use super::session::{self, Session};
-use super::settings::Settings;
-use super::{DiarizationPreset, MultitalkerAsr};
+use crate::multitalkerasr::CAT;
+use crate::multitalkerasr::MultitalkerAsr;
+use crate::multitalkerasr::output::transcript_log::seglst;
+use crate::multitalkerasr::properties::DiarizationPreset;
+use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::worker::queue::{Item, Queue};
+use crate::multitalkerasr::worker::session::Session;
 use multitalker_asr::lock::lock;
 use multitalker_asr::{Error, Model};
 
@@ -73,7 +78,7 @@ fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings, model: Optio
             Item::Event(event) => worker.event(event),
             Item::Gap { start, end, is_short } => worker.session.gaps(start, end, is_short),
             Item::Missing { from, to, cause } => worker.session.missing(from, to, cause),
-            Item::Pads => worker.session.outlets.sync(),
+            Item::Pads => worker.session.src_pads.sync(),
             Item::Quiet => worker.session.pause(),
             #[cfg(test)]
             Item::Panic => panic!("injected"),
@@ -168,8 +173,8 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn event(&mut self, event: gst::Event) {
         gst::log!(CAT, obj = self.element, "Handling {event:?}");
-        let outlets = &mut self.session.outlets;
-        outlets.sync();
+        let src_pads = &mut self.session.src_pads;
+        src_pads.sync();
         match event.view() {
             gst::EventView::StreamStart(_) => self.session.stream_start(event),
             gst::EventView::Caps(caps) => {
@@ -179,30 +184,30 @@ impl Worker<'_> {
                     Some(_) => self.session.interrupt(),
                     None => (),
                 }
-                self.session.outlets.caps();
+                self.session.src_pads.caps();
             }
             gst::EventView::Segment(segment) => self.session.segment(segment, event.seqnum()),
             gst::EventView::SegmentDone(_) => {
                 self.session.interrupt();
-                self.session.outlets.forward(&event);
+                self.session.src_pads.forward(&event);
             }
             gst::EventView::Eos(_) => {
                 self.session.interrupt();
                 if !self.queue.is_interrupted() {
-                    self.post_conversation();
+                    self.post_transcript_log();
                 }
-                self.session.outlets.eos(event);
+                self.session.src_pads.eos(event);
             }
             // What is said of one stream is said of the audio, not of the text.
             gst::EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => (),
-            _ => outlets.forward(&event),
+            _ => src_pads.forward(&event),
         }
     }
 
-    fn post_conversation(&self) {
+    fn post_transcript_log(&self) {
         let imp = self.element.imp();
         let session_id = imp.settings().session_id;
-        let rows = lock(&imp.conversation).rows();
+        let rows = lock(&imp.transcript_log).rows();
         session::post(
             self.element,
             gst::Structure::builder("multitalkerasr/transcripts")
@@ -221,7 +226,7 @@ mod tests {
     use gst::glib;
 
     use super::*;
-    use crate::multitalkerasr::queue::WhenFull;
+    use crate::multitalkerasr::worker::queue::WhenFull;
 
     #[test]
     fn panic_is_one_error_and_ends_the_text() {

@@ -5,7 +5,7 @@
 use gst::prelude::*;
 use serde::Serialize;
 
-use super::output::Context;
+use crate::multitalkerasr::text::sequencer::Context;
 use multitalker_asr::Word;
 
 /// Name of the meta on text buffers, and of its structure.
@@ -23,7 +23,7 @@ pub enum Kind {
 
 /// Consecutive words of one speaker.
 #[derive(Clone, Debug)]
-pub struct Speech {
+pub struct Utterance {
     pub speaker: usize,
     pub session_id: String,
     words: Vec<SpokenWord>,
@@ -42,7 +42,7 @@ struct SpokenWord {
 }
 
 #[derive(Serialize)]
-struct JsonSpeech<'a> {
+struct JsonUtterance<'a> {
     kind: Kind,
     session_id: &'a str,
     speaker: usize,
@@ -61,7 +61,7 @@ struct JsonWord<'a> {
     confidence: f32,
 }
 
-impl Speech {
+impl Utterance {
     pub fn new(speaker: usize, words: &[Word], context: Context) -> Self {
         let start_pts = words.first().map(|word| context.timeline.pts(word.start_sample));
         Self {
@@ -116,7 +116,7 @@ impl Speech {
     /// As a JSON object.
     pub fn json(&self, kind: Kind) -> String {
         let seconds = |time: Option<gst::ClockTime>| time.map(|t| t.nseconds() as f64 / 1e9);
-        let speech = JsonSpeech {
+        let utterance = JsonUtterance {
             kind,
             session_id: &self.session_id,
             speaker: self.speaker,
@@ -135,7 +135,7 @@ impl Speech {
                 })
                 .collect(),
         };
-        serde_json::to_string(&speech).unwrap_or_default()
+        serde_json::to_string(&utterance).unwrap_or_default()
     }
 
     /// Attaches the meta.

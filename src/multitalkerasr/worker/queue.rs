@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::timeline::{duration_of, is_continuous};
+use crate::multitalkerasr::input::timeline::{duration_of, is_continuous};
 use multitalker_asr::Canceller;
 use multitalker_asr::SAMPLE_RATE_HZ;
 use multitalker_asr::lock::lock;

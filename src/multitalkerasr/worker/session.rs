@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::delay;
-use super::imp::CAT;
-use super::outlets::Outlets;
-use super::output::Context;
-use super::overload::Overload;
-use super::queue::{Cause, Queue};
-use super::settings::Settings;
-use super::speech::Speech;
-use super::timeline::{Placement, Timeline, duration_of, is_continuous, samples_in};
-use super::{MultitalkerAsr, OnDiscontinuity};
+use crate::multitalkerasr::CAT;
+use crate::multitalkerasr::MultitalkerAsr;
+use crate::multitalkerasr::input::timeline::{
+    Placement, Timeline, duration_of, is_continuous, samples_in,
+};
+use crate::multitalkerasr::output::latency;
+use crate::multitalkerasr::output::src_pads::SrcPads;
+use crate::multitalkerasr::properties::OnDiscontinuity;
+use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::text::sequencer::Context;
+use crate::multitalkerasr::text::utterance::Utterance;
+use crate::multitalkerasr::worker::overload::Overload;
+use crate::multitalkerasr::worker::queue::{Cause, Queue};
 use multitalker_asr::lock::lock;
 use multitalker_asr::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
 
@@ -53,7 +56,7 @@ pub struct Session<'a> {
     paused_at: Option<gst::ClockTime>,
     /// When audio came last, and how much.
     heard: Option<(Instant, gst::ClockTime)>,
-    pub outlets: Outlets<'a>,
+    pub src_pads: SrcPads<'a>,
 }
 
 /// When things are said.
@@ -86,7 +89,7 @@ impl Times {
         }
         let by_clock = || {
             let (_, upstream, _) = element.imp().upstream_latency()?;
-            let running_time = delay::running_time(element)?.saturating_sub(upstream);
+            let running_time = latency::running_time(element)?.saturating_sub(upstream);
             self.in_segment.position_from_running_time(running_time)
         };
         by_clock().or(Some(self.timeline.end()))
@@ -104,7 +107,7 @@ impl<'a> Session<'a> {
         Self {
             element,
             queue,
-            outlets: Outlets::new(element, queue, settings.text_unit),
+            src_pads: SrcPads::new(element, queue, settings.text_unit),
             times: Times { timeline: Timeline::new(settings.alignment), ..Times::default() },
             settings,
             model,
@@ -322,8 +325,8 @@ impl<'a> Session<'a> {
             }
             tell_bus(self.element, output, context);
         }
-        self.outlets.sync();
-        let flow = self.outlets.tell(&outputs, progress, context);
+        self.src_pads.sync();
+        let flow = self.src_pads.tell(&outputs, progress, context);
         self.check(flow)
     }
 
@@ -365,26 +368,26 @@ impl<'a> Session<'a> {
     /// Begins another stream; text of the one before goes out first. The same event comes again
     /// when upstream was linked anew.
     pub fn stream_start(&mut self, event: gst::Event) {
-        if !self.outlets.has_begun(&event) {
+        if !self.src_pads.has_begun(&event) {
             self.is_stream_over = true;
             self.interrupt();
             self.is_stream_over = false;
-            self.outlets.clear();
+            self.src_pads.clear();
         }
-        self.outlets.stream_start(event);
+        self.src_pads.stream_start(event);
     }
 
     fn finish_stretch(&mut self) {
         let settings = self.element.imp().settings();
         let context = self.times.context(self.element, &settings);
-        let flow = self.outlets.drain(context);
+        let flow = self.src_pads.drain(context);
         self.check(flow);
         self.times.timeline.clear();
     }
 
     fn reset_stream(&mut self, keep_speakers: bool) {
         if !keep_speakers {
-            lock(&self.element.imp().conversation).reset_speakers();
+            lock(&self.element.imp().transcript_log).reset_speakers();
         }
         match &mut self.stream {
             Some(stream) if keep_speakers => stream.resume(),
@@ -401,10 +404,10 @@ impl<'a> Session<'a> {
         self.reset_stream(false);
         self.times.timeline.clear();
         self.paused_at = None;
-        self.outlets.flush();
+        self.src_pads.flush();
         self.times.in_segment = gst::FormattedSegment::new();
         self.times.out_segment = gst::FormattedSegment::new();
-        lock(&self.element.imp().conversation).clear();
+        lock(&self.element.imp().transcript_log).clear();
     }
 
     /// Takes a segment of the audio, and pushes that of the text.
@@ -415,7 +418,7 @@ impl<'a> Session<'a> {
         moved.set_position(in_segment.position());
         if moved != *in_segment {
             self.interrupt();
-            self.outlets.clear();
+            self.src_pads.clear();
         }
         let mut out_segment = in_segment.clone();
         let base = out_segment.base().unwrap_or_default();
@@ -423,7 +426,7 @@ impl<'a> Session<'a> {
         self.times.in_segment = in_segment.clone();
         self.times.out_segment = out_segment;
         let event = gst::event::Segment::builder(&self.times.out_segment).seqnum(seqnum).build();
-        self.outlets.segment(event);
+        self.src_pads.segment(event);
     }
 
     /// Takes the time of GAP events that touch each other; short ones are silence however many.
@@ -463,7 +466,7 @@ impl<'a> Session<'a> {
         if self.times.timeline.is_empty() {
             let settings = self.element.imp().settings();
             let context = self.times.context(self.element, &settings);
-            let flow = self.outlets.advance(start, end, context);
+            let flow = self.src_pads.advance(start, end, context);
             self.check(flow);
         }
     }
@@ -479,16 +482,16 @@ pub fn fail(element: &MultitalkerAsr, queue: &Queue, error: &Error) {
 fn tell_bus(element: &MultitalkerAsr, output: &Output, context: Context) {
     match output {
         Output::Segment(segment) => {
-            let is_full = lock(&element.imp().conversation).add(segment, context);
+            let is_full = lock(&element.imp().transcript_log).add(segment, context);
             if is_full {
                 warn_of_full_log(element, context.settings.max_transcripts);
             }
-            let speech = Speech::new(segment.speaker, &segment.words, context);
-            post(element, speech.message("multitalkerasr/transcript"));
+            let utterance = Utterance::new(segment.speaker, &segment.words, context);
+            post(element, utterance.message("multitalkerasr/transcript"));
         }
         Output::Partial(partial) if context.settings.post_partials => {
-            let speech = Speech::new(partial.speaker, &partial.words, context);
-            post(element, speech.message("multitalkerasr/partial"));
+            let utterance = Utterance::new(partial.speaker, &partial.words, context);
+            post(element, utterance.message("multitalkerasr/partial"));
         }
         Output::Partial(_) | Output::Word { .. } => (),
     }

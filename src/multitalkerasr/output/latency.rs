@@ -8,9 +8,9 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
-use super::MultitalkerAsr;
-use super::imp::CAT;
-use super::output::Context;
+use crate::multitalkerasr::CAT;
+use crate::multitalkerasr::MultitalkerAsr;
+use crate::multitalkerasr::text::sequencer::Context;
 use multitalker_asr::lock::lock;
 
 /// The longest time by which text has left after its running time.

@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use super::TextUnit;
-use super::settings::Settings;
-use super::speech::{Kind, Speech};
-use super::text::Text;
-use super::timeline::Timeline;
+use crate::multitalkerasr::input::timeline::Timeline;
+use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::properties::TextUnit;
+use crate::multitalkerasr::text::format::Text;
+use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 use multitalker_asr::{Output, Progress, Segment, Word};
 
 /// What is still said of a word that began before the one last told.
@@ -58,7 +58,7 @@ impl Context<'_> {
 
 /// Text that waits until no earlier one can come.
 #[derive(Clone, Debug)]
-struct Utterance {
+struct Pending {
     words: Vec<Word>,
     ends_segment: bool,
 }
@@ -70,7 +70,7 @@ pub struct Sequencer {
     /// Whose text this is; everybody's without.
     speaker: Option<usize>,
     /// By start sample, speaker and order of arrival.
-    waiting: BTreeMap<(u64, usize, u64), Utterance>,
+    waiting: BTreeMap<(u64, usize, u64), Pending>,
     arrivals: u64,
     /// Speaker of the last buffer.
     current_speaker: Option<usize>,
@@ -100,7 +100,7 @@ impl Sequencer {
         Self {
             unit: self.unit,
             speaker: Some(speaker),
-            waiting: own.map(|(key, utterance)| (*key, utterance.clone())).collect(),
+            waiting: own.map(|(key, pending)| (*key, pending.clone())).collect(),
             arrivals: self.arrivals,
             current_speaker: None,
             earliest: self.earliest,
@@ -173,7 +173,7 @@ impl Sequencer {
             return;
         }
         let Some(start) = words.first().map(|word| word.start_sample) else { return };
-        self.waiting.insert((start, speaker, self.arrivals), Utterance { words, ends_segment });
+        self.waiting.insert((start, speaker, self.arrivals), Pending { words, ends_segment });
         self.arrivals += 1;
     }
 
@@ -184,7 +184,7 @@ impl Sequencer {
                 let Some(last_word) = segment.words.last() else { return };
                 let key = |arrival| (last_word.start_sample, segment.speaker, arrival);
                 match self.waiting.range_mut(key(0)..=key(u64::MAX)).next_back() {
-                    Some((_, utterance)) => utterance.ends_segment = true,
+                    Some((_, pending)) => pending.ends_segment = true,
                     None if self.current_speaker == Some(segment.speaker) => {
                         pushes.push(final_transcript());
                     }
@@ -199,8 +199,8 @@ impl Sequencer {
             if entry.key().0 >= limit {
                 break;
             }
-            let ((start, speaker, _), utterance) = entry.remove_entry();
-            self.tell(speaker, start, utterance, context, pushes);
+            let ((start, speaker, _), pending) = entry.remove_entry();
+            self.tell(speaker, start, pending, context, pushes);
         }
     }
 
@@ -208,13 +208,13 @@ impl Sequencer {
         &mut self,
         speaker: usize,
         start_sample: u64,
-        utterance: Utterance,
+        pending: Pending,
         context: Context,
         pushes: &mut Vec<Push>,
     ) {
         let start = context.not_before_now(context.timeline.pts(start_sample));
         let pts = self.earliest.map_or(start, |earliest| start.max(earliest));
-        let end_sample = utterance.words.last().map_or(start_sample, |word| word.end_sample);
+        let end_sample = pending.words.last().map_or(start_sample, |word| word.end_sample);
         let spoken_end = context.timeline.pts(end_sample);
         let duration = match context.now {
             Some(_) => spoken_end.saturating_sub(context.timeline.pts(start_sample)),
@@ -222,7 +222,7 @@ impl Sequencer {
         };
         let duration = if duration.is_zero() { MIN_DURATION } else { duration };
         let end = pts.saturating_add(duration);
-        let speech = Speech::new(speaker, &utterance.words, context);
+        let utterance = Utterance::new(speaker, &pending.words, context);
 
         self.advance(context.timeline.pts(0), pts, pushes);
         let is_change = self.current_speaker != Some(speaker);
@@ -240,7 +240,7 @@ impl Sequencer {
             pushes.push(Push::Upstream(gst::event::CustomUpstream::new(
                 gst::Structure::builder("rstranscribe/new-item")
                     .field("speaker", speaker.to_string())
-                    .field("content", speech.text())
+                    .field("content", utterance.text())
                     .field("running-time", running_time)
                     .field("duration", duration)
                     .build(),
@@ -254,8 +254,8 @@ impl Sequencer {
             true => prefix(&context.settings.speaker_prefix, speaker),
             false => String::new(),
         };
-        pushes.push(Push::Text(Text { kind, speech, prefix, pts, duration }));
-        if utterance.ends_segment {
+        pushes.push(Push::Text(Text { kind, utterance, prefix, pts, duration }));
+        if pending.ends_segment {
             pushes.push(final_transcript());
         }
         self.current_speaker = Some(speaker);
@@ -337,8 +337,8 @@ mod tests {
 
     fn describe(push: &Push) -> String {
         match push {
-            Push::Text(Text { prefix, speech, pts, duration, .. }) => {
-                format!("{prefix}{}@{}+{}", speech.text(), pts.mseconds(), duration.mseconds())
+            Push::Text(Text { prefix, utterance, pts, duration, .. }) => {
+                format!("{prefix}{}@{}+{}", utterance.text(), pts.mseconds(), duration.mseconds())
             }
             Push::Downstream(event) => match event.view() {
                 gst::EventView::Gap(gap) => {

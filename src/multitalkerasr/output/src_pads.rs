@@ -9,18 +9,19 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::UniqueFlowCombiner;
 
-use super::delay;
-use super::imp::CAT;
-use super::output::{Context, Push, Sequencer};
-use super::queue::Queue;
-use super::speech::{Kind, Speech};
-use super::src_pads::SpeakerPad;
-use super::text::{Text, TextFormat};
-use super::{MultitalkerAsr, TextUnit};
+use crate::multitalkerasr::CAT;
+use crate::multitalkerasr::MultitalkerAsr;
+use crate::multitalkerasr::output::latency;
+use crate::multitalkerasr::output::speaker_pads::SpeakerPad;
+use crate::multitalkerasr::properties::TextUnit;
+use crate::multitalkerasr::text::format::{Text, TextFormat};
+use crate::multitalkerasr::text::sequencer::{Context, Push, Sequencer};
+use crate::multitalkerasr::text::utterance::{Kind, Utterance};
+use crate::multitalkerasr::worker::queue::Queue;
 use multitalker_asr::{Output, Progress};
 
 /// A source pad of timed text.
-struct Outlet {
+struct SrcPad {
     pad: gst::Pad,
     sequencer: Sequencer,
     /// `None` before the negotiation, and when it failed.
@@ -30,11 +31,11 @@ struct Outlet {
 }
 
 /// All source pads.
-pub struct Outlets<'a> {
+pub struct SrcPads<'a> {
     element: &'a MultitalkerAsr,
     queue: &'a Queue,
     /// The pad of all speakers first, which is always there.
-    outlets: Vec<Outlet>,
+    src_pads: Vec<SrcPad>,
     flows: UniqueFlowCombiner,
     /// What a pad that comes later has missed, in this order.
     stream_start: Option<gst::Event>,
@@ -43,7 +44,7 @@ pub struct Outlets<'a> {
     eos: Option<gst::Event>,
 }
 
-impl<'a> Outlets<'a> {
+impl<'a> SrcPads<'a> {
     pub fn new(element: &'a MultitalkerAsr, queue: &'a Queue, unit: TextUnit) -> Self {
         let pad = element.imp().srcpad.clone();
         let mut flows = UniqueFlowCombiner::new();
@@ -51,7 +52,7 @@ impl<'a> Outlets<'a> {
         Self {
             element,
             queue,
-            outlets: vec![Outlet::new(pad, Sequencer::new(unit))],
+            src_pads: vec![SrcPad::new(pad, Sequencer::new(unit))],
             flows,
             stream_start: None,
             has_caps: false,
@@ -63,26 +64,26 @@ impl<'a> Outlets<'a> {
     /// Takes note of pads that were linked for the first time, and of those that went.
     pub fn sync(&mut self) {
         let pads = self.element.imp().speaker_pads.list();
-        self.outlets.retain(|outlet| {
-            let stays = outlet.sequencer.speaker().is_none()
-                || pads.iter().any(|known| known.pad == outlet.pad);
+        self.src_pads.retain(|src_pad| {
+            let stays = src_pad.sequencer.speaker().is_none()
+                || pads.iter().any(|known| known.pad == src_pad.pad);
             if !stays {
-                self.flows.remove_pad(&outlet.pad);
+                self.flows.remove_pad(&src_pad.pad);
             }
             stays
         });
         for SpeakerPad { speaker, pad } in pads {
-            if pad.is_linked() && self.outlets.iter().all(|outlet| outlet.pad != pad) {
+            if pad.is_linked() && self.src_pads.iter().all(|src_pad| src_pad.pad != pad) {
                 self.add(speaker, pad);
             }
         }
     }
 
     fn add(&mut self, speaker: usize, pad: gst::Pad) {
-        let Some(everybody) = self.outlets.first() else { return };
+        let Some(everybody) = self.src_pads.first() else { return };
         let sequencer = everybody.sequencer.for_speaker(speaker);
         self.flows.add_pad(&pad);
-        self.outlets.push(Outlet::new(pad.clone(), sequencer));
+        self.src_pads.push(SrcPad::new(pad.clone(), sequencer));
         self.prepare();
         if let Some(event) = &self.eos {
             pad.push_event(event.clone());
@@ -116,8 +117,8 @@ impl<'a> Outlets<'a> {
 
     pub fn segment(&mut self, event: gst::Event) {
         self.prepare();
-        for outlet in self.outlets.iter().filter(|outlet| outlet.format.is_some()) {
-            outlet.begin(&event);
+        for src_pad in self.src_pads.iter().filter(|src_pad| src_pad.format.is_some()) {
+            src_pad.begin(&event);
         }
         self.unsynced().push_event(event.clone());
         self.segment = Some(event);
@@ -179,7 +180,7 @@ impl<'a> Outlets<'a> {
 
     /// Forgets what is not told yet, before another segment.
     pub fn clear(&mut self) {
-        self.outlets.iter_mut().for_each(|outlet| outlet.sequencer.clear());
+        self.src_pads.iter_mut().for_each(|src_pad| src_pad.sequencer.clear());
     }
 
     /// Begins anew after a flush.
@@ -194,7 +195,7 @@ impl<'a> Outlets<'a> {
     fn prepare(&mut self) {
         let (element, segment) = (self.element, self.segment.as_ref());
         let unsynced = self.unsynced();
-        for pad in self.outlets.iter().map(|outlet| &outlet.pad).chain([unsynced]) {
+        for pad in self.src_pads.iter().map(|src_pad| &src_pad.pad).chain([unsynced]) {
             if let Some(event) = &self.stream_start
                 && pad.sticky_event::<gst::event::StreamStart>(0).is_none()
             {
@@ -207,8 +208,8 @@ impl<'a> Outlets<'a> {
         if !unsynced.has_current_caps() {
             unsynced.push_event(gst::event::Caps::new(&TextFormat::Json.caps()));
         }
-        for outlet in &mut self.outlets {
-            outlet.prepare(element, segment);
+        for src_pad in &mut self.src_pads {
+            src_pad.prepare(element, segment);
         }
     }
 
@@ -221,7 +222,7 @@ impl<'a> Outlets<'a> {
         self.prepare();
         let seqnum = self.segment.as_ref().map(|segment| segment.seqnum());
         let mut waiting: Vec<VecDeque<(gst::ClockTime, Push)>> =
-            self.outlets.iter_mut().map(|outlet| timed(pushes(&mut outlet.sequencer))).collect();
+            self.src_pads.iter_mut().map(|src_pad| timed(pushes(&mut src_pad.sequencer))).collect();
         let mut flow = Ok(gst::FlowSuccess::Ok);
         let first = |waiting: &[VecDeque<(gst::ClockTime, Push)>]| {
             let heads = waiting.iter().enumerate();
@@ -241,8 +242,8 @@ impl<'a> Outlets<'a> {
             };
             match push {
                 Push::Text(text) if flow.is_ok() => {
-                    if self.outlets[index].sequencer.speaker().is_none() {
-                        delay::observe(self.element, text.pts, context);
+                    if self.src_pads[index].sequencer.speaker().is_none() {
+                        latency::observe(self.element, text.pts, context);
                     }
                     let pushed = self.push(index, &text, context);
                     flow = match self.combine(index, pushed) {
@@ -253,7 +254,7 @@ impl<'a> Outlets<'a> {
                     };
                 }
                 Push::Downstream(event) if flow.is_ok() => {
-                    self.outlets[index].pad.push_event(of_segment(event));
+                    self.src_pads[index].pad.push_event(of_segment(event));
                 }
                 Push::Upstream(event) if flow.is_ok() => {
                     self.element.imp().sinkpad.push_event(of_segment(event));
@@ -271,17 +272,17 @@ impl<'a> Outlets<'a> {
         text: &Text,
         context: Context,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        if self.outlets[index].needs_negotiation() {
+        if self.src_pads[index].needs_negotiation() {
             self.prepare();
         }
-        let outlet = &self.outlets[index];
-        let pushed = outlet.push(text, context);
-        if pushed != Err(gst::FlowError::NotNegotiated) || !outlet.needs_negotiation() {
+        let src_pad = &self.src_pads[index];
+        let pushed = src_pad.push(text, context);
+        if pushed != Err(gst::FlowError::NotNegotiated) || !src_pad.needs_negotiation() {
             return pushed;
         }
         // Another peer has come in between.
         self.prepare();
-        self.outlets[index].push(text, context)
+        self.src_pads[index].push(text, context)
     }
 
     /// The flow of all pads after one has returned `pushed`. Pads that were released are none of
@@ -293,11 +294,11 @@ impl<'a> Outlets<'a> {
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         loop {
             let released = self.released();
-            released.iter().for_each(|&gone| self.flows.remove_pad(&self.outlets[gone].pad));
+            released.iter().for_each(|&gone| self.flows.remove_pad(&self.src_pads[gone].pad));
             if released.contains(&index) {
                 return Ok(gst::FlowSuccess::Ok);
             }
-            let flow = self.flows.update_pad_flow(&self.outlets[index].pad, pushed);
+            let flow = self.flows.update_pad_flow(&self.src_pads[index].pad, pushed);
             let is_settled = flow != Err(gst::FlowError::Flushing) || self.released() == released;
             if is_settled {
                 return flow;
@@ -308,7 +309,7 @@ impl<'a> Outlets<'a> {
     /// Indices of the pads that were released since the last `sync`.
     fn released(&self) -> Vec<usize> {
         let is_gone = |pad: &gst::Pad| !is_there(self.element, pad);
-        (0..self.outlets.len()).filter(|&index| is_gone(&self.outlets[index].pad)).collect()
+        (0..self.src_pads.len()).filter(|&index| is_gone(&self.src_pads[index].pad)).collect()
     }
 
     /// Segments in progress and their ends, as soon as they are known.
@@ -325,7 +326,7 @@ impl<'a> Outlets<'a> {
             };
             let text = Text {
                 kind,
-                speech: Speech::new(speaker, words, context),
+                utterance: Utterance::new(speaker, words, context),
                 prefix: String::new(),
                 pts: context.timeline.pts(progress.decoded),
                 duration: gst::ClockTime::ZERO,
@@ -340,7 +341,7 @@ impl<'a> Outlets<'a> {
     }
 
     fn pads(&self) -> Vec<gst::Pad> {
-        let timed = self.outlets.iter().map(|outlet| outlet.pad.clone());
+        let timed = self.src_pads.iter().map(|src_pad| src_pad.pad.clone());
         timed.chain([self.unsynced().clone()]).collect()
     }
 }
@@ -369,7 +370,7 @@ fn is_there(element: &MultitalkerAsr, pad: &gst::Pad) -> bool {
     *pad == imp.srcpad || imp.speaker_pads.contains(pad)
 }
 
-impl Outlet {
+impl SrcPad {
     fn new(pad: gst::Pad, sequencer: Sequencer) -> Self {
         Self { pad, sequencer, format: None, negotiated_with: glib::WeakRef::new() }
     }

@@ -4,9 +4,10 @@
 
 use gst::prelude::*;
 
-use super::output::Context;
-use super::queue::Cause;
-use super::{MultitalkerAsr, OverloadPolicy};
+use crate::multitalkerasr::MultitalkerAsr;
+use crate::multitalkerasr::properties::OverloadPolicy;
+use crate::multitalkerasr::text::sequencer::Context;
+use crate::multitalkerasr::worker::queue::Cause;
 
 /// Whether the worker saves work, and what it could not do.
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ impl Overload {
         context: Context,
     ) {
         let duration = to.saturating_sub(from);
-        self.dropped += super::timeline::samples_in(duration) as u64;
+        self.dropped += crate::multitalkerasr::input::timeline::samples_in(duration) as u64;
         self.post_qos(element, Some((from, duration)), processed, context);
         let stream_time = |pts| context.in_segment.to_stream_time(pts);
         let (code, nick, reason) = match cause {

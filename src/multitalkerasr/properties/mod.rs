@@ -2,15 +2,18 @@
 
 //! The element's properties: their table and defaults, and what they mean to the engine.
 
+mod enums;
+
 use gst::glib;
 use gst::prelude::*;
 
-use super::timeline::Alignment;
-use super::{
+use crate::multitalkerasr::input::timeline::Alignment;
+use multitalker_asr as engine;
+
+pub use enums::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
     OverloadPolicy, Precision, TargetMode, TextUnit,
 };
-use multitalker_asr as engine;
 
 /// Least time to compute that is promised.
 const MIN_LATENCY_MS: u32 = 100;

@@ -4,7 +4,7 @@
 
 use gst::glib;
 
-use super::speech::{Kind, Speech};
+use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 
 /// What caps negotiation chooses from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl TextFormat {
 #[derive(Clone, Debug)]
 pub struct Text {
     pub kind: Kind,
-    pub speech: Speech,
+    pub utterance: Utterance,
     /// Before the text, but not in JSON.
     pub prefix: String,
     pub pts: gst::ClockTime,
@@ -49,18 +49,18 @@ pub struct Text {
 impl Text {
     /// With `speaker_colors` separated by commas, which begin again when there are more speakers.
     pub fn to_buffer(&self, format: TextFormat, speaker_colors: &str) -> gst::Buffer {
-        let text = || format!("{}{}", self.prefix, self.speech.text());
+        let text = || format!("{}{}", self.prefix, self.utterance.text());
         let content = match format {
             TextFormat::Utf8 => text(),
-            TextFormat::PangoMarkup => markup(&text(), self.speech.speaker, speaker_colors),
+            TextFormat::PangoMarkup => markup(&text(), self.utterance.speaker, speaker_colors),
             // A line each, so that readers of lines find where an object ends.
-            TextFormat::Json => format!("{}\n", self.speech.json(self.kind)),
+            TextFormat::Json => format!("{}\n", self.utterance.json(self.kind)),
         };
         let mut buffer = gst::Buffer::from_mut_slice(content.into_bytes());
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(self.pts);
             buffer.set_duration(self.duration);
-            self.speech.add_meta(buffer);
+            self.utterance.add_meta(buffer);
         }
         buffer
     }

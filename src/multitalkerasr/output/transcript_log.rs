@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The transcript log: the finished segments of the whole conversation.
+//! The transcript log: the finished segments of the whole transcript_log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::output::Context;
+use crate::multitalkerasr::text::sequencer::Context;
 use multitalker_asr::{SegLstRow, Segment};
 
 /// What was said so far, at most `max-transcripts` segments of it.
 #[derive(Debug, Default)]
-pub struct Conversation {
+pub struct TranscriptLog {
     /// Shared, so that they are serialized without the lock that the worker needs.
     rows: VecDeque<Arc<SegLstRow>>,
     /// Number in the log of the engine's speaker 0.
@@ -21,7 +21,7 @@ pub struct Conversation {
     is_truncated: bool,
 }
 
-impl Conversation {
+impl TranscriptLog {
     /// Forgets all.
     pub fn clear(&mut self) {
         *self = Self::default();
