@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, Once};
 use cea708_types::CCDataParser;
 use cea708_types::tables::Code;
 use gst::prelude::*;
-use multitalker_asr::{ModelOptions, Output, StreamOptions};
+use multitalker_asr::{Event, ModelOptions, StreamOptions};
 
 fn init() {
     static INIT: Once = Once::new();
@@ -75,7 +75,7 @@ fn expected_tokens() -> Vec<String> {
     let mut words: Vec<_> = outputs
         .into_iter()
         .filter_map(|output| match output {
-            Output::Word { speaker, word } => Some((word.start_sample, speaker, word.text)),
+            Event::Word { speaker, word } => Some((word.start_sample, speaker, word.text)),
             _ => None,
         })
         .collect();

@@ -8,7 +8,7 @@ use std::f32::consts::TAU;
 
 use gst::prelude::*;
 use multitalker_asr::{
-    ChunkLatency, DiarizationPreset, ModelOptions, Output, SegLstRow, StreamOptions, TargetMode,
+    ChunkLatency, DiarizationPreset, Event, ModelOptions, SegLstRow, StreamOptions, TargetMode,
 };
 use rig::*;
 
@@ -214,7 +214,7 @@ fn properties_reach_the_engine() {
         target_mode: TargetMode::Nemo,
         segment_pause_ms: 240,
         max_segment_ms: 2000,
-        full_runs: false,
+        fill_batches: false,
     };
     let mut rig = Rig::new(&[
         ("chunk-latency", "160ms"),
@@ -246,7 +246,7 @@ fn without_a_diarizer_there_is_one_speaker() {
     let expected: Vec<_> = outputs
         .iter()
         .filter_map(|output| match output {
-            Output::Segment(segment) => Some(said_by_engine(segment, 0)),
+            Event::Segment(segment) => Some(said_by_engine(segment, 0)),
             _ => None,
         })
         .collect();
@@ -304,7 +304,7 @@ fn words_come_out_in_order_and_none_is_lost() {
     let mut expected: Vec<_> = engine_outputs(samples, defaults(false))
         .into_iter()
         .filter_map(|output| match output {
-            Output::Word { speaker, word } => Some((word.start_sample, speaker, word)),
+            Event::Word { speaker, word } => Some((word.start_sample, speaker, word)),
             _ => None,
         })
         .collect();
@@ -484,7 +484,7 @@ fn partials_are_posted_on_request() {
     let expected: Vec<_> = engine_outputs(samples, defaults(false))
         .iter()
         .filter_map(|output| match output {
-            Output::Partial(partial) => Some((partial.speaker as u32, partial.text())),
+            Event::Partial(partial) => Some((partial.speaker as u32, partial.text())),
             _ => None,
         })
         .collect();

@@ -7,7 +7,7 @@ mod rig;
 use std::sync::Arc;
 
 use gst::prelude::*;
-use multitalker_asr::{ChunkLatency, DiarizationPreset, Output, StreamOptions, Word};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, Event, StreamOptions, Word};
 use rig::*;
 
 fn options() -> StreamOptions {
@@ -242,13 +242,13 @@ fn unsynced_pad_has_segments_in_progress_and_their_ends() {
     let expected: Vec<_> = engine_outputs(&samples, options())
         .iter()
         .filter_map(|output| match output {
-            Output::Partial(partial) => {
+            Event::Partial(partial) => {
                 Some(("partial", partial.speaker, partial.text(), json_words(&partial.words)))
             }
-            Output::Segment(segment) => {
+            Event::Segment(segment) => {
                 Some(("segment", segment.speaker, segment.text(), json_words(&segment.words)))
             }
-            Output::Word { .. } => None,
+            Event::Word { .. } => None,
         })
         .collect();
     assert_eq!(found.len(), expected.len());

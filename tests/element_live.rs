@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gst::prelude::*;
 use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream,
+    Canceller, ChunkLatency, DiarizationPreset, Event, Model, ModelOptions, Stream,
 };
 use rig::*;
 
@@ -271,7 +271,7 @@ fn engine_said_with_pause(before: &[f32], after: &[f32], after_ns: u64, keep: bo
         let mut outputs = stream.push(audio).expect("inference");
         outputs.extend(stream.finish().expect("inference"));
         said.extend(outputs.iter().filter_map(|output| match output {
-            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            Event::Segment(segment) => Some(said_by_engine(segment, base_ns)),
             _ => None,
         }));
         match keep {

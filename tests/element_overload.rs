@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Stream,
+    Canceller, ChunkLatency, DiarizationPreset, Event, Model, ModelOptions, Stream,
 };
 use rig::*;
 use test_support::data;
@@ -101,7 +101,7 @@ fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
             Some(hole) if hole.cause == "recognition" => {
                 let end = index(hole.start - base_ns) + 8000;
                 let mut outputs = stream.push(&rest[..end.min(rest.len())]).expect("inference");
-                outputs.extend(stream.salvage());
+                outputs.extend(stream.take_remaining());
                 outputs
             }
             _ => {
@@ -112,7 +112,7 @@ fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
             }
         };
         all.extend(outputs.iter().filter_map(|output| match output {
-            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            Event::Segment(segment) => Some(said_by_engine(segment, base_ns)),
             _ => None,
         }));
         stream.resume();

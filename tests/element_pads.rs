@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use gst::prelude::*;
-use multitalker_asr::{ChunkLatency, DiarizationPreset, Output, StreamOptions, Word};
+use multitalker_asr::{ChunkLatency, DiarizationPreset, Event, StreamOptions, Word};
 use rig::*;
 
 fn options() -> StreamOptions {
@@ -242,7 +242,7 @@ fn pads_that_come_and_go_at_any_moment_disturb_nobody() {
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms160);
     let words = engine_outputs(&samples, options)
         .iter()
-        .filter(|output| matches!(output, Output::Word { .. }))
+        .filter(|output| matches!(output, Event::Word { .. }))
         .count();
     assert_eq!(buffers(&entries).len(), words);
     rig.posted("multitalkerasr/transcript");

@@ -40,7 +40,7 @@ fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
         StreamOptions::default(),
     );
     let segments = outputs.iter().filter_map(|output| match output {
-        multitalker_asr::Output::Segment(segment) => {
+        multitalker_asr::Event::Segment(segment) => {
             Some(rig::said_by_engine(segment, sample(from_s) as u64 * rig::SAMPLE_NS))
         }
         _ => None,

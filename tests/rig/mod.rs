@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Output, Segment, Stream,
+    Canceller, ChunkLatency, DiarizationPreset, Event, Model, ModelOptions, Segment, Stream,
     StreamOptions, Word, hold_loading, release_loading,
 };
 
@@ -295,7 +295,7 @@ pub fn engine_words(samples: &[f32], options: StreamOptions) -> Vec<(usize, Word
     let mut words: Vec<_> = engine_outputs(samples, options)
         .into_iter()
         .filter_map(|output| match output {
-            Output::Word { speaker, word } => Some((speaker, word)),
+            Event::Word { speaker, word } => Some((speaker, word)),
             _ => None,
         })
         .collect();
@@ -551,7 +551,7 @@ pub fn said_by_engine(segment: &Segment, base_ns: u64) -> Said {
 }
 
 /// What the engine makes of some audio with the tiny models.
-pub fn engine_outputs(samples: &[f32], options: StreamOptions) -> Vec<Output> {
+pub fn engine_outputs(samples: &[f32], options: StreamOptions) -> Vec<Event> {
     engine_outputs_of(&tiny_model_options(), samples, options)
 }
 
@@ -559,7 +559,7 @@ pub fn engine_outputs_of(
     model: &ModelOptions,
     samples: &[f32],
     options: StreamOptions,
-) -> Vec<Output> {
+) -> Vec<Event> {
     let model = Model::load(model, &Canceller::new()).expect("a model");
     let mut stream = Stream::new(model, options).expect("valid options");
     let mut outputs = stream.push(samples).expect("inference");
@@ -573,7 +573,7 @@ pub fn engine_said(samples: &[f32], options: StreamOptions, base_ns: u64) -> Vec
     outputs
         .iter()
         .filter_map(|output| match output {
-            Output::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            Event::Segment(segment) => Some(said_by_engine(segment, base_ns)),
             _ => None,
         })
         .collect()

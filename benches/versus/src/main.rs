@@ -223,7 +223,7 @@ fn engine(
     stream.enable_trace();
     for chunk in samples.chunks(chunk_latency.ms() as usize * SAMPLE_RATE_HZ / 1000) {
         // What the element does with a file.
-        stream.push_ahead(chunk)?;
+        stream.push_deferred(chunk)?;
     }
     stream.finish()?;
     let run_s = start.elapsed().as_secs_f64();

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 use hound::{SampleFormat, WavReader, WavSpec};
 use indicatif::{ProgressBar, ProgressStyle};
 use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, ENCODED_FRAME_MS, Model, ModelOptions, Output,
+    Canceller, ChunkLatency, DiarizationPreset, ENCODED_FRAME_MS, Event, Model, ModelOptions,
     Precision, RuntimeOptions, SAMPLE_RATE_HZ, SegLstRow, Segment, Stream, StreamOptions,
     TargetMode,
 };
@@ -138,7 +138,7 @@ impl Arguments {
             },
             segment_pause_ms: self.segment_pause,
             max_segment_ms: self.max_segment_duration,
-            full_runs: self.diarization_model.is_none(),
+            fill_batches: self.diarization_model.is_none(),
             ..StreamOptions::default()
         })
     }
@@ -187,8 +187,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let transcribed = transcribe(&mut stream, &samples, &mut segments);
     if transcribed.is_err() {
         // What was recognized before the error.
-        for output in stream.salvage() {
-            print(output, &mut segments)?;
+        for event in stream.take_remaining() {
+            print(event, &mut segments)?;
         }
     }
     transcribed?;
@@ -219,20 +219,20 @@ fn transcribe(
     let progress = ProgressBar::new(samples.len() as u64 / u64::from(SAMPLE_RATE_HZ));
     progress.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} s, {eta} left")?);
     for second in samples.chunks(SAMPLE_RATE_HZ as usize) {
-        for output in stream.push(second)? {
-            progress.suspend(|| print(output, segments))?;
+        for event in stream.push(second)? {
+            progress.suspend(|| print(event, segments))?;
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
-    for output in stream.finish()? {
-        print(output, segments)?;
+    for event in stream.finish()? {
+        print(event, segments)?;
     }
     Ok(())
 }
 
-fn print(output: Output, segments: &mut Vec<Segment>) -> Result<(), String> {
-    if let Output::Segment(segment) = output {
+fn print(event: Event, segments: &mut Vec<Segment>) -> Result<(), String> {
+    if let Event::Segment(segment) = event {
         let printed = writeln!(io::stdout(), "{}", line(&segment));
         printed.map_err(|error| format!("standard output: {error}"))?;
         segments.push(segment);

@@ -7,7 +7,7 @@ use crate::recognition::words::{Partial, Segment, Word};
 
 /// What a stream tells, in the order in which it became known.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Output {
+pub enum Event {
     /// A finished word; it will not change, but its [`Segment`] has the punctuation marks that came
     /// after this.
     Word {

@@ -6,14 +6,14 @@
 //! A [`Stream`] holds one conversation. Time is counted in samples since its start.
 //!
 //! ```no_run
-//! use multitalker_asr::{Canceller, Model, ModelOptions, Output, Stream, StreamOptions};
+//! use multitalker_asr::{Canceller, Model, ModelOptions, Event, Stream, StreamOptions};
 //!
 //! # fn main() -> Result<(), multitalker_asr::Error> {
 //! let options = ModelOptions { model_dir: "models".into(), ..Default::default() };
 //! let model = Model::load(&options, &Canceller::new())?;
 //! let mut stream = Stream::new(model, StreamOptions::default())?;
-//! for output in stream.push(&[0.0; 16_000])?.into_iter().chain(stream.finish()?) {
-//!     if let Output::Segment(segment) = output {
+//! for event in stream.push(&[0.0; 16_000])?.into_iter().chain(stream.finish()?) {
+//!     if let Event::Segment(segment) = event {
 //!         println!("speaker {}: {}", segment.speaker, segment.text());
 //!     }
 //! }
@@ -41,7 +41,7 @@ mod stream;
 
 pub use diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 pub use error::{Error, ModelWarning};
-pub use events::{Output, Progress, SpeakerTrace, Trace};
+pub use events::{Event, Progress, SpeakerTrace, Trace};
 pub use features::SAMPLE_RATE_HZ;
 pub use formats::SegLstRow;
 pub use models::Model;

@@ -186,7 +186,7 @@ pub struct StreamOptions {
     pub max_segment_ms: u32,
     /// Chunks wait until there are as many as the encoder takes in one run; what is left runs at the
     /// end. With a prepared encoder this halves its work, and text comes later by those chunks.
-    pub full_runs: bool,
+    pub fill_batches: bool,
 }
 
 impl Default for StreamOptions {
@@ -200,7 +200,7 @@ impl Default for StreamOptions {
             target_mode: TargetMode::default(),
             segment_pause_ms: 800,
             max_segment_ms: 10_000,
-            full_runs: false,
+            fill_batches: false,
         }
     }
 }
@@ -262,12 +262,12 @@ mod tests {
     ];
 
     #[test]
-    fn short_fifo_is_economical_as_it_is() {
+    fn short_fifo_is_not_degraded() {
         for point in PRESETS.map(|preset| preset.operating_point(ChunkLatency::Ms1120)) {
-            let economical = point.economical();
-            assert_eq!(economical == point, point.fifo_frames <= 40, "{point:?}");
-            assert_eq!(economical.economical(), economical);
-            assert!(economical.update_period_frames <= point.update_period_frames);
+            let degraded = point.degraded();
+            assert_eq!(degraded == point, point.fifo_frames <= 40, "{point:?}");
+            assert_eq!(degraded.degraded(), degraded);
+            assert!(degraded.update_period_frames <= point.update_period_frames);
         }
     }
 

@@ -8,7 +8,7 @@ use std::thread;
 use crate::diarization::Diarizer;
 use crate::diarization::DiarizerVersion;
 use crate::error::Error;
-use crate::events::{Output, Progress, Trace};
+use crate::events::{Event, Progress, Trace};
 use crate::features::frame_buffer::FrameBuffer;
 use crate::features::{FeatureExtractor, SAMPLE_RATE_HZ};
 use crate::models::Model;
@@ -107,10 +107,10 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::Ended`] after the end; else those of the networks or [`Error::Canceled`], after
-    /// which the stream has ended and [`Self::salvage`] has what was recognized before.
-    pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Output>, Error> {
+    /// which the stream has ended and [`Self::take_remaining`] has what was recognized before.
+    pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Event>, Error> {
         self.hear(samples)?;
-        self.catch_up()
+        self.run_deferred()
     }
 
     /// As [`Self::push`], where more audio is at hand. If there are threads to spare, the recognizer
@@ -118,23 +118,23 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn push_ahead(&mut self, samples: &[f32]) -> Result<Vec<Output>, Error> {
+    pub fn push_deferred(&mut self, samples: &[f32]) -> Result<Vec<Event>, Error> {
         self.hear(samples)?;
-        Ok(self.recognizer.take_outputs())
+        Ok(self.recognizer.take_events())
     }
 
-    /// Whether [`Self::push_ahead`] put anything off.
-    pub fn is_behind(&self) -> bool {
+    /// Whether [`Self::push_deferred`] put anything off.
+    pub fn has_deferred(&self) -> bool {
         !self.ended && !self.recognizer.ready_chunks(&self.features, false).is_empty()
     }
 
-    /// Recognizes what [`Self::push_ahead`] put off.
+    /// Recognizes what [`Self::push_deferred`] put off.
     ///
     /// # Errors
     /// As [`Self::push`].
-    pub fn catch_up(&mut self) -> Result<Vec<Output>, Error> {
+    pub fn run_deferred(&mut self) -> Result<Vec<Event>, Error> {
         self.work(Audio::Pauses)?;
-        Ok(self.recognizer.take_outputs())
+        Ok(self.recognizer.take_events())
     }
 
     /// Decodes what is left and closes all segments. The stream has then ended.
@@ -142,7 +142,7 @@ impl Stream {
     /// # Errors
     /// As [`Self::push`], and [`Error::UnreadableFile`] where the tokenizer has no text for the last
     /// word of a speaker.
-    pub fn finish(&mut self) -> Result<Vec<Output>, Error> {
+    pub fn finish(&mut self) -> Result<Vec<Event>, Error> {
         if self.ended {
             return Err(Error::Ended);
         }
@@ -155,19 +155,19 @@ impl Stream {
         self.work(Audio::Ended)?;
         self.ended = true;
         self.recognizer.finish(self.extractor.received_samples())?;
-        Ok(self.recognizer.take_outputs())
+        Ok(self.recognizer.take_events())
     }
 
     /// Ends the stream without decoding more, and returns what was recognized and not yet emitted.
-    pub fn salvage(&mut self) -> Vec<Output> {
+    pub fn take_remaining(&mut self) -> Vec<Event> {
         self.ended = true;
         // A word without a text is all that an error here costs.
         let _ = self.recognizer.finish(self.extractor.received_samples());
-        self.recognizer.take_outputs()
+        self.recognizer.take_events()
     }
 
     /// Begins anew, with nothing heard, and allows work where it was canceled. What was asked for
-    /// with [`Self::set_economical`] and [`Self::enable_trace`] stays.
+    /// with [`Self::set_degraded`] and [`Self::enable_trace`] stays.
     pub fn reset(&mut self) {
         if let Some(diarizer) = &mut self.diarizer {
             diarizer.reset();
@@ -196,9 +196,9 @@ impl Stream {
     /// Saves work, or no longer, where audio comes faster than it is recognized: the diarizer then
     /// hears its speaker cache and the last 3.2 s again with each chunk, instead of up to 21 s.
     /// Operating points with a FIFO as short as this do not change.
-    pub fn set_economical(&mut self, economical: bool) {
+    pub fn set_degraded(&mut self, degraded: bool) {
         if let Some(diarizer) = &mut self.diarizer {
-            diarizer.set_economical(economical);
+            diarizer.set_degraded(degraded);
         }
     }
 

@@ -294,8 +294,8 @@ fn one_speaker_says_the_same_in_full_runs() {
     };
     let model = Model::load(&options, &Canceller::new()).expect("the prepared models load");
     let samples = test_support::read_wav(&test_support::data().join("audio/news.wav"));
-    let [one_by_one, full] = [false, true].map(|full_runs| {
-        let options = StreamOptions { full_runs, ..Default::default() };
+    let [one_by_one, full] = [false, true].map(|fill_batches| {
+        let options = StreamOptions { fill_batches, ..Default::default() };
         let mut stream = Stream::new(model.clone(), options).expect("options that fit");
         stream.enable_trace();
         for piece in samples.chunks(8000) {

@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::sync::LazyLock;
 
-use multitalker_asr::{ChunkLatency, Output, Stream, StreamOptions, Trace};
+use multitalker_asr::{ChunkLatency, Event, Stream, StreamOptions, Trace};
 use test_support::{read_wav, tiny_model};
 
 static MEETING: LazyLock<Vec<f32>> =
@@ -26,16 +26,16 @@ fn stream() -> Stream {
     stream
 }
 
-fn run<'a>(pieces: impl IntoIterator<Item = &'a [f32]>) -> (Vec<Output>, Trace) {
+fn run<'a>(pieces: impl IntoIterator<Item = &'a [f32]>) -> (Vec<Event>, Trace) {
     let mut stream = stream();
-    let mut outputs = Vec::new();
+    let mut events = Vec::new();
     for piece in pieces {
-        outputs.extend(stream.push(piece).expect("inference runs"));
+        events.extend(stream.push(piece).expect("inference runs"));
     }
-    outputs.extend(stream.finish().expect("inference runs"));
+    events.extend(stream.finish().expect("inference runs"));
     // Whether a partial result is told depends on the pushes.
-    outputs.retain(|output| !matches!(output, Output::Partial(_)));
-    (outputs, stream.trace().expect("enabled").clone())
+    events.retain(|event| !matches!(event, Event::Partial(_)));
+    (events, stream.trace().expect("enabled").clone())
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn features_follow_from_their_definition() {
 fn any_push_sizes_give_the_same() {
     let (whole, trace) = run([&MEETING[..]]);
     assert_eq!(trace.probabilities.len(), 375 * 4, "a row for each 80 ms");
-    let words = whole.iter().filter(|output| matches!(output, Output::Word { .. })).count();
+    let words = whole.iter().filter(|event| matches!(event, Event::Word { .. })).count();
     assert!(words > 10, "the random models say {words} words");
     // A whole number of frames, less than a frame, and sizes without a common factor.
     let uneven: Vec<&[f32]> = {
@@ -87,9 +87,9 @@ fn any_push_sizes_give_the_same() {
         ("1 s and a sample", MEETING.chunks(16_001).collect()),
         ("uneven", uneven),
     ] {
-        let (outputs, other) = run(pieces);
+        let (events, other) = run(pieces);
         assert_eq!(other.features, trace.features, "{name}: features");
         assert_eq!(other.probabilities, trace.probabilities, "{name}: probabilities");
-        assert_eq!(outputs, whole, "{name}");
+        assert_eq!(events, whole, "{name}");
     }
 }

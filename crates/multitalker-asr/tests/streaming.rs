@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, Error, Model, ModelOptions, Output, Progress,
+    Canceller, ChunkLatency, DiarizationPreset, Error, Event, Model, ModelOptions, Progress,
     RuntimeOptions, Segment, SpeakerTrace, Stream, StreamOptions,
 };
 use proptest::prelude::*;
@@ -39,19 +39,19 @@ fn stream(options: StreamOptions) -> Stream {
 }
 
 /// All that is told of `pieces`, without the partial results.
-fn outputs<'a>(stream: &mut Stream, pieces: impl IntoIterator<Item = &'a [f32]>) -> Vec<Output> {
-    let mut outputs = Vec::new();
+fn events<'a>(stream: &mut Stream, pieces: impl IntoIterator<Item = &'a [f32]>) -> Vec<Event> {
+    let mut events = Vec::new();
     for piece in pieces {
-        outputs.extend(stream.push(piece).expect("inference runs"));
+        events.extend(stream.push(piece).expect("inference runs"));
     }
-    outputs.extend(stream.finish().expect("inference runs"));
-    outputs
+    events.extend(stream.finish().expect("inference runs"));
+    events
 }
 
-fn segments(outputs: &[Output]) -> Vec<&Segment> {
+fn segments(events: &[Event]) -> Vec<&Segment> {
     let mut segments = Vec::new();
-    for output in outputs {
-        if let Output::Segment(segment) = output {
+    for event in events {
+        if let Event::Segment(segment) = event {
             segments.push(segment);
         }
     }
@@ -60,7 +60,7 @@ fn segments(outputs: &[Output]) -> Vec<&Segment> {
 
 #[test]
 fn any_split_equals_one_push() {
-    let whole = outputs(&mut stream(small_options()), [excerpt()]);
+    let whole = events(&mut stream(small_options()), [excerpt()]);
     assert!(segments(&whole).len() > 3, "the excerpt must say something");
     let mut runner =
         TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
@@ -76,7 +76,7 @@ fn any_split_equals_one_push() {
                 rest = after;
             }
             pieces.push(rest);
-            prop_assert_eq!(&outputs(&mut stream(small_options()), pieces), &whole);
+            prop_assert_eq!(&events(&mut stream(small_options()), pieces), &whole);
             Ok(())
         })
         .expect("every split gives the same");
@@ -85,20 +85,20 @@ fn any_split_equals_one_push() {
 #[test]
 fn single_samples_equal_one_push() {
     let audio = &excerpt()[..16_000];
-    let whole = outputs(&mut stream(small_options()), [audio]);
-    assert_eq!(outputs(&mut stream(small_options()), audio.chunks(1)), whole);
+    let whole = events(&mut stream(small_options()), [audio]);
+    assert_eq!(events(&mut stream(small_options()), audio.chunks(1)), whole);
 }
 
 #[test]
 fn reset_equals_new() {
-    let fresh = outputs(&mut stream(small_options()), [excerpt()]);
+    let fresh = events(&mut stream(small_options()), [excerpt()]);
     let mut used = stream(small_options());
     used.push(&NEWS[..50_000]).expect("inference runs");
     used.reset();
     assert_eq!(used.progress(), Progress::default());
-    assert_eq!(outputs(&mut used, [excerpt()]), fresh, "after some audio");
+    assert_eq!(events(&mut used, [excerpt()]), fresh, "after some audio");
     used.reset();
-    assert_eq!(outputs(&mut used, [excerpt()]), fresh, "after the end");
+    assert_eq!(events(&mut used, [excerpt()]), fresh, "after the end");
 }
 
 #[test]
@@ -106,13 +106,13 @@ fn reset_keeps_what_was_asked_for() {
     let mut options = small_options();
     options.diarization.fifo_frames = 100;
     options.diarization.speaker_cache_frames = 48;
-    let mut economical = stream(options.clone());
-    economical.set_economical(true);
-    let expected = outputs(&mut economical, [&NEWS[..]]);
-    assert_ne!(expected, outputs(&mut stream(options), [&NEWS[..]]), "it makes a difference");
+    let mut degraded = stream(options.clone());
+    degraded.set_degraded(true);
+    let expected = events(&mut degraded, [&NEWS[..]]);
+    assert_ne!(expected, events(&mut stream(options), [&NEWS[..]]), "it makes a difference");
     for _ in 0..2 {
-        economical.reset();
-        assert_eq!(outputs(&mut economical, [&NEWS[..]]), expected);
+        degraded.reset();
+        assert_eq!(events(&mut degraded, [&NEWS[..]]), expected);
     }
 }
 
@@ -124,9 +124,9 @@ fn longest_options_are_no_trouble() {
         max_speakers: Some(usize::MAX),
         ..small_options()
     };
-    let outputs = outputs(&mut stream(options), [excerpt()]);
+    let events = events(&mut stream(options), [excerpt()]);
     // Only sentences end segments, and these models make none.
-    let segments = segments(&outputs);
+    let segments = segments(&events);
     let speakers: HashSet<_> = segments.iter().map(|segment| segment.speaker).collect();
     assert!(segments.len() > 1 && segments.len() == speakers.len(), "{segments:?}");
     let mut longest = StreamOptions::default();
@@ -135,7 +135,7 @@ fn longest_options_are_no_trouble() {
     longest.diarization.fifo_frames = 45_000;
     longest.diarization.update_period_frames = 45_000;
     longest.diarization.speaker_cache_frames = 45_000;
-    self::outputs(&mut stream(longest), [excerpt()]);
+    self::events(&mut stream(longest), [excerpt()]);
 }
 
 #[test]
@@ -148,20 +148,20 @@ fn ended_stream_takes_no_audio() {
 
 #[test]
 fn words_stand_in_their_segments() {
-    let outputs = outputs(&mut stream(small_options()), [excerpt()]);
+    let events = events(&mut stream(small_options()), [excerpt()]);
     let mut words = vec![Vec::new(); 4];
-    for output in &outputs {
-        match output {
-            Output::Word { speaker, word } => {
+    for event in &events {
+        match event {
+            Event::Word { speaker, word } => {
                 assert!(word.start_sample < word.end_sample && !word.text.is_empty());
                 assert!(word.confidence > 0.0 && word.confidence <= 1.0);
                 words[*speaker].push(word.clone());
             }
-            Output::Segment(segment) => {
+            Event::Segment(segment) => {
                 assert_eq!(segment.words, words[segment.speaker], "all words since the last one");
                 words[segment.speaker].clear();
             }
-            Output::Partial(partial) => assert!(!partial.words.is_empty()),
+            Event::Partial(partial) => assert!(!partial.words.is_empty()),
         }
     }
     assert!(words.iter().all(Vec::is_empty), "every word ends in a segment");
@@ -172,12 +172,12 @@ fn progress_promises_what_is_not_told_later() {
     let mut stream = stream(small_options());
     let mut promised = Progress::default();
     for piece in excerpt().chunks(1600) {
-        let outputs = stream.push(piece).expect("inference runs");
-        for output in outputs {
-            match output {
-                Output::Word { word, .. } => assert!(word.start_sample >= promised.words),
-                Output::Segment(segment) => assert!(segment.start_sample() >= promised.segments),
-                Output::Partial(_) => {}
+        let events = stream.push(piece).expect("inference runs");
+        for event in events {
+            match event {
+                Event::Word { word, .. } => assert!(word.start_sample >= promised.words),
+                Event::Segment(segment) => assert!(segment.start_sample() >= promised.segments),
+                Event::Partial(_) => {}
             }
         }
         let progress = stream.progress();
@@ -201,14 +201,14 @@ fn strange_samples_do_no_lasting_harm() {
     for (name, bad) in bad {
         let mut stream = stream(small_options());
         stream.enable_trace();
-        let outputs = outputs(&mut stream, [&bad[..], excerpt()]);
+        let events = events(&mut stream, [&bad[..], excerpt()]);
         let trace = stream.trace().expect("enabled above");
         assert!(trace.features.iter().all(|v| v.is_finite()), "{name}: features");
         assert!(
             trace.probabilities.iter().all(|p| (0.0..=1.0).contains(p)),
             "{name}: probabilities"
         );
-        let spoken = segments(&outputs).iter().any(|s| s.start_sample() > 32_000);
+        let spoken = segments(&events).iter().any(|s| s.start_sample() > 32_000);
         assert!(spoken, "{name}: nothing is recognized afterwards");
     }
 }
@@ -217,7 +217,7 @@ fn strange_samples_do_no_lasting_harm() {
 fn nothing_but_a_few_samples() {
     for samples in [0, 1, 159, 160, 1279, 1280] {
         let audio = &excerpt()[..samples];
-        outputs(&mut stream(StreamOptions::default()), [audio]);
+        events(&mut stream(StreamOptions::default()), [audio]);
     }
 }
 
@@ -239,8 +239,8 @@ fn last_partial_chunk_is_decoded() {
 fn speakers_beyond_the_maximum_are_silent() {
     let run = |max_speakers| {
         let mut stream = stream(StreamOptions { max_speakers, ..small_options() });
-        let outputs = outputs(&mut stream, [excerpt()]);
-        segments(&outputs).iter().map(|s| s.speaker).max().expect("somebody speaks")
+        let events = events(&mut stream, [excerpt()]);
+        segments(&events).iter().map(|s| s.speaker).max().expect("somebody speaks")
     };
     assert!(run(None) >= 2, "the excerpt must have three speakers");
     assert!(run(Some(2)) <= 1);
@@ -254,9 +254,9 @@ fn one_speaker_without_a_diarizer() {
     assert_eq!(model.speakers(), 1);
     let mut stream = Stream::new(model, StreamOptions::default()).expect("options that fit");
     stream.enable_trace();
-    let outputs = outputs(&mut stream, [excerpt()]);
-    assert!(!segments(&outputs).is_empty());
-    assert!(segments(&outputs).iter().all(|segment| segment.speaker == 0));
+    let events = events(&mut stream, [excerpt()]);
+    assert!(!segments(&events).is_empty());
+    assert!(segments(&events).iter().all(|segment| segment.speaker == 0));
     let trace = stream.trace().expect("enabled above");
     assert_eq!(trace.speakers[0].chunks, [0, 1, 2, 3, 4], "it runs on every chunk");
 }
@@ -269,7 +269,7 @@ fn chunks_of_recognizer_and_diarizer_are_independent() {
             let options = StreamOptions { chunk_latency, diarization, ..StreamOptions::default() };
             let mut stream = stream(options);
             stream.enable_trace();
-            outputs(&mut stream, [excerpt()]);
+            events(&mut stream, [excerpt()]);
             let frames = stream.trace().expect("enabled above").probabilities.len() / 4;
             assert_eq!(frames, 500_usize.div_ceil(8), "{preset:?} at {chunk_latency:?}");
         }
@@ -338,9 +338,9 @@ fn model_is_loaded_once_and_freed_with_the_last_stream() {
 
 #[test]
 fn streams_on_one_model_do_not_disturb_each_other() {
-    let alone = outputs(&mut stream(small_options()), [excerpt()]);
+    let alone = events(&mut stream(small_options()), [excerpt()]);
     let together: Vec<_> = (0..4)
-        .map(|_| std::thread::spawn(|| outputs(&mut stream(small_options()), [excerpt()])))
+        .map(|_| std::thread::spawn(|| events(&mut stream(small_options()), [excerpt()])))
         .collect();
     for thread in together {
         assert_eq!(thread.join().expect("no panic"), alone);
@@ -354,7 +354,7 @@ fn speakers_decoded_side_by_side_say_what_they_say_in_turn() {
         let options = ModelOptions { runtime, ..tiny_model_options() };
         let model = Model::load(&options, &Canceller::new()).expect("loads");
         let mut stream = Stream::new(model, StreamOptions::default()).expect("options that fit");
-        outputs(&mut stream, [NEWS.as_slice()])
+        events(&mut stream, [NEWS.as_slice()])
     });
     let speakers: HashSet<_> = segments(&in_turn).iter().map(|segment| segment.speaker).collect();
     assert!(speakers.len() > 1, "{speakers:?}");
@@ -371,17 +371,17 @@ fn recognizer_beside_the_diarizer_says_what_it_says_after_it() {
         let model = Model::load(&options, &Canceller::new()).expect("loads");
         let mut stream = Stream::new(model, small_options()).expect("options that fit");
         let mut put_off = 0;
-        let mut outputs = Vec::new();
+        let mut events = Vec::new();
         for (i, piece) in NEWS.chunks(1000).enumerate() {
-            outputs.extend(stream.push_ahead(piece).expect("inference runs"));
-            put_off += usize::from(stream.is_behind());
+            events.extend(stream.push_deferred(piece).expect("inference runs"));
+            put_off += usize::from(stream.has_deferred());
             if i % 50 == 0 {
-                outputs.extend(stream.catch_up().expect("inference runs"));
-                assert!(!stream.is_behind());
+                events.extend(stream.run_deferred().expect("inference runs"));
+                assert!(!stream.has_deferred());
             }
         }
-        outputs.extend(stream.finish().expect("inference runs"));
-        (put_off > 0, outputs)
+        events.extend(stream.finish().expect("inference runs"));
+        (put_off > 0, events)
     });
     assert_eq!((beside.0, after.0), (cores > 1, false), "something was put off");
     assert_eq!(beside.1, after.1);
@@ -399,7 +399,7 @@ fn canceling_stops_an_inference_and_keeps_what_was_recognized() {
         sender.send(()).expect("the test waits");
         let result = stream.push(&audio);
         let stopped = Instant::now();
-        told.extend(stream.salvage());
+        told.extend(stream.take_remaining());
         (stream, result, told, stopped)
     });
     receiver.recv().expect("the first push ends");
@@ -413,7 +413,7 @@ fn canceling_stops_an_inference_and_keeps_what_was_recognized() {
     assert!(!segments(&told).is_empty());
     assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
     stream.reset();
-    assert!(!outputs(&mut stream, [excerpt()]).is_empty(), "it works again");
+    assert!(!events(&mut stream, [excerpt()]).is_empty(), "it works again");
 }
 
 #[test]
@@ -439,13 +439,13 @@ fn stream_with(sortformer: &str) -> Stream {
 }
 
 /// Pushes the news second by second up to an error; gives this and all that was recognized.
-fn until_failure(stream: &mut Stream) -> (String, Vec<Output>) {
+fn until_failure(stream: &mut Stream) -> (String, Vec<Event>) {
     let mut emitted = Vec::new();
     for second in NEWS.chunks(16_000) {
         match stream.push(second) {
-            Ok(outputs) => emitted.extend(outputs),
+            Ok(events) => emitted.extend(events),
             Err(error) => {
-                emitted.extend(stream.salvage());
+                emitted.extend(stream.take_remaining());
                 assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
                 assert!(matches!(stream.finish(), Err(Error::Ended)));
                 return (error.to_string(), emitted);
@@ -470,11 +470,11 @@ fn failing_network_loses_nothing_recognized_before() {
 
         // The window of the last frame reaches 40 samples beyond it.
         let before = &NEWS[..frames * 1280 + 40];
-        let expected = outputs(&mut stream_with(file), [before]);
+        let expected = events(&mut stream_with(file), [before]);
         assert!(!segments(&expected).is_empty());
         assert_eq!(segments(&emitted), segments(&expected));
         failing.reset();
-        assert!(!outputs(&mut failing, [excerpt()]).is_empty(), "it works again");
+        assert!(!events(&mut failing, [excerpt()]).is_empty(), "it works again");
     }
 }
 
@@ -514,13 +514,13 @@ fn diarizer_with_other_frames_is_refused() {
 fn diarizer_of_version_3_has_eight_speakers() {
     let mut stream = stream_with("sortformer-v3.onnx");
     stream.enable_trace();
-    let outputs = outputs(&mut stream, [&NEWS[..], &NEWS[..]]);
+    let events = events(&mut stream, [&NEWS[..], &NEWS[..]]);
     let trace = stream.trace().expect("enabled above");
     assert_eq!(trace.speakers.len(), 8);
     assert_eq!(trace.probabilities.len(), (2 * NEWS.len() / 160).div_ceil(8) * 8);
     let ran = trace.speakers.iter().filter(|speaker| !speaker.chunks.is_empty()).count();
     assert!(ran > 4, "{ran} speakers ran");
-    assert!(segments(&outputs).iter().any(|segment| segment.speaker > 3));
+    assert!(segments(&events).iter().any(|segment| segment.speaker > 3));
 }
 
 /// The trained models, which know people again.
@@ -542,11 +542,11 @@ fn speakers_are_known_again_after_a_hole() {
     let (before, after) = audio.split_at(30 * 16_000);
     let mut stream = demo_stream();
     let mut speakers = |go_on: fn(&mut Stream)| -> Vec<usize> {
-        outputs(&mut stream, [before]);
+        events(&mut stream, [before]);
         go_on(&mut stream);
         assert_eq!(stream.progress(), Progress::default());
-        let outputs = outputs(&mut stream, [after]);
-        let segments = segments(&outputs);
+        let events = events(&mut stream, [after]);
+        let segments = segments(&events);
         assert!(segments[0].text().ends_with("boston tonight"), "{}", segments[0].text());
         assert!(segments[0].start_sample() < 2 * 16_000, "time begins anew");
         stream.reset();
@@ -557,17 +557,17 @@ fn speakers_are_known_again_after_a_hole() {
 }
 
 #[test]
-fn saving_work_changes_little_of_what_is_understood() {
+fn degrading_changes_little_of_what_is_understood() {
     let audio = read_wav(&test_support::data().join("demo/conversation.wav"));
     let mut stream = demo_stream();
     let mut texts = || -> Vec<_> {
-        let outputs = outputs(&mut stream, [&audio[..]]);
-        let texts = segments(&outputs).iter().map(|s| (s.speaker, s.text())).collect();
+        let events = events(&mut stream, [&audio[..]]);
+        let texts = segments(&events).iter().map(|s| (s.speaker, s.text())).collect();
         stream.reset();
-        stream.set_economical(true);
+        stream.set_degraded(true);
         texts
     };
-    let (all, economical) = (texts(), texts());
-    let same = all.iter().filter(|text| economical.contains(text)).count();
+    let (all, degraded) = (texts(), texts());
+    let same = all.iter().filter(|text| degraded.contains(text)).count();
     assert!(same * 4 >= all.len() * 3, "{same} of {} segments are the same", all.len());
 }

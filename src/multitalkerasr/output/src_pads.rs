@@ -18,7 +18,7 @@ use crate::multitalkerasr::text::format::{Text, TextFormat};
 use crate::multitalkerasr::text::sequencer::{Context, Push, Sequencer};
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 use crate::multitalkerasr::worker::queue::Queue;
-use multitalker_asr::{Output, Progress};
+use multitalker_asr::{Event, Progress};
 
 /// A source pad of timed text.
 struct SrcPad {
@@ -150,7 +150,7 @@ impl<'a> SrcPads<'a> {
     /// Tells what the engine told; an error if downstream takes no more.
     pub fn tell(
         &mut self,
-        outputs: &[Output],
+        outputs: &[Event],
         progress: Progress,
         context: Context,
     ) -> Result<(), gst::FlowError> {
@@ -313,16 +313,16 @@ impl<'a> SrcPads<'a> {
     }
 
     /// Segments in progress and their ends, as soon as they are known.
-    fn tell_unsynced(&self, outputs: &[Output], progress: Progress, context: Context) {
+    fn tell_unsynced(&self, outputs: &[Event], progress: Progress, context: Context) {
         let pad = self.unsynced();
         if !pad.is_linked() {
             return;
         }
         for output in outputs {
             let (kind, speaker, words) = match output {
-                Output::Partial(partial) => (Kind::Partial, partial.speaker, &partial.words),
-                Output::Segment(segment) => (Kind::Segment, segment.speaker, &segment.words),
-                Output::Word { .. } => continue,
+                Event::Partial(partial) => (Kind::Partial, partial.speaker, &partial.words),
+                Event::Segment(segment) => (Kind::Segment, segment.speaker, &segment.words),
+                Event::Word { .. } => continue,
             };
             let text = Text {
                 kind,

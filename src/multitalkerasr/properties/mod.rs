@@ -443,7 +443,7 @@ impl Settings {
             segment_pause_ms: self.segment_pause_ms,
             max_segment_ms: self.max_segment_duration_ms,
             // A diarizer for files gives the recognizer many chunks at once by itself.
-            full_runs: !live && self.diarization_model.is_none(),
+            fill_batches: !live && self.diarization_model.is_none(),
         }
     }
 

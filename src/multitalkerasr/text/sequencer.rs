@@ -9,7 +9,7 @@ use crate::multitalkerasr::properties::Settings;
 use crate::multitalkerasr::properties::TextUnit;
 use crate::multitalkerasr::text::format::Text;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
-use multitalker_asr::{Output, Progress, Segment, Word};
+use multitalker_asr::{Event, Progress, Segment, Word};
 
 /// What is still said of a word that began before the one last told.
 const MIN_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(80);
@@ -119,20 +119,15 @@ impl Sequencer {
     }
 
     /// Takes what the engine told and gives what can go out.
-    pub fn accept(
-        &mut self,
-        outputs: &[Output],
-        progress: Progress,
-        context: Context,
-    ) -> Vec<Push> {
+    pub fn accept(&mut self, outputs: &[Event], progress: Progress, context: Context) -> Vec<Push> {
         let mut pushes = Vec::new();
         for output in outputs {
             match output {
-                Output::Word { speaker, word } if self.unit == TextUnit::Word => {
+                Event::Word { speaker, word } if self.unit == TextUnit::Word => {
                     self.wait(*speaker, vec![word.clone()], false);
                 }
-                Output::Segment(segment) => self.end_segment(segment, &mut pushes),
-                Output::Word { .. } | Output::Partial(_) => (),
+                Event::Segment(segment) => self.end_segment(segment, &mut pushes),
+                Event::Word { .. } | Event::Partial(_) => (),
             }
         }
         let limit = match self.unit {
@@ -305,7 +300,7 @@ mod tests {
         }
 
         /// Gives the outputs, with words and segments known up to `until_ms`.
-        fn accept(&mut self, outputs: Vec<Output>, until_ms: u64) -> Vec<String> {
+        fn accept(&mut self, outputs: Vec<Event>, until_ms: u64) -> Vec<String> {
             let segment = gst::FormattedSegment::new();
             let context = Context {
                 timeline: &self.timeline,
@@ -367,8 +362,8 @@ mod tests {
         }
     }
 
-    fn said(speaker: usize, text: &str, start_ms: u64, end_ms: u64) -> Output {
-        Output::Word { speaker, word: word(text, start_ms, end_ms) }
+    fn said(speaker: usize, text: &str, start_ms: u64, end_ms: u64) -> Event {
+        Event::Word { speaker, word: word(text, start_ms, end_ms) }
     }
 
     #[test]
@@ -395,7 +390,7 @@ mod tests {
 
     #[test]
     fn end_of_a_segment_is_told_after_its_last_word() {
-        let segment = |speaker, word| Output::Segment(Segment { speaker, words: vec![word] });
+        let segment = |speaker, word| Event::Segment(Segment { speaker, words: vec![word] });
         let mut bench = Bench::new(TextUnit::Word);
         let outputs = vec![
             said(0, "a", 0, 80),
@@ -449,10 +444,10 @@ mod tests {
     fn pad_of_one_speaker_has_its_words_alone() {
         let mut bench = Bench::new(TextUnit::Word);
         bench.sequencer = bench.sequencer.for_speaker(1);
-        let segment = Output::Segment(Segment { speaker: 0, words: vec![word("a", 0, 80)] });
+        let segment = Event::Segment(Segment { speaker: 0, words: vec![word("a", 0, 80)] });
         let outputs = vec![said(0, "a", 0, 80), said(1, "b", 80, 160), segment];
         assert_eq!(bench.accept(outputs, 240), ["gap@0+80", "speaker 1", "b@80+80", "gap@160+80"]);
-        let segment = Output::Segment(Segment { speaker: 1, words: vec![word("b", 80, 160)] });
+        let segment = Event::Segment(Segment { speaker: 1, words: vec![word("b", 80, 160)] });
         assert_eq!(bench.accept(vec![segment], 240), ["final"]);
         assert_eq!(bench.accept(vec![said(0, "c", 240, 320)], 320), ["gap@240+80"]);
     }
@@ -461,7 +456,7 @@ mod tests {
     fn pad_that_comes_later_begins_where_the_others_are() {
         let mut bench = Bench::new(TextUnit::Segment);
         let segment = |speaker, text, start_ms, end_ms| {
-            Output::Segment(Segment { speaker, words: vec![word(text, start_ms, end_ms)] })
+            Event::Segment(Segment { speaker, words: vec![word(text, start_ms, end_ms)] })
         };
         assert_eq!(bench.accept(vec![], 200), ["gap@0+200"]);
         // These wait for another speaker, whose segment goes on.

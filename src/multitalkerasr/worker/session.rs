@@ -23,7 +23,7 @@ use crate::multitalkerasr::text::utterance::Utterance;
 use crate::multitalkerasr::worker::overload::Overload;
 use crate::multitalkerasr::worker::queue::{Cause, Queue};
 use multitalker_asr::lock::lock;
-use multitalker_asr::{Error, Model, Output, SAMPLE_RATE_HZ, Stream};
+use multitalker_asr::{Error, Event, Model, SAMPLE_RATE_HZ, Stream};
 
 /// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
 const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
             self.relieve();
             let queue = self.queue;
             let Some(stream) = self.stream() else { return };
-            let outputs = queue.computing(|| stream.push_ahead(piece));
+            let outputs = queue.computing(|| stream.push_deferred(piece));
             self.times.timeline.advance(piece.len());
             self.processed += piece.len() as u64;
             if !self.tell(outputs) {
@@ -178,8 +178,10 @@ impl<'a> Session<'a> {
 
     /// Recognizes what waited for more audio, since none is at hand.
     pub fn catch_up(&mut self) {
-        let Some(stream) = self.stream.as_mut().filter(|stream| stream.is_behind()) else { return };
-        let outputs = self.queue.computing(|| stream.catch_up());
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.has_deferred()) else {
+            return;
+        };
+        let outputs = self.queue.computing(|| stream.run_deferred());
         self.tell(outputs);
     }
 
@@ -228,7 +230,7 @@ impl<'a> Session<'a> {
         let is_saving = self.overload.is_saving(settings.overload_policy, behind, max_queued);
         if is_saving != was_saving {
             gst::info!(CAT, obj = self.element, "Saving work: {is_saving}, {behind} samples wait");
-            stream.set_economical(is_saving);
+            stream.set_degraded(is_saving);
         }
         if is_saving && !was_saving {
             let context = self.times.context(self.element, &settings);
@@ -266,7 +268,7 @@ impl<'a> Session<'a> {
         if duration_of(usize::try_from(undecoded).ok()?) >= MAX_UNDECODED {
             return None;
         }
-        let outputs = stream.salvage();
+        let outputs = stream.take_remaining();
         self.processed = self.processed.saturating_sub(undecoded);
         self.times.timeline.truncate(decoded);
         let end = self.times.timeline.end();
@@ -297,13 +299,13 @@ impl<'a> Session<'a> {
     }
 
     /// Sends out what the engine told; false if nothing more is to be recognized for now.
-    fn tell(&mut self, outputs: Result<Vec<Output>, Error>) -> bool {
+    fn tell(&mut self, outputs: Result<Vec<Event>, Error>) -> bool {
         match outputs {
             Ok(outputs) => self.send(outputs),
             // Also what comes of going on after a cancellation.
             Err(_) if self.queue.is_interrupted() => false,
             Err(error) => {
-                let rest = self.stream.as_mut().map(Stream::salvage).unwrap_or_default();
+                let rest = self.stream.as_mut().map(Stream::take_remaining).unwrap_or_default();
                 self.send(rest);
                 self.finish_stretch();
                 self.stream = None;
@@ -314,7 +316,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&mut self, outputs: Vec<Output>) -> bool {
+    fn send(&mut self, outputs: Vec<Event>) -> bool {
         let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
         gst::log!(CAT, obj = self.element, "{} outputs, {progress:?}", outputs.len());
         let settings = self.element.imp().settings();
@@ -479,9 +481,9 @@ pub fn fail(element: &MultitalkerAsr, queue: &Queue, error: &Error) {
 }
 
 /// Notes and posts finished segments, and those in progress on request.
-fn tell_bus(element: &MultitalkerAsr, output: &Output, context: Context) {
+fn tell_bus(element: &MultitalkerAsr, output: &Event, context: Context) {
     match output {
-        Output::Segment(segment) => {
+        Event::Segment(segment) => {
             let is_full = lock(&element.imp().transcript_log).add(segment, context);
             if is_full {
                 warn_of_full_log(element, context.settings.max_transcripts);
@@ -489,11 +491,11 @@ fn tell_bus(element: &MultitalkerAsr, output: &Output, context: Context) {
             let utterance = Utterance::new(segment.speaker, &segment.words, context);
             post(element, utterance.message("multitalkerasr/transcript"));
         }
-        Output::Partial(partial) if context.settings.post_partials => {
+        Event::Partial(partial) if context.settings.post_partials => {
             let utterance = Utterance::new(partial.speaker, &partial.words, context);
             post(element, utterance.message("multitalkerasr/partial"));
         }
-        Output::Partial(_) | Output::Word { .. } => (),
+        Event::Partial(_) | Event::Word { .. } => (),
     }
 }
 

@@ -79,9 +79,9 @@ impl<N: DiarizationNetwork> Diarizer<N> {
     }
 
     /// Has the network hear less of the recent past, or all of it again.
-    pub fn set_economical(&mut self, economical: bool) {
-        self.cache.set_operating_point(match economical {
-            true => self.point.economical(),
+    pub fn set_degraded(&mut self, degraded: bool) {
+        self.cache.set_operating_point(match degraded {
+            true => self.point.degraded(),
             false => self.point,
         });
     }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn economical_diarizer_hears_less_of_the_past() {
+    fn degraded_diarizer_hears_less_of_the_past() {
         let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let point = OperatingPoint { fifo_frames: 100, speaker_cache_frames: 48, ..POINT };
         let mut diarizer = Diarizer::new(&fake, point, None).expect("valid");
@@ -261,11 +261,11 @@ mod tests {
         };
         (0..30).for_each(|_| _ = step(&mut diarizer));
         assert_eq!(step(&mut diarizer), (0, 90));
-        diarizer.set_economical(true);
+        diarizer.set_degraded(true);
         step(&mut diarizer);
         assert_eq!(step(&mut diarizer), (48, 40), "the rest went to the cache");
         step(&mut diarizer);
-        diarizer.set_economical(false);
+        diarizer.set_degraded(false);
         step(&mut diarizer);
         let (_, fifo) = step(&mut diarizer);
         assert!(fifo > 40, "it grows again: {fifo}");

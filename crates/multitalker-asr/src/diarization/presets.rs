@@ -155,17 +155,17 @@ pub struct DiarizerKind {
 }
 
 /// The shortest FIFO of the presets.
-const ECONOMICAL_FIFO_FRAMES: usize = 40;
+const DEGRADED_FIFO_FRAMES: usize = 40;
 
 impl OperatingPoint {
     /// With a FIFO of 3.2 s and so less to compute for each chunk; the same where it is as short.
-    pub(crate) fn economical(self) -> Self {
-        if self.fifo_frames <= ECONOMICAL_FIFO_FRAMES {
+    pub(crate) fn degraded(self) -> Self {
+        if self.fifo_frames <= DEGRADED_FIFO_FRAMES {
             return self;
         }
         Self {
-            fifo_frames: ECONOMICAL_FIFO_FRAMES,
-            update_period_frames: self.update_period_frames.min(ECONOMICAL_FIFO_FRAMES),
+            fifo_frames: DEGRADED_FIFO_FRAMES,
+            update_period_frames: self.update_period_frames.min(DEGRADED_FIFO_FRAMES),
             ..self
         }
     }

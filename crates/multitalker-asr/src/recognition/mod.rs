@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use crate::error::Error;
-use crate::events::{Output, Progress, SpeakerTrace, Trace};
+use crate::events::{Event, Progress, SpeakerTrace, Trace};
 use crate::features::FRAMES_PER_ENCODED_FRAME;
 use crate::features::frame_buffer::FrameBuffer;
 use crate::lock::lock;
@@ -40,7 +40,7 @@ pub struct Recognizer<E: EncoderNetwork, J: JointNetwork, V> {
     next_chunk: u64,
     progress: Progress,
     /// What is known and was not told yet.
-    outputs: Vec<Output>,
+    events: Vec<Event>,
     trace: Option<Trace>,
 }
 
@@ -113,7 +113,7 @@ where
             speakers: (0..speakers).map(|_| None).collect(),
             next_chunk: 0,
             progress: Progress::default(),
-            outputs: Vec::new(),
+            events: Vec::new(),
             trace: None,
         }
     }
@@ -124,7 +124,7 @@ where
         self.speakers.iter_mut().for_each(|speaker| *speaker = None);
         self.next_chunk = 0;
         self.progress = Progress::default();
-        self.outputs.clear();
+        self.events.clear();
         if self.trace.is_some() {
             self.enable_trace();
         }
@@ -152,8 +152,8 @@ where
     }
 
     /// What became known since this was asked last.
-    pub fn take_outputs(&mut self) -> Vec<Output> {
-        std::mem::take(&mut self.outputs)
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
     }
 
     /// Takes the rows of the next frames from the diarizer: a probability for each speaker.
@@ -179,7 +179,7 @@ where
         };
         match (self.next_chunk..limit).find(|chunk| !ready(chunk)) {
             None => self.next_chunk..limit,
-            Some(_) if self.options.full_runs && !ended => self.next_chunk..self.next_chunk,
+            Some(_) if self.options.fill_batches && !ended => self.next_chunk..self.next_chunk,
             Some(end) => self.next_chunk..end,
         }
     }
@@ -188,7 +188,7 @@ where
     ///
     /// # Errors
     /// The first error of the networks and of the vocabulary. All that was decoded, before the error
-    /// and of other speakers, is in the outputs.
+    /// and of other speakers, is in the events.
     pub fn run(&mut self, chunks: Range<u64>, features: &FrameBuffer) -> Result<(), Error> {
         let frames: Vec<_> =
             chunks.clone().map(|chunk| self.frames(chunk, features.end())).collect();
@@ -228,7 +228,7 @@ where
     pub fn finish(&mut self, end: u64) -> Result<(), Error> {
         let mut result = Ok(());
         for speaker in self.speakers.iter_mut().flatten() {
-            let finished = speaker.transcript.finish(&self.vocabulary, &mut self.outputs);
+            let finished = speaker.transcript.finish(&self.vocabulary, &mut self.events);
             result = result.and(finished);
         }
         self.progress = Progress { decoded: end, words: end, segments: end };
@@ -359,7 +359,7 @@ where
         let speaker = self.speakers[index].as_mut().expect("decoded before");
         let mut result = Ok(());
         for &token in tokens {
-            let pushed = speaker.transcript.push(token, &self.vocabulary, &mut self.outputs);
+            let pushed = speaker.transcript.push(token, &self.vocabulary, &mut self.events);
             result = result.and(pushed);
         }
         if let Some(trace) = &mut self.trace {
@@ -376,13 +376,13 @@ where
         let mut result = Ok(());
         for speaker in self.speakers.iter_mut().flatten() {
             let transcript = &mut speaker.transcript;
-            let advanced = transcript.advance(frame, &self.vocabulary, &mut self.outputs);
+            let advanced = transcript.advance(frame, &self.vocabulary, &mut self.events);
             let partial = transcript.partial(&self.vocabulary);
             result = result.and(advanced).and(partial.map(|partial| partials.extend(partial)));
             words = words.min(transcript.open_word_start().unwrap_or(frame));
             segments = segments.min(transcript.open_segment_start().unwrap_or(frame));
         }
-        self.outputs.extend(partials.into_iter().map(Output::Partial));
+        self.events.extend(partials.into_iter().map(Event::Partial));
         self.progress = Progress {
             decoded: frame * ENCODED_FRAME_SAMPLES,
             words: words * ENCODED_FRAME_SAMPLES,
@@ -546,19 +546,19 @@ mod tests {
     }
 
     /// Recognizes four chunks of 14 frames, of which the features come in pieces of so many frames
-    /// of 10 ms. Returns the outputs and the error.
+    /// of 10 ms. Returns the events and the error.
     fn run(
         encoder: FakeEncoder,
         joint: FakeJoint,
         vocabulary: Words,
         pieces: &[usize],
-    ) -> (Vec<Output>, Option<Error>) {
+    ) -> (Vec<Event>, Option<Error>) {
         let options = StreamOptions { chunk_latency: ChunkLatency::Ms1120, ..Default::default() };
         let mut recognizer = Recognizer::new(encoder, joint, vocabulary, Some(2), options);
         let mut features = FrameBuffer::new(1);
         let mut mel = (0..4 * 112).map(|mel| mel as f32);
         recognizer.add_probabilities(&PROBABILITIES.repeat(4 * 14));
-        let mut outputs = Vec::new();
+        let mut events = Vec::new();
         let mut result = Ok(());
         for &piece in pieces.iter().chain([&usize::MAX]) {
             features.extend(mel.by_ref().take(piece));
@@ -569,12 +569,12 @@ mod tests {
                     break;
                 }
                 result = recognizer.run(chunks, &features);
-                outputs.extend(recognizer.take_outputs());
+                events.extend(recognizer.take_events());
             }
         }
         let finished = recognizer.finish(4 * 14 * ENCODED_FRAME_SAMPLES);
-        outputs.extend(recognizer.take_outputs());
-        (outputs, result.and(finished).err())
+        events.extend(recognizer.take_events());
+        (events, result.and(finished).err())
     }
 
     /// As [`run`] at once. Returns the error, and of each speaker the frames in which its words in
@@ -584,10 +584,10 @@ mod tests {
         joint: FakeJoint,
         vocabulary: Words,
     ) -> (Option<String>, [Vec<u64>; 2]) {
-        let (outputs, error) = run(encoder, joint, vocabulary, &[]);
+        let (events, error) = run(encoder, joint, vocabulary, &[]);
         let mut frames = [Vec::new(), Vec::new()];
-        for output in outputs {
-            if let Output::Segment(segment) = output {
+        for event in events {
+            if let Event::Segment(segment) = event {
                 let starts = segment.words.iter().map(|word| word.start_sample);
                 frames[segment.speaker].extend(starts.map(|start| start / ENCODED_FRAME_SAMPLES));
             }
@@ -673,9 +673,9 @@ mod tests {
             let joint = || FakeJoint { scripts: scripts.clone(), nan_at: None };
             let found = |max_chunks, pieces: &[usize]| {
                 let encoder = FakeEncoder { fails_at: None, max_chunks };
-                let (mut outputs, error) = run(encoder, joint(), Words::default(), pieces);
-                outputs.retain(|output| !matches!(output, Output::Partial(_)));
-                (outputs, error.map(|error| error.to_string()))
+                let (mut events, error) = run(encoder, joint(), Words::default(), pieces);
+                events.retain(|event| !matches!(event, Event::Partial(_)));
+                (events, error.map(|error| error.to_string()))
             };
             prop_assert_eq!(found(max_chunks, &pieces), found(1, &[]));
         }

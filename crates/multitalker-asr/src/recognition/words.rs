@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::events::Output;
+use crate::events::Event;
 use crate::models::Model;
 use crate::options::{ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, StreamOptions};
 use crate::recognition::tokenizer::PieceKind;
@@ -38,7 +38,7 @@ pub struct Word {
 ///
 /// The decoder often emits a punctuation mark later than its word. A mark that comes after its word
 /// was emitted, and before its segment closes, is in the text of the word here and not in that of
-/// [`Output::Word`](crate::Output::Word); times and confidence are the same in both.
+/// [`Event::Word`](crate::Event::Word); times and confidence are the same in both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
     /// Index of the speaker, in the order in which they first spoke.
@@ -151,14 +151,14 @@ impl SpeakerTranscript {
         &mut self,
         token: Token,
         vocabulary: &impl Vocabulary,
-        outputs: &mut Vec<Output>,
+        events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         let kind = vocabulary.kind(token.id);
         let finished = match kind {
-            PieceKind::WordStart => self.finish_word(vocabulary, outputs),
+            PieceKind::WordStart => self.finish_word(vocabulary, events),
             PieceKind::Continuation | PieceKind::Punctuation => Ok(()),
         };
-        let advanced = self.advance(token.frame, vocabulary, outputs);
+        let advanced = self.advance(token.frame, vocabulary, events);
         let result = finished.and(advanced);
         if kind == PieceKind::Punctuation && self.open_word.is_empty() {
             return result.and(self.add_late_mark(token, vocabulary));
@@ -169,7 +169,7 @@ impl SpeakerTranscript {
             let is_too_long =
                 start.is_some_and(|start| self.open_word_end - start > self.max_frames);
             if is_too_long || self.sentence_end.is_some() {
-                self.finish_segment(outputs);
+                self.finish_segment(events);
             }
         }
         self.open_word.push(token);
@@ -185,7 +185,7 @@ impl SpeakerTranscript {
         &mut self,
         frame: u64,
         vocabulary: &impl Vocabulary,
-        outputs: &mut Vec<Output>,
+        events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         let mut result = Ok(());
         if let (Some(first), Some(last)) = (self.open_word.first(), self.open_word.last()) {
@@ -193,13 +193,13 @@ impl SpeakerTranscript {
             // No word is that long: the decoder repeats a piece, and would without an end.
             let is_endless = frame >= first.frame + self.max_frames;
             if is_over || is_endless {
-                result = self.finish_word(vocabulary, outputs);
+                result = self.finish_word(vocabulary, events);
             }
         }
         let is_pause = frame >= self.segment_end + self.pause_frames;
         let is_sentence_over = self.sentence_end.is_some_and(|mark| frame > mark);
         if self.open_word.is_empty() && (is_pause || is_sentence_over) {
-            self.finish_segment(outputs);
+            self.finish_segment(events);
         }
         result
     }
@@ -211,10 +211,10 @@ impl SpeakerTranscript {
     pub fn finish(
         &mut self,
         vocabulary: &impl Vocabulary,
-        outputs: &mut Vec<Output>,
+        events: &mut Vec<Event>,
     ) -> Result<(), Error> {
-        let result = self.finish_word(vocabulary, outputs);
-        self.finish_segment(outputs);
+        let result = self.finish_word(vocabulary, events);
+        self.finish_segment(events);
         result
     }
 
@@ -270,26 +270,26 @@ impl SpeakerTranscript {
     fn finish_word(
         &mut self,
         vocabulary: &impl Vocabulary,
-        outputs: &mut Vec<Output>,
+        events: &mut Vec<Event>,
     ) -> Result<(), Error> {
         let word = self.word_so_far(vocabulary);
         self.open_word.clear();
         let Some(word) = word? else { return Ok(()) };
         let ends_sentence = ends_sentence(&word.text);
         self.segment_end = self.open_word_end;
-        outputs.push(Output::Word { speaker: self.speaker, word: word.clone() });
+        events.push(Event::Word { speaker: self.speaker, word: word.clone() });
         self.words.push(word);
         if ends_sentence {
-            self.finish_segment(outputs);
+            self.finish_segment(events);
         }
         Ok(())
     }
 
-    fn finish_segment(&mut self, outputs: &mut Vec<Output>) {
+    fn finish_segment(&mut self, events: &mut Vec<Event>) {
         self.sentence_end = None;
         if !self.words.is_empty() {
             let words = std::mem::take(&mut self.words);
-            outputs.push(Output::Segment(Segment { speaker: self.speaker, words }));
+            events.push(Event::Segment(Segment { speaker: self.speaker, words }));
         }
     }
 }
@@ -346,20 +346,20 @@ mod tests {
     /// (piece, frame) pairs to "word@start-end" and "|" for the end of a segment.
     fn told(tokens: &[(&str, u64)], options: &StreamOptions) -> String {
         let mut transcript = SpeakerTranscript::new(0, options);
-        let mut outputs = Vec::new();
+        let mut events = Vec::new();
         for &(piece, frame) in tokens {
             let id = PIECES.iter().position(|p| *p == piece).expect("a piece");
             let token = Token { id, frame, probability: 0.5 };
-            transcript.push(token, &Pieces, &mut outputs).expect("pieces have text");
+            transcript.push(token, &Pieces, &mut events).expect("pieces have text");
         }
-        transcript.finish(&Pieces, &mut outputs).expect("pieces have text");
+        transcript.finish(&Pieces, &mut events).expect("pieces have text");
         let frame = |sample: u64| sample / ENCODED_FRAME_SAMPLES;
-        let parts = outputs.iter().map(|output| match output {
-            Output::Word { word, .. } => {
+        let parts = events.iter().map(|event| match event {
+            Event::Word { word, .. } => {
                 format!("{}@{}-{}", word.text, frame(word.start_sample), frame(word.end_sample))
             }
-            Output::Segment(_) => "|".to_owned(),
-            Output::Partial(_) => "partial".to_owned(),
+            Event::Segment(_) => "|".to_owned(),
+            Event::Partial(_) => "partial".to_owned(),
         });
         parts.collect::<Vec<_>>().join(" ")
     }
@@ -420,11 +420,11 @@ mod tests {
         assert_eq!(told(&[("_a", 0), (".", late)], &options), "a@0-1 |", "without the mark");
     }
 
-    fn output_texts(outputs: &[Output]) -> Vec<String> {
-        let texts = outputs.iter().map(|output| match output {
-            Output::Word { word, .. } => word.text.clone(),
-            Output::Segment(segment) => format!("[{}]", segment.text()),
-            Output::Partial(partial) => partial.text(),
+    fn event_texts(events: &[Event]) -> Vec<String> {
+        let texts = events.iter().map(|event| match event {
+            Event::Word { word, .. } => word.text.clone(),
+            Event::Segment(segment) => format!("[{}]", segment.text()),
+            Event::Partial(partial) => partial.text(),
         });
         texts.collect()
     }
@@ -436,12 +436,12 @@ mod tests {
 
     fn texts(tokens: &[(&str, u64)], options: &StreamOptions) -> Vec<String> {
         let mut transcript = SpeakerTranscript::new(0, options);
-        let mut outputs = Vec::new();
+        let mut events = Vec::new();
         for &(piece, frame) in tokens {
-            transcript.push(token(piece, frame), &Pieces, &mut outputs).expect("text");
+            transcript.push(token(piece, frame), &Pieces, &mut events).expect("text");
         }
-        transcript.finish(&Pieces, &mut outputs).expect("text");
-        output_texts(&outputs)
+        transcript.finish(&Pieces, &mut events).expect("text");
+        event_texts(&events)
     }
 
     #[test]
@@ -476,17 +476,17 @@ mod tests {
     #[test]
     fn late_sentence_end_closes_the_segment_when_its_frame_is_over() {
         let mut transcript = SpeakerTranscript::new(0, &options(800, 10_000));
-        let mut outputs = Vec::new();
-        transcript.push(token("_a", 0), &Pieces, &mut outputs).expect("text");
-        transcript.advance(7, &Pieces, &mut outputs).expect("text");
+        let mut events = Vec::new();
+        transcript.push(token("_a", 0), &Pieces, &mut events).expect("text");
+        transcript.advance(7, &Pieces, &mut events).expect("text");
         transcript.partial(&Pieces).expect("text");
-        transcript.push(token(".", 7), &Pieces, &mut outputs).expect("text");
+        transcript.push(token(".", 7), &Pieces, &mut events).expect("text");
         let partial = transcript.partial(&Pieces).expect("text").expect("changed");
         assert_eq!(partial.text(), "a.");
-        assert_eq!(output_texts(&outputs), ["a"]);
-        transcript.advance(8, &Pieces, &mut outputs).expect("text");
-        let [Output::Word { word, .. }, Output::Segment(segment)] = &outputs[..] else {
-            panic!("{outputs:?}")
+        assert_eq!(event_texts(&events), ["a"]);
+        transcript.advance(8, &Pieces, &mut events).expect("text");
+        let [Event::Word { word, .. }, Event::Segment(segment)] = &events[..] else {
+            panic!("{events:?}")
         };
         let with_mark = Word { text: "a.".to_owned(), ..word.clone() };
         assert_eq!(segment.words, [with_mark], "times and confidence are the word's");
@@ -496,16 +496,16 @@ mod tests {
     fn word_without_a_text_costs_no_other_word() {
         let tokens = [("_a", 0), ("_b", 1), ("d", 2), ("_a", 3), ("c", 4), ("d", 12)];
         let mut transcript = SpeakerTranscript::new(0, &options(800, 10_000));
-        let mut outputs = Vec::new();
+        let mut events = Vec::new();
         let mut errors = 0;
         for (piece, frame) in tokens {
-            let result = transcript.push(token(piece, frame), &Refusing, &mut outputs);
+            let result = transcript.push(token(piece, frame), &Refusing, &mut events);
             errors += usize::from(result.is_err());
         }
-        errors += usize::from(transcript.finish(&Refusing, &mut outputs).is_err());
+        errors += usize::from(transcript.finish(&Refusing, &mut events).is_err());
         assert_eq!(errors, 2);
-        assert_eq!(output_texts(&outputs), ["a", "ac", "[a ac]"]);
-        assert!(transcript.finish(&Refusing, &mut outputs).is_ok(), "it is closed");
+        assert_eq!(event_texts(&events), ["a", "ac", "[a ac]"]);
+        assert!(transcript.finish(&Refusing, &mut events).is_ok(), "it is closed");
     }
 
     /// Random pieces with the frames between them, and at how many of these frames the transcript
@@ -527,35 +527,35 @@ mod tests {
             let options = options(pause_ms, max_ms);
             let mut stepwise = SpeakerTranscript::new(0, &options);
             let mut at_once = SpeakerTranscript::new(0, &options);
-            let (mut outputs, mut expected) = (Vec::new(), Vec::new());
+            let (mut events, mut expected) = (Vec::new(), Vec::new());
             let (mut frame, mut accepted) = (0, String::new());
             for (id, gap, steps) in pieces {
                 for step in 0..steps {
-                    stepwise.advance(frame + gap * step / 3, &Pieces, &mut outputs)?;
+                    stepwise.advance(frame + gap * step / 3, &Pieces, &mut events)?;
                 }
                 frame += gap;
                 let token = Token { id, frame, probability: 0.5 };
                 at_once.push(token, &Pieces, &mut expected)?;
-                stepwise.advance(frame, &Pieces, &mut outputs)?;
+                stepwise.advance(frame, &Pieces, &mut events)?;
                 let is_mark = Pieces.kind(id) == PieceKind::Punctuation;
                 if !is_mark || stepwise.open_segment_start().is_some() {
                     accepted.push_str(PIECES[id].trim_start_matches('_'));
                 }
-                stepwise.push(token, &Pieces, &mut outputs)?;
+                stepwise.push(token, &Pieces, &mut events)?;
             }
             at_once.finish(&Pieces, &mut expected)?;
-            stepwise.finish(&Pieces, &mut outputs)?;
-            prop_assert_eq!(&outputs, &expected, "whenever it is advanced");
+            stepwise.finish(&Pieces, &mut events)?;
+            prop_assert_eq!(&events, &expected, "whenever it is advanced");
 
             let (mut words, mut said) = (Vec::new(), String::new());
             let mut last_end = 0;
-            for output in &outputs {
-                match output {
-                    Output::Word { word, .. } => {
+            for event in &events {
+                match event {
+                    Event::Word { word, .. } => {
                         prop_assert!(word.start_sample < word.end_sample);
                         words.push(word.clone());
                     }
-                    Output::Segment(segment) => {
+                    Event::Segment(segment) => {
                         prop_assert_eq!(segment.words.len(), words.len());
                         for (told, word) in words.drain(..).zip(&segment.words) {
                             let marks = word.text.strip_prefix(told.text.as_str());
@@ -568,7 +568,7 @@ mod tests {
                         prop_assert!(segment.start_sample() >= last_end);
                         last_end = segment.start_sample();
                     }
-                    Output::Partial(_) => prop_assert!(false, "nobody asked for it"),
+                    Event::Partial(_) => prop_assert!(false, "nobody asked for it"),
                 }
             }
             prop_assert!(words.is_empty(), "every word is in a segment");
@@ -585,15 +585,13 @@ mod tests {
     #[test]
     fn long_segment_closes_with_the_piece_that_is_too_much() {
         let mut transcript = SpeakerTranscript::new(0, &options(800, 1000));
-        let mut outputs = Vec::new();
+        let mut events = Vec::new();
         for (id, frame) in [(0, 0), (1, 6), (0, 11), (2, 12)] {
-            assert!(!outputs.iter().any(|output| matches!(output, Output::Segment(_))));
+            assert!(!events.iter().any(|event| matches!(event, Event::Segment(_))));
             let token = Token { id, frame, probability: 0.5 };
-            transcript.push(token, &Pieces, &mut outputs).expect("text");
+            transcript.push(token, &Pieces, &mut events).expect("text");
         }
-        assert!(
-            matches!(outputs.last(), Some(Output::Segment(segment)) if segment.text() == "a b")
-        );
+        assert!(matches!(events.last(), Some(Event::Segment(segment)) if segment.text() == "a b"));
         assert_eq!(transcript.open_segment_start(), Some(11));
     }
 
@@ -606,26 +604,26 @@ mod tests {
     #[test]
     fn advance_closes_without_a_token() {
         let mut transcript = SpeakerTranscript::new(2, &options(800, 10_000));
-        let mut outputs = Vec::new();
+        let mut events = Vec::new();
         let token = |id, frame, probability| Token { id, frame, probability };
-        transcript.push(token(0, 3, 0.25), &Pieces, &mut outputs).expect("text");
-        transcript.push(token(2, 4, 0.75), &Pieces, &mut outputs).expect("text");
+        transcript.push(token(0, 3, 0.25), &Pieces, &mut events).expect("text");
+        transcript.push(token(2, 4, 0.75), &Pieces, &mut events).expect("text");
         let partial = transcript.partial(&Pieces).expect("text").expect("changed");
         assert_eq!(partial.text(), "ac");
         assert!(transcript.partial(&Pieces).expect("text").is_none(), "told once");
-        transcript.advance(4 + WORD_END_FRAMES, &Pieces, &mut outputs).expect("text");
-        assert!(outputs.is_empty());
+        transcript.advance(4 + WORD_END_FRAMES, &Pieces, &mut events).expect("text");
+        assert!(events.is_empty());
         assert_eq!(transcript.open_word_start(), Some(3));
-        transcript.advance(5 + WORD_END_FRAMES, &Pieces, &mut outputs).expect("text");
+        transcript.advance(5 + WORD_END_FRAMES, &Pieces, &mut events).expect("text");
         assert!(
-            matches!(&outputs[..], [Output::Word { speaker: 2, word }] if word.confidence == 0.5)
+            matches!(&events[..], [Event::Word { speaker: 2, word }] if word.confidence == 0.5)
         );
         assert_eq!(
             (transcript.open_word_start(), transcript.open_segment_start()),
             (None, Some(3))
         );
-        transcript.advance(15, &Pieces, &mut outputs).expect("text");
-        assert!(matches!(outputs.last(), Some(Output::Segment(segment)) if segment.text() == "ac"));
+        transcript.advance(15, &Pieces, &mut events).expect("text");
+        assert!(matches!(events.last(), Some(Event::Segment(segment)) if segment.text() == "ac"));
         assert_eq!(transcript.open_segment_start(), None);
     }
 }
