@@ -1,58 +1,106 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a stream gives.
+//! What a stream returns. Positions are samples at 16 kHz since the start of the stream.
 
-use crate::recognition::transducer::Token;
-use crate::recognition::words::{Partial, Segment, Word};
-
-/// What a stream tells, in the order in which it became known.
+/// A result of a stream, in the order in which it became final.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A finished word; it will not change, but its [`Segment`] has the punctuation marks that came
-    /// after this.
+    /// A finished word, emitted once. The same word in its [`Segment`] also has the punctuation
+    /// marks that the decoder emits later.
     Word {
-        /// Index of the speaker, in the order in which they first spoke.
+        /// Index of the speaker, from 0, in the order in which they first spoke.
         speaker: usize,
         /// The word.
         word: Word,
     },
-    /// A finished segment, whose words were all emitted before, without the marks that came late.
+    /// A finished segment. Each of its words was emitted before as [`Event::Word`], without the
+    /// late punctuation marks.
     Segment(Segment),
-    /// The words so far of a segment that goes on, told once a chunk where they changed.
+    /// The words so far of an open segment, emitted once per chunk if they changed.
     Partial(Partial),
 }
 
-/// How far a stream has come, in samples since its start.
+/// A word with its time and confidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Word {
+    /// Text with the punctuation after it; never empty.
+    pub text: String,
+    /// First sample.
+    pub start_sample: u64,
+    /// The sample after the last one, greater than `start_sample`; punctuation takes no time.
+    pub end_sample: u64,
+    /// Mean probability of the tokens, from 0 to 1.
+    pub confidence: f32,
+}
+
+/// The words that one speaker says without a pause, at most a sentence.
+///
+/// The decoder often emits a punctuation mark later than its word. A mark that arrives after its
+/// word was emitted and before its segment closes is in the text of the word here and not in that
+/// of [`Event::Word`]; times and confidence are the same in both.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Index of the speaker, from 0, in the order in which they first spoke.
+    pub speaker: usize,
+    /// At least one word, in order.
+    pub words: Vec<Word>,
+}
+
+/// The words so far of an open segment; the last of them may still change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    /// Index of the speaker, from 0, in the order in which they first spoke.
+    pub speaker: usize,
+    /// At least one word, in order.
+    pub words: Vec<Word>,
+}
+
+/// How far a stream has come, in samples since its start: `segments <= words <= decoded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The audio before this was decoded.
+    /// The audio before this sample is decoded.
     pub decoded: u64,
-    /// No word that starts before this will be told any more. At most `decoded`.
+    /// No word that starts before this sample will be emitted.
     pub words: u64,
-    /// No segment that starts before this will be told any more. At most `words`.
+    /// No segment that starts before this sample will be emitted.
     pub segments: u64,
 }
 
-/// What the stages computed, for comparison with another implementation.
-#[derive(Clone, Debug, Default)]
-pub struct Trace {
-    /// Log-mel features, one row a frame of 10 ms.
-    pub features: Vec<f32>,
-    /// Log-mel features of the diarizer, where they are not those of the recognizer.
-    pub diarizer_features: Vec<f32>,
-    /// Probabilities, one row of all speakers a frame of 80 ms.
-    pub probabilities: Vec<f32>,
-    /// Runs of the encoder, each on one or more chunks of one or more speakers.
-    pub encoder_runs: usize,
-    /// For each speaker the chunks on which it ran, by their index, and its tokens.
-    pub speakers: Vec<SpeakerTrace>,
+/// A piece of a word, as the decoder emits it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Token {
+    /// Index in the vocabulary.
+    pub id: usize,
+    /// Index of the encoded frame of 80 ms that emitted it, since the start of the stream.
+    pub frame: u64,
+    /// Probability among all tokens and the blank, from 0 to 1.
+    pub probability: f32,
 }
 
-/// What the recognizer did for one speaker.
-#[derive(Clone, Debug, Default)]
-pub struct SpeakerTrace {
-    /// Indices of the chunks on which it ran.
-    pub chunks: Vec<u64>,
-    /// What it emitted.
-    pub tokens: Vec<Token>,
+impl Segment {
+    /// Returns the words with spaces between them.
+    pub fn text(&self) -> String {
+        join(&self.words)
+    }
+
+    /// Returns the first sample of the first word.
+    pub fn start_sample(&self) -> u64 {
+        self.words.first().map_or(0, |word| word.start_sample)
+    }
+
+    /// Returns the sample after the last word.
+    pub fn end_sample(&self) -> u64 {
+        self.words.last().map_or(0, |word| word.end_sample)
+    }
+}
+
+impl Partial {
+    /// Returns the words with spaces between them.
+    pub fn text(&self) -> String {
+        join(&self.words)
+    }
+}
+
+fn join(words: &[Word]) -> String {
+    words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
 }

@@ -38,10 +38,11 @@ mod onnx;
 mod options;
 mod recognition;
 mod stream;
+mod trace;
 
 pub use diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 pub use error::{Error, ModelWarning};
-pub use events::{Event, Progress, SpeakerTrace, Trace};
+pub use events::{Event, Partial, Progress, Segment, Token, Word};
 pub use features::SAMPLE_RATE_HZ;
 pub use formats::SegLstRow;
 pub use models::Model;
@@ -52,6 +53,7 @@ pub use options::{
     ChunkLatency, ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, ExecutionProvider, ModelOptions,
     OptimizationLevel, Precision, RuntimeOptions, StreamOptions, TargetMode,
 };
-pub use recognition::transducer::Token;
-pub use recognition::words::{Partial, Segment, WORD_END_MS, WORD_LATENCY_MS, Word};
+pub use recognition::words::{WORD_END_MS, WORD_LATENCY_MS};
 pub use stream::Stream;
+#[doc(hidden)]
+pub use trace::{SpeakerTrace, Trace};

@@ -8,7 +8,7 @@ use std::thread;
 use crate::diarization::Diarizer;
 use crate::diarization::DiarizerVersion;
 use crate::error::Error;
-use crate::events::{Event, Progress, Trace};
+use crate::events::{Event, Progress};
 use crate::features::frame_buffer::FrameBuffer;
 use crate::features::{FeatureExtractor, SAMPLE_RATE_HZ};
 use crate::models::Model;
@@ -16,6 +16,7 @@ use crate::models::{EncoderGraph, InStream, JointGraph, SortformerGraph};
 use crate::onnx::Canceller;
 use crate::options::StreamOptions;
 use crate::recognition::Recognizer;
+use crate::trace::Trace;
 
 /// Audio is taken in steps of this, so that a long push needs no more memory than a short one and
 /// can be stopped in between.
@@ -218,11 +219,13 @@ impl Stream {
     }
 
     /// Keeps what the stages compute from now on, which grows with the audio.
+    #[doc(hidden)]
     pub fn enable_trace(&mut self) {
         self.recognizer.enable_trace();
     }
 
-    /// What was kept since [`Self::enable_trace`].
+    /// Returns what was kept since [`Self::enable_trace`].
+    #[doc(hidden)]
     pub fn trace(&self) -> Option<&Trace> {
         self.recognizer.trace()
     }

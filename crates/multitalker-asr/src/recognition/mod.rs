@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use crate::error::Error;
-use crate::events::{Event, Progress, SpeakerTrace, Trace};
+use crate::events::{Event, Progress, Token};
 use crate::features::FRAMES_PER_ENCODED_FRAME;
 use crate::features::frame_buffer::FrameBuffer;
 use crate::lock::lock;
@@ -22,8 +22,9 @@ use crate::options::{ENCODED_FRAME_SAMPLES, StreamOptions};
 use crate::recognition::encoder::{
     EncoderNetwork, EncoderRun, Targets, chunk_features, encoder_runs, gated_speakers,
 };
-use crate::recognition::transducer::{DecoderState, JointNetwork, Token, decode_greedily};
+use crate::recognition::transducer::{DecoderState, JointNetwork, decode_greedily};
 use crate::recognition::words::{SpeakerTranscript, Vocabulary};
+use crate::trace::{SpeakerTrace, Trace};
 
 /// An instance of the recognizer per speaker.
 pub struct Recognizer<E: EncoderNetwork, J: JointNetwork, V> {

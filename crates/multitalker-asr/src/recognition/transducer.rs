@@ -7,6 +7,7 @@
 //! blank is taken: that is about one run a token and one a chunk, not one a frame.
 
 use crate::error::Error;
+use crate::events::Token;
 
 /// Tokens that one frame may emit, as in NeMo.
 const MAX_SYMBOLS_PER_FRAME: usize = 10;
@@ -39,17 +40,6 @@ pub trait JointNetwork {
         token: usize,
         state: &Self::State,
     ) -> Result<(Vec<f32>, Self::State), Error>;
-}
-
-/// A recognized piece of a word.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Token {
-    /// Index in the vocabulary.
-    pub id: usize,
-    /// Encoded frame of 80 ms in which it was emitted, since the start of the audio.
-    pub frame: u64,
-    /// Its probability among all tokens and the blank.
-    pub probability: f32,
 }
 
 /// What the decoder remembers of one speaker.

@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::events::Event;
+use crate::events::{Event, Partial, Segment, Token, Word};
 use crate::models::Model;
 use crate::options::{ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, StreamOptions};
 use crate::recognition::tokenizer::PieceKind;
-use crate::recognition::transducer::Token;
 
 /// A word is complete when its speaker has added nothing to it for so many encoded frames.
 const WORD_END_FRAMES: u64 = 5;
@@ -20,74 +19,6 @@ pub const WORD_END_MS: u32 = WORD_END_FRAMES as u32 * ENCODED_FRAME_MS;
 /// From the start of a word to the moment when it is known to be complete, in milliseconds of
 /// audio: for a word of up to 600 ms, which few exceed.
 pub const WORD_LATENCY_MS: u32 = 600 + WORD_END_MS;
-
-/// A finished word.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Word {
-    /// Its text, with the punctuation after it.
-    pub text: String,
-    /// Its first sample since the start of the stream.
-    pub start_sample: u64,
-    /// The sample after its last one; punctuation takes no time.
-    pub end_sample: u64,
-    /// Mean probability of its tokens, from 0 to 1.
-    pub confidence: f32,
-}
-
-/// What one speaker said without a pause, at most a sentence.
-///
-/// The decoder often emits a punctuation mark later than its word. A mark that comes after its word
-/// was emitted, and before its segment closes, is in the text of the word here and not in that of
-/// [`Event::Word`](crate::Event::Word); times and confidence are the same in both.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
-    /// Index of the speaker, in the order in which they first spoke.
-    pub speaker: usize,
-    /// At least one word.
-    pub words: Vec<Word>,
-}
-
-/// The words so far of a segment that goes on; the last of them may still change.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Partial {
-    /// Index of the speaker.
-    pub speaker: usize,
-    /// At least one word.
-    pub words: Vec<Word>,
-}
-
-impl Segment {
-    /// The words with spaces between them.
-    pub fn text(&self) -> String {
-        join(&self.words)
-    }
-
-    /// The first sample of the first word.
-    pub fn start_sample(&self) -> u64 {
-        self.words.first().map_or(0, |word| word.start_sample)
-    }
-
-    /// The sample after the last word.
-    pub fn end_sample(&self) -> u64 {
-        self.words.last().map_or(0, |word| word.end_sample)
-    }
-
-    /// Mean confidence of the words, from 0 to 1.
-    pub fn confidence(&self) -> f32 {
-        self.words.iter().map(|word| word.confidence).sum::<f32>() / self.words.len().max(1) as f32
-    }
-}
-
-impl Partial {
-    /// The words with spaces between them.
-    pub fn text(&self) -> String {
-        join(&self.words)
-    }
-}
-
-fn join(words: &[Word]) -> String {
-    words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
-}
 
 /// What turns pieces into text.
 pub trait Vocabulary {
