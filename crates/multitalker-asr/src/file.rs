@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::cancel::Canceller;
 use crate::error::Error;
-use crate::onnx::Canceller;
 
 /// A canceled read ends after one more piece of this size.
 const PIECE_BYTES: usize = 1 << 20;

@@ -23,6 +23,7 @@
 
 #![warn(clippy::unwrap_used)]
 
+mod cancel;
 mod diarization;
 mod error;
 mod events;
@@ -40,6 +41,7 @@ mod recognition;
 mod stream;
 mod trace;
 
+pub use cancel::Canceller;
 pub use diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 pub use error::{Error, ModelWarning};
 pub use events::{Event, Partial, Progress, Segment, Token, Word};
@@ -48,7 +50,7 @@ pub use formats::SegLstRow;
 pub use models::Model;
 #[doc(hidden)]
 pub use models::{hold_loading, release_loading};
-pub use onnx::{Canceller, LogLevel, set_log_handler};
+pub use onnx::{LogLevel, set_log_handler};
 pub use options::{
     ChunkLatency, ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, ExecutionProvider, ModelOptions,
     OptimizationLevel, Precision, RuntimeOptions, StreamOptions, TargetMode,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::thread;
 
+use crate::cancel::Canceller;
 use crate::diarization::Diarizer;
 use crate::diarization::DiarizerVersion;
 use crate::error::Error;
@@ -12,8 +13,7 @@ use crate::events::{Event, Progress};
 use crate::features::frame_buffer::FrameBuffer;
 use crate::features::{FeatureExtractor, SAMPLE_RATE_HZ};
 use crate::models::Model;
-use crate::models::{EncoderGraph, InStream, JointGraph, SortformerGraph};
-use crate::onnx::Canceller;
+use crate::models::{Cancellable, EncoderGraph, JointGraph, SortformerGraph};
 use crate::options::StreamOptions;
 use crate::recognition::Recognizer;
 use crate::trace::Trace;
@@ -40,8 +40,8 @@ pub struct Stream {
     features: FrameBuffer,
     /// The features of a diarizer that has its own.
     diarizer_features: Option<(FeatureExtractor, FrameBuffer)>,
-    diarizer: Option<Diarizer<InStream<SortformerGraph>>>,
-    recognizer: Recognizer<InStream<EncoderGraph>, InStream<JointGraph>, Arc<Model>>,
+    diarizer: Option<Diarizer<Cancellable<SortformerGraph>>>,
+    recognizer: Recognizer<Cancellable<EncoderGraph>, Cancellable<JointGraph>, Arc<Model>>,
     /// Whether diarizer and recognizer run at the same time where they can.
     side_by_side: bool,
     ended: bool,
@@ -79,7 +79,7 @@ impl Stream {
         let diarizer = match &model.sortformer {
             Some(graph) => {
                 graph.check_operating_point(&options.diarization)?;
-                let network = InStream { graph: graph.clone(), canceller: canceller.clone() };
+                let network = Cancellable { graph: graph.clone(), canceller: canceller.clone() };
                 Some(Diarizer::new(network, options.diarization, options.max_speakers)?)
             }
             None => None,
@@ -87,8 +87,8 @@ impl Stream {
         let n_mels = model.encoder.n_mels;
         let version = model.diarizer().map(|diarizer| diarizer.version);
         let side_by_side = diarizer.is_some() && model.has_spare_threads;
-        let encoder = InStream { graph: model.encoder.clone(), canceller: canceller.clone() };
-        let joint = InStream { graph: model.joint.clone(), canceller: canceller.clone() };
+        let encoder = Cancellable { graph: model.encoder.clone(), canceller: canceller.clone() };
+        let joint = Cancellable { graph: model.joint.clone(), canceller: canceller.clone() };
         let speakers = diarizer.is_some().then(|| model.speakers());
         Ok(Self {
             extractor: FeatureExtractor::new(n_mels),

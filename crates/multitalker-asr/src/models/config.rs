@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::features::{FFT_SIZE, FRAMES_PER_ENCODED_FRAME, SAMPLE_RATE_HZ};
 use crate::file;
 use crate::models::{EncoderGraph, JointGraph, LEFT_CONTEXT_MEL_FRAMES};
-use crate::onnx::Canceller;
 
 /// Largest file that is read: published ones have less than 1 KiB.
 const MAX_BYTES: u64 = 1 << 20;

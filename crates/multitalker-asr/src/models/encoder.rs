@@ -6,10 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{InStream, check_finite, check_size, check_values};
+use super::{Cancellable, check_finite, check_size, check_values};
+use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::features::FRAMES_PER_ENCODED_FRAME;
-use crate::onnx::{Canceller, Element, Input, Network, Output, Tensor};
+use crate::onnx::{Element, Input, Network, OutputSpec, Tensor};
 use crate::options::RuntimeOptions;
 use crate::recognition::encoder::{EncoderNetwork, Targets};
 
@@ -210,7 +211,7 @@ impl CacheRows {
     }
 }
 
-impl EncoderNetwork for InStream<EncoderGraph> {
+impl EncoderNetwork for Cancellable<EncoderGraph> {
     type Cache = EncoderCache;
 
     fn left_context_mel_frames(&self) -> usize {
@@ -264,11 +265,11 @@ impl EncoderNetwork for InStream<EncoderGraph> {
                 ("bg_spk_targets", Input::F32(&target_shape, &background)),
             ],
             [
-                Output::Values("encoded"),
-                Output::Values("encoded_len"),
-                Output::State("cache_last_channel_next"),
-                Output::State("cache_last_time_next"),
-                Output::Values("cache_last_channel_len_next"),
+                OutputSpec::Values("encoded"),
+                OutputSpec::Values("encoded_len"),
+                OutputSpec::State("cache_last_channel_next"),
+                OutputSpec::State("cache_last_time_next"),
+                OutputSpec::Values("cache_last_channel_len_next"),
             ],
             &self.canceller,
         )?;

@@ -4,9 +4,10 @@
 
 use std::path::Path;
 
-use super::{EncoderGraph, InStream, check_size, check_values};
+use super::{Cancellable, EncoderGraph, check_size, check_values};
+use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
-use crate::onnx::{Canceller, Element, Input, Network, Output, Tensor};
+use crate::onnx::{Element, Input, Network, OutputSpec, Tensor};
 use crate::options::RuntimeOptions;
 use crate::recognition::transducer::JointNetwork;
 
@@ -118,7 +119,7 @@ pub struct JointState {
     cell: Tensor,
 }
 
-impl JointNetwork for InStream<JointGraph> {
+impl JointNetwork for Cancellable<JointGraph> {
     type State = JointState;
 
     fn frame_size(&self) -> usize {
@@ -158,7 +159,11 @@ impl JointNetwork for InStream<JointGraph> {
                 ("input_states_1", Input::Tensor(&state.output)),
                 ("input_states_2", Input::Tensor(&state.cell)),
             ],
-            [Output::Values("outputs"), Output::State("states_1"), Output::State("states_2")],
+            [
+                OutputSpec::Values("outputs"),
+                OutputSpec::State("states_1"),
+                OutputSpec::State("states_2"),
+            ],
             &self.canceller,
         )?;
         let state_shape = [graph.layers, 1, graph.hidden];

@@ -7,6 +7,7 @@
 
 mod config;
 mod encoder;
+mod held;
 mod joint;
 mod model;
 mod registry;
@@ -15,20 +16,22 @@ mod sortformer_metadata;
 
 use std::sync::Arc;
 
+use crate::cancel::Canceller;
 use crate::error::Error;
-use crate::onnx::{Canceller, Network};
+use crate::onnx::Network;
 
 pub use config::ModelConfig;
 pub use encoder::{EncoderGraph, LEFT_CONTEXT_MEL_FRAMES};
+pub use held::{hold_loading, release_loading};
 pub use joint::JointGraph;
-pub use model::{Model, hold_loading, release_loading};
+pub use model::Model;
 pub use sortformer::SortformerGraph;
 
-/// A graph as one stream uses it.
-pub struct InStream<G> {
+/// A graph and what cancels its runs for one stream.
+pub struct Cancellable<G> {
     /// The graph, shared by all streams.
     pub graph: Arc<G>,
-    /// Stops the runs of this stream.
+    /// Cancels the runs.
     pub canceller: Canceller,
 }
 
@@ -77,7 +80,7 @@ mod tests {
         let frames = 14;
 
         // What goes in is not a number, so neither is what comes out.
-        let encoder = InStream { graph: model.encoder.clone(), canceller: canceller.clone() };
+        let encoder = Cancellable { graph: model.encoder.clone(), canceller: canceller.clone() };
         let mel_frames = encoder.left_context_mel_frames() + frames * 8;
         let features = vec![f32::NAN; model.encoder.n_mels * mel_frames];
         let mut caches = [encoder.initial_cache().expect("memory")];
@@ -86,9 +89,9 @@ mod tests {
 
         let graph = model.sortformer.clone().expect("asked for");
         let features = vec![f32::NAN; graph.n_mels * frames * 8];
-        let diarized = InStream { graph, canceller: canceller.clone() }.run(&features, &[], &[]);
+        let diarized = Cancellable { graph, canceller: canceller.clone() }.run(&features, &[], &[]);
 
-        let joint = InStream { graph: model.joint.clone(), canceller };
+        let joint = Cancellable { graph: model.joint.clone(), canceller };
         let mut state = DecoderState::new(&joint).expect("memory");
         let frames = vec![f32::NAN; frames * model.joint.d_model];
         let mut tokens = Vec::new();

@@ -4,18 +4,18 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
+use crate::cancel::Canceller;
 use crate::diarization::{DiarizationPreset, DiarizerKind, OperatingPoint};
 use crate::error::{Error, ModelWarning};
 use crate::file::FileId;
-use crate::lock::lock;
 use crate::models::ModelConfig;
+use crate::models::held::wait_while_held;
 use crate::models::registry::Registry;
 use crate::models::{EncoderGraph, JointGraph, SortformerGraph};
 use crate::onnx::{
-    Canceller, available_threads, check_library, computes_on_cpu, intra_op_threads,
-    return_free_memory,
+    available_threads, check_library, computes_on_cpu, intra_op_threads, return_free_memory,
 };
 use crate::options::{ChunkLatency, ModelOptions, OptimizationLevel, Precision, RuntimeOptions};
 use crate::recognition::tokenizer::Tokenizer;
@@ -242,38 +242,6 @@ fn prefers_int8(on_cpu: bool) -> bool {
 
 fn is_int8(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".int8.onnx")
-}
-
-/// The folders from which a test lets nothing be loaded for now.
-static HELD: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-static HELD_LOCK: Mutex<()> = Mutex::new(());
-static RELEASED: Condvar = Condvar::new();
-
-/// Holds every load from `folder` until it is released: for tests of what happens meanwhile.
-#[doc(hidden)]
-pub fn hold_loading(folder: &Path) {
-    lock(&HELD).push(folder.to_owned());
-}
-
-/// Lets loads from `folder` go on.
-#[doc(hidden)]
-pub fn release_loading(folder: &Path) {
-    lock(&HELD).retain(|held| held != folder);
-    drop(lock(&HELD_LOCK));
-    RELEASED.notify_all();
-}
-
-fn wait_while_held(folder: &Path, canceller: &Canceller) -> Result<(), Error> {
-    canceller.while_waiting(&HELD_LOCK, &RELEASED, || {
-        let mut guard = lock(&HELD_LOCK);
-        while lock(&HELD).iter().any(|held| held == folder) {
-            if canceller.is_canceled() {
-                return Err(Error::Canceled);
-            }
-            guard = RELEASED.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        Ok(())
-    })
 }
 
 #[cfg(test)]

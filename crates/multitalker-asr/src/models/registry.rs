@@ -1,113 +1,84 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What is loaded once for all streams of the process, and freed with its last user.
+//! Sharing what is expensive to load among all streams of the process.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 
+use crate::cancel::Canceller;
 use crate::error::Error;
-use crate::lock::lock;
-use crate::onnx::Canceller;
+use crate::lock::Monitor;
 
-/// Values by what they were loaded from.
-pub struct Registry<K: 'static, T: 'static> {
-    /// `None` is a value that a thread is loading.
-    entries: LazyLock<Mutex<HashMap<K, Option<Weak<T>>>>>,
-    /// Guards the wait for an entry to change.
-    changed_lock: Mutex<()>,
-    changed: Condvar,
-}
+/// Shared values by key. Each is loaded once and freed with its last user.
+pub struct Registry<K, T>(LazyLock<Monitor<HashMap<K, Entry<T>>>>);
 
-enum Claim<T> {
-    Ready(Arc<T>),
+enum Entry<T> {
+    /// A thread is loading the value.
     Loading,
-    Mine,
+    /// The value, unless its last user is gone.
+    Loaded(Weak<T>),
 }
 
-impl<K: Clone + Eq + Hash, T> Registry<K, T> {
-    /// An empty registry.
+impl<K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> Registry<K, T> {
+    /// Creates an empty registry.
     pub const fn new() -> Self {
-        Self {
-            entries: LazyLock::new(Mutex::default),
-            changed_lock: Mutex::new(()),
-            changed: Condvar::new(),
-        }
+        Self(LazyLock::new(|| Monitor::new(HashMap::new())))
     }
 
-    /// The value for `key`: the one in use, the one that another thread is about to load, or what
-    /// `load` returns.
+    /// Returns the value for `key`: the one in use, the one that another thread is loading, or the
+    /// result of `load`. Nobody waits for a `load` of another key.
     ///
     /// # Errors
-    /// The errors of `load`; [`Error::Canceled`] soon after `canceller` was canceled.
+    /// The errors of `load`, and [`Error::Canceled`] shortly after `canceller` is canceled.
     pub fn get_or_load(
-        &'static self,
+        &self,
         key: &K,
         canceller: &Canceller,
         load: impl FnOnce() -> Result<T, Error>,
     ) -> Result<Arc<T>, Error> {
-        loop {
-            match self.claim(key) {
-                Claim::Ready(value) => return Ok(value),
-                Claim::Mine => break,
-                Claim::Loading => self.wait_for_loader(key, canceller)?,
+        let in_use = self.0.wait_for(canceller, |entries| {
+            let in_use = match entries.get(key) {
+                Some(Entry::Loading) => return None,
+                Some(Entry::Loaded(value)) => value.upgrade(),
+                None => None,
+            };
+            if in_use.is_none() {
+                entries.insert(key.clone(), Entry::Loading);
             }
+            Some(in_use)
+        })?;
+        if let Some(value) = in_use {
+            return Ok(value);
         }
-        // Also gives the claim back when loading panics.
-        let mut unclaim = Unclaim { registry: self, key, value: None };
+        // Its drop also ends the claim when `load` fails or panics.
+        let mut claim = Claim { registry: self, key, value: None };
         let value = Arc::new(load()?);
-        unclaim.value = Some(Arc::downgrade(&value));
+        claim.value = Some(Arc::downgrade(&value));
         Ok(value)
-    }
-
-    fn claim(&self, key: &K) -> Claim<T> {
-        let mut entries = lock(&self.entries);
-        match entries.get(key) {
-            Some(None) => return Claim::Loading,
-            Some(Some(value)) => {
-                if let Some(value) = value.upgrade() {
-                    return Claim::Ready(value);
-                }
-            }
-            None => (),
-        }
-        entries.insert(key.clone(), None);
-        Claim::Mine
-    }
-
-    /// Waits until no thread loads this value any more.
-    fn wait_for_loader(&'static self, key: &K, canceller: &Canceller) -> Result<(), Error> {
-        canceller.while_waiting(&self.changed_lock, &self.changed, || {
-            let mut guard = lock(&self.changed_lock);
-            while matches!(lock(&self.entries).get(key), Some(None)) {
-                if canceller.is_canceled() {
-                    return Err(Error::Canceled);
-                }
-                guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
-            }
-            Ok(())
-        })
     }
 }
 
-/// Puts the outcome of loading in place of the claim, and wakes those who wait for it.
-struct Unclaim<'a, K: Clone + Eq + Hash + 'static, T: 'static> {
-    registry: &'static Registry<K, T>,
+/// Replaces [`Entry::Loading`] with the outcome of the load, and wakes the threads that wait for it.
+struct Claim<'a, K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> {
+    registry: &'a Registry<K, T>,
     key: &'a K,
     value: Option<Weak<T>>,
 }
 
-impl<K: Clone + Eq + Hash, T> Drop for Unclaim<'_, K, T> {
+impl<K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> Drop for Claim<'_, K, T> {
     fn drop(&mut self) {
-        let mut entries = lock(&self.registry.entries);
-        match self.value.take() {
-            Some(value) => entries.insert(self.key.clone(), Some(value)),
-            None => entries.remove(self.key),
-        };
-        entries.retain(|_, value| value.as_ref().is_none_or(|value| value.strong_count() > 0));
-        drop(entries);
-        drop(lock(&self.registry.changed_lock));
-        self.registry.changed.notify_all();
+        let value = self.value.take();
+        self.registry.0.update(|entries| {
+            match value {
+                Some(value) => entries.insert(self.key.clone(), Entry::Loaded(value)),
+                None => entries.remove(self.key),
+            };
+            entries.retain(|_, entry| match entry {
+                Entry::Loading => true,
+                Entry::Loaded(value) => value.strong_count() > 0,
+            });
+        });
     }
 }
 
@@ -120,41 +91,75 @@ mod tests {
 
     #[test]
     fn value_is_loaded_once_and_freed_with_its_last_user() {
-        static NUMBERS: Registry<u8, u8> = Registry::new();
-        let never = || panic!("it is there");
+        let numbers = Registry::new();
+        let never = || panic!("already loaded");
         let canceller = Canceller::new();
-        let first = NUMBERS.get_or_load(&1, &canceller, || Ok(10)).expect("loads");
-        let second = NUMBERS.get_or_load(&1, &canceller, never).expect("is there");
+        let first = numbers.get_or_load(&1, &canceller, || Ok(10)).expect("loads");
+        let second = numbers.get_or_load(&1, &canceller, never).expect("in use");
         assert!(Arc::ptr_eq(&first, &second));
+        let other = numbers.get_or_load(&2, &canceller, || Ok(20)).expect("loads");
+        assert_eq!((*first, *other), (10, 20));
         drop((first, second));
-        let failed = NUMBERS.get_or_load(&1, &canceller, || Err(Error::Ended));
+        let failed = numbers.get_or_load(&1, &canceller, || Err(Error::Ended));
         assert!(matches!(failed, Err(Error::Ended)));
-        assert_eq!(*NUMBERS.get_or_load(&1, &canceller, || Ok(11)).expect("loads"), 11);
+        assert_eq!(*numbers.get_or_load(&1, &canceller, || Ok(11)).expect("loads"), 11);
     }
 
     #[test]
     fn wait_for_another_loader_ends_with_it_or_when_canceled() {
-        static NUMBERS: Registry<u8, u8> = Registry::new();
+        let numbers = Registry::new();
         let (release, held) = mpsc::channel();
         let (started, has_started) = mpsc::channel();
-        let loader = thread::spawn(move || {
-            NUMBERS.get_or_load(&1, &Canceller::new(), || {
-                started.send(()).expect("awaited");
-                held.recv().expect("released");
-                Ok(10)
-            })
+        let [loading, patient, canceled] = [(); 3].map(|()| Canceller::new());
+        thread::scope(|scope| {
+            let loader = scope.spawn(|| {
+                numbers.get_or_load(&1, &loading, move || {
+                    started.send(()).expect("awaited");
+                    held.recv().expect("released");
+                    Ok(10)
+                })
+            });
+            has_started.recv().expect("loads");
+            let [waiting, stopped] = [&patient, &canceled]
+                .map(|canceller| scope.spawn(|| numbers.get_or_load(&1, canceller, || Ok(11))));
+            while patient.blocked_calls() + canceled.blocked_calls() < 2 {
+                thread::yield_now();
+            }
+            canceled.cancel();
+            assert!(matches!(stopped.join().expect("no panic"), Err(Error::Canceled)));
+            assert!(!waiting.is_finished());
+            release.send(()).expect("held");
+            let loaded = loader.join().expect("no panic").expect("loads");
+            assert!(Arc::ptr_eq(&loaded, &waiting.join().expect("no panic").expect("shared")));
         });
-        has_started.recv().expect("loads");
-        let wait = |canceller: &Canceller| {
-            let canceller = canceller.clone();
-            thread::spawn(move || NUMBERS.get_or_load(&1, &canceller, || Ok(11)))
-        };
+    }
+
+    #[test]
+    fn waiting_thread_loads_when_the_loader_fails_or_panics() {
+        let numbers = Registry::new();
         let canceller = Canceller::new();
-        let (patient, canceled) = (wait(&Canceller::new()), wait(&canceller));
-        canceller.cancel();
-        assert!(matches!(canceled.join().expect("no panic"), Err(Error::Canceled)));
-        release.send(()).expect("held");
-        let loaded = loader.join().expect("no panic").expect("loads");
-        assert!(Arc::ptr_eq(&loaded, &patient.join().expect("no panic").expect("shared")));
+        thread::scope(|scope| {
+            for panics in [false, true] {
+                let (started, has_started) = mpsc::channel();
+                let (release, held) = mpsc::channel();
+                let (numbers, canceller) = (&numbers, &canceller);
+                let loader = scope.spawn(move || {
+                    numbers.get_or_load(&1, canceller, || {
+                        started.send(()).expect("awaited");
+                        held.recv().expect("released");
+                        assert!(!panics, "as planned");
+                        Err(Error::Ended)
+                    })
+                });
+                has_started.recv().expect("loads");
+                let waiting = scope.spawn(|| numbers.get_or_load(&1, canceller, || Ok(11)));
+                while canceller.blocked_calls() == 0 {
+                    thread::yield_now();
+                }
+                release.send(()).expect("held");
+                assert_eq!(loader.join().is_err(), panics);
+                assert_eq!(*waiting.join().expect("no panic").expect("loads"), 11);
+            }
+        });
     }
 }

@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::sortformer_metadata::{COARSE_OUTPUT, Dimensions, read};
-use super::{EncoderGraph, InStream, check_finite, check_size};
+use super::{Cancellable, EncoderGraph, check_finite, check_size};
+use crate::cancel::Canceller;
 use crate::diarization::speaker_cache::Compression;
 use crate::diarization::{Diarization, DiarizationNetwork};
 use crate::diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 use crate::error::{Error, ModelWarning};
 use crate::features::FRAMES_PER_ENCODED_FRAME;
-use crate::onnx::{Canceller, Element, Input, Network, Output};
+use crate::onnx::{Element, Input, Network, OutputSpec};
 use crate::options::{ChunkLatency, RuntimeOptions};
 
 /// Inputs whose second axis is time.
@@ -235,7 +236,7 @@ fn fixed_axes(network: &Network, version: DiarizerVersion) -> Result<Option<Fixe
     Err(network.mismatch(what, expected, found.join(", ")))
 }
 
-impl DiarizationNetwork for InStream<SortformerGraph> {
+impl DiarizationNetwork for Cancellable<SortformerGraph> {
     fn speakers(&self) -> usize {
         self.graph.speakers
     }
@@ -276,10 +277,10 @@ impl DiarizationNetwork for InStream<SortformerGraph> {
             ("fifo_lengths", Input::I64(&lengths[2..])),
         ];
         let chunk_frames = mel_frames.div_ceil(FRAMES_PER_ENCODED_FRAME);
-        let values = [Output::Values(self.graph.probabilities), Output::Values(EMBEDDINGS)];
+        let values = [OutputSpec::Values(self.graph.probabilities), OutputSpec::Values(EMBEDDINGS)];
         let [probabilities, embeddings] = if self.graph.has_lengths {
             let [first, second] = values;
-            let outputs = [first, second, Output::Values(EMBEDDING_LENGTHS)];
+            let outputs = [first, second, OutputSpec::Values(EMBEDDING_LENGTHS)];
             let [probabilities, embeddings, lengths] =
                 network.run(inputs, outputs, &self.canceller)?;
             let lengths = network.lengths(&lengths)?;

@@ -2,14 +2,12 @@
 
 //! Everything that touches ONNX Runtime; no other module names `ort`.
 
-mod cancel;
 pub(super) mod diagnosis;
 mod network;
 mod runtime;
 mod session_pool;
 
-pub use cancel::Canceller;
-pub use network::{Element, Input, Network, Output, Tensor, fuzz_metadata};
+pub use network::{Element, Input, Network, OutputSpec, Tensor, fuzz_metadata};
 pub use runtime::{
     LogLevel, available_threads, check_library, computes_on_cpu, intra_op_threads,
     return_free_memory, set_log_handler,

@@ -11,10 +11,10 @@ use ort::memory::{AllocationDevice, MemoryInfo};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynTensorValueType, DynValue, Outlet, TensorElementType, TensorRef};
 
-use super::cancel::Canceller;
 use super::diagnosis;
 use super::runtime::{PreparedBuilder, library_path, session_builder};
-use super::session_pool::SessionQueue;
+use super::session_pool::SessionPool;
+use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::file;
 use crate::options::RuntimeOptions;
@@ -26,7 +26,7 @@ const MAX_WEIGHTS_IN_MEMORY_BYTES: u64 = 4 << 30;
 pub struct Network {
     path: PathBuf,
     sessions: usize,
-    queue: Arc<SessionQueue>,
+    pool: SessionPool<Session>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     metadata: Vec<(String, String)>,
@@ -66,14 +66,14 @@ pub enum Input<'a> {
 
 /// An output of a run by its name.
 #[derive(Clone, Copy)]
-pub enum Output {
+pub enum OutputSpec {
     /// What is read after the run.
     Values(&'static str),
     /// What is an input of a later run: it stays on the device that computed it.
     State(&'static str),
 }
 
-impl Output {
+impl OutputSpec {
     fn name(self) -> &'static str {
         match self {
             Self::Values(name) | Self::State(name) => name,
@@ -117,7 +117,7 @@ impl Network {
             metadata: metadata(session),
             sessions: all.len(),
             device_memory: all[0].1.take(),
-            queue: Arc::new(SessionQueue::new(all.into_iter().map(|(s, _)| s).collect())),
+            pool: SessionPool::new(all.into_iter().map(|(session, _)| session).collect()),
             weights: loader.weights,
         })
     }
@@ -288,23 +288,30 @@ impl Network {
         }
     }
 
-    /// Runs the graph, once a session is free, and returns these outputs.
+    /// Runs the graph as soon as a session is free, and returns these outputs.
     ///
     /// # Errors
-    /// [`Error::Inference`], or [`Error::Canceled`] soon after `canceller` was told.
+    /// [`Error::Inference`] if the run fails, and [`Error::Canceled`] shortly after `canceller` is
+    /// canceled.
     pub fn run<const N: usize>(
         &self,
         inputs: Vec<(&'static str, Input<'_>)>,
-        outputs: [Output; N],
+        outputs: [OutputSpec; N],
         canceller: &Canceller,
     ) -> Result<[Tensor; N], Error> {
-        let mut session = self.queue.acquire(canceller)?;
-        let result = match &self.device_memory {
-            None => run_session(&mut session, inputs, outputs, canceller),
-            Some(memory) => run_on_device(&mut session, memory, inputs, outputs, canceller),
+        let options = Arc::new(RunOptions::new().map_err(|error| self.failure(error))?);
+        let terminated = options.clone();
+        let terminate = move || {
+            // Setting the flag fails in no known version; without it the run ends by itself.
+            let _ = terminated.terminate();
         };
+        let mut session = self.pool.acquire(canceller)?;
+        let result = canceller.while_blocked(terminate, || match &self.device_memory {
+            None => run_session(&mut session, inputs, outputs, &options),
+            Some(memory) => run_on_device(&mut session, memory, inputs, outputs, &options),
+        });
         drop(session);
-        result.map_err(|error| match canceller.is_canceled() {
+        result?.map_err(|error| match canceller.is_canceled() {
             true => Error::Canceled,
             false => self.failure(error),
         })
@@ -441,16 +448,16 @@ impl Loader<'_> {
                 Err(error) => return Ok(Err(ort::Error::new(error.to_string()))),
             }
         }
-        let session = self.canceller.while_loading(builder.canceler(), || {
-            if self.canceller.is_canceled() {
-                return Err(Error::Canceled);
-            }
-            Ok(builder.commit_from_file(self.path))
-        });
+        let load = builder.canceler();
+        let cancel = move || {
+            let _ = load.cancel();
+        };
+        let session =
+            self.canceller.while_blocked(cancel, || builder.commit_from_file(self.path))?;
         if self.canceller.is_canceled() {
             return Err(Error::Canceled);
         }
-        Ok(session?.map(|session| (session, device_memory)))
+        Ok(session.map(|session| (session, device_memory)))
     }
 
     /// The file at the end of a link to the weights, unless it is too large.
@@ -467,8 +474,8 @@ impl Loader<'_> {
 fn run_session<const N: usize>(
     session: &mut Session,
     inputs: Vec<(&'static str, Input<'_>)>,
-    outputs: [Output; N],
-    canceller: &Canceller,
+    outputs: [OutputSpec; N],
+    options: &RunOptions,
 ) -> Result<[Tensor; N], ort::Error> {
     let mut values: Vec<(std::borrow::Cow<'_, str>, SessionInputValue<'_>)> =
         Vec::with_capacity(inputs.len());
@@ -485,7 +492,7 @@ fn run_session<const N: usize>(
         };
         values.push((name.into(), value));
     }
-    let mut results = session.run_with_options(values, ready_options(canceller)?)?;
+    let mut results = session.run_with_options(values, options)?;
     take(&mut results, outputs)
 }
 
@@ -494,8 +501,8 @@ fn run_on_device<const N: usize>(
     session: &mut Session,
     memory: &MemoryInfo<'_>,
     inputs: Vec<(&'static str, Input<'_>)>,
-    outputs: [Output; N],
-    canceller: &Canceller,
+    outputs: [OutputSpec; N],
+    options: &RunOptions,
 ) -> Result<[Tensor; N], ort::Error> {
     use ort::value::Tensor as Value;
     let mut binding = session.create_binding()?;
@@ -516,28 +523,18 @@ fn run_on_device<const N: usize>(
     }
     let host = MemoryInfo::default();
     for output in outputs {
-        let memory = if matches!(output, Output::State(_)) { memory } else { &host };
+        let memory = if matches!(output, OutputSpec::State(_)) { memory } else { &host };
         binding.bind_output_to_device(output.name(), memory)?;
     }
-    let mut results = session.run_binding_with_options(&binding, ready_options(canceller)?)?;
+    let mut results = session.run_binding_with_options(&binding, options)?;
     take(&mut results, outputs)
-}
-
-/// The options of a run that `canceller` stops.
-fn ready_options(canceller: &Canceller) -> Result<&RunOptions, ort::Error> {
-    let options = canceller.run_options()?;
-    // The options may be newer than a call that could not terminate them yet.
-    if canceller.is_canceled() {
-        options.terminate()?;
-    }
-    Ok(options)
 }
 
 fn take<const N: usize>(
     results: &mut SessionOutputs<'_>,
-    outputs: [Output; N],
+    outputs: [OutputSpec; N],
 ) -> Result<[Tensor; N], ort::Error> {
-    let names = outputs.map(Output::name);
+    let names = outputs.map(OutputSpec::name);
     let mut taken = names.map(|name| results.remove(name));
     if let Some(missing) = taken.iter().position(Option::is_none) {
         return Err(ort::Error::new(format!("no output {}", names[missing])));
@@ -601,9 +598,9 @@ mod tests {
                         ("input_states_2", Input::Tensor(&cell)),
                     ],
                     [
-                        Output::Values("outputs"),
-                        Output::State("states_1"),
-                        Output::State("states_2"),
+                        OutputSpec::Values("outputs"),
+                        OutputSpec::State("states_1"),
+                        OutputSpec::State("states_2"),
                     ],
                     &Canceller::new(),
                 )

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 use sentencepiece::SentencePieceProcessor;
 
+use crate::cancel::Canceller;
 use crate::error::Error;
 use crate::file;
-use crate::onnx::Canceller;
 
 /// Largest file that is read: the published one has 241 kB, and vocabularies of 256,000 pieces 4 MB.
 const MAX_BYTES: u64 = 64 << 20;
