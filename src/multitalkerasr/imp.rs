@@ -10,14 +10,15 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use crate::multitalkerasr::input::samples::SampleFormat;
-use crate::multitalkerasr::output::latency::{self, MaxDelay};
-use crate::multitalkerasr::output::speaker_pads::{self, SpeakerPads};
-use crate::multitalkerasr::output::transcript_log::{TranscriptLog, seglst};
-use crate::multitalkerasr::properties::{self, Settings};
+use crate::multitalkerasr::output::latency;
+use crate::multitalkerasr::output::speaker_pads;
+use crate::multitalkerasr::output::transcript_log::seglst;
+use crate::multitalkerasr::properties;
+use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::worker::queue::{Queue, WhenFull};
 use crate::multitalkerasr::{CAT, worker};
+use multitalker_asr::SAMPLE_RATE_HZ;
 use multitalker_asr::lock::lock;
-use multitalker_asr::{DiarizerKind, Error, Model, ModelOptions, SAMPLE_RATE_HZ};
 
 /// What the streaming thread knows of the audio.
 #[derive(Default)]
@@ -30,150 +31,21 @@ struct Input {
     live: Option<bool>,
     /// Whether it answered for this stream.
     has_answered: bool,
-    /// Known once it has, until the length of the queue changes.
-    when_full: Option<WhenFull>,
 }
 
 /// Between READY and PAUSED.
 struct Running {
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
-    /// Those with which it began.
-    settings: Settings,
-}
-
-/// The model of the last run.
-struct KeptModel {
-    options: ModelOptions,
-    model: Arc<Model>,
-    /// Whether audio came.
-    used: bool,
 }
 
 pub struct MultitalkerAsr {
-    pub sinkpad: gst::Pad,
-    pub srcpad: gst::Pad,
-    pub unsynced_srcpad: gst::Pad,
-    pub speaker_pads: SpeakerPads,
-    pub transcript_log: Mutex<TranscriptLog>,
-    pub max_delay: MaxDelay,
-    settings: Mutex<Settings>,
+    shared: Arc<Shared>,
     input: Mutex<Input>,
     running: Mutex<Option<Running>>,
-    kept_model: Mutex<Option<KeptModel>>,
 }
 
 impl MultitalkerAsr {
-    pub fn settings(&self) -> Settings {
-        lock(&self.settings).clone()
-    }
-
-    /// What the element adds to the latency of a live source, in this run or in the next.
-    pub fn live_latency(&self) -> gst::ClockTime {
-        let settings = self.settings_in_effect();
-        settings.live_latency(self.known_diarizer(&settings))
-    }
-
-    /// The same, also where text is desynchronized: how long after its audio text comes out.
-    pub fn text_latency(&self) -> gst::ClockTime {
-        let settings = self.settings_in_effect();
-        let diarizer = self.known_diarizer(&settings);
-        match settings.is_desynchronized() {
-            true => Settings { latency_ms: Settings::default().latency_ms, ..settings },
-            false => settings,
-        }
-        .live_latency(diarizer)
-    }
-
-    /// Those of the last start while it lasts, with the present `latency`: what the latency and the
-    /// queue depend on.
-    fn settings_in_effect(&self) -> Settings {
-        let now = self.settings();
-        match &*lock(&self.running) {
-            Some(run) => Settings { latency_ms: now.latency_ms, ..run.settings.clone() },
-            None => now,
-        }
-    }
-
-    /// Does what may change the latency, and says so if it did.
-    fn announcing_latency<T>(&self, change: impl FnOnce() -> T) -> T {
-        let before = self.live_latency();
-        let result = change();
-        if self.live_latency() != before {
-            let element = self.obj();
-            // Without a bus there is nobody to tell.
-            let _ = element.post_message(gst::message::Latency::builder().src(&*element).build());
-        }
-        result
-    }
-
-    /// The model of an earlier run, if it is what these options ask for.
-    pub fn model(&self, options: &ModelOptions) -> Option<Arc<Model>> {
-        let kept = lock(&self.kept_model);
-        kept.as_ref().filter(|kept| kept.options == *options).map(|kept| kept.model.clone())
-    }
-
-    pub fn keep_model(&self, options: ModelOptions, model: &Arc<Model>) {
-        let kept = KeptModel { options, model: model.clone(), used: false };
-        self.announcing_latency(|| *lock(&self.kept_model) = Some(kept));
-        // How long the queue is depends on the diarizer as well.
-        lock(&self.input).when_full = None;
-    }
-
-    /// What the diarizer that these settings ask for allows, once it is loaded.
-    fn known_diarizer(&self, settings: &Settings) -> Option<DiarizerKind> {
-        self.model(&settings.model_options()?)?.diarizer()
-    }
-
-    /// How many speakers there are, once the model of this run or of the next is loaded.
-    fn known_speakers(&self) -> Option<usize> {
-        let options = self.settings_in_effect().model_options()?;
-        self.model(&options).map(|model| model.speakers())
-    }
-
-    pub fn mark_model_used(&self) {
-        if let Some(kept) = lock(&self.kept_model).as_mut() {
-            kept.used = true;
-        }
-    }
-
-    /// Latency of what is upstream; of a live source without delay if there is nothing.
-    pub fn upstream_latency(&self) -> Option<(bool, gst::ClockTime, Option<gst::ClockTime>)> {
-        if self.sinkpad.peer().is_none() {
-            return Some((true, gst::ClockTime::ZERO, None));
-        }
-        let mut query = gst::query::Latency::new();
-        self.sinkpad.peer_query(&mut query).then(|| query.result())
-    }
-
-    pub fn post_engine_error(&self, error: &Error) {
-        fn message<E: gst::MessageErrorDomain>(domain: E, error: &Error) -> gst::ErrorMessage {
-            let debug = format!("{error:?}");
-            let (text, debug) = (error.to_string(), debug.as_str());
-            gst::ErrorMessage::new(
-                &domain,
-                Some(&text),
-                Some(debug),
-                file!(),
-                module_path!(),
-                line!(),
-            )
-        }
-        gst::error!(CAT, imp = self, "{error}");
-        self.post_error_message(match error {
-            Error::FileNotFound { .. } => message(gst::ResourceError::NotFound, error),
-            Error::UnreadableFile { .. } => message(gst::ResourceError::OpenRead, error),
-            Error::Mismatch { .. } => message(gst::ResourceError::Settings, error),
-            Error::InvalidOption { .. } => message(gst::LibraryError::Settings, error),
-            Error::RuntimeNotFound { .. }
-            | Error::RuntimeUnusable { .. }
-            | Error::RuntimeConflict { .. }
-            | Error::ProviderUnavailable { .. } => message(gst::LibraryError::Init, error),
-            Error::Inference { .. } => message(gst::StreamError::Decode, error),
-            _ => message(gst::LibraryError::Failed, error),
-        });
-    }
-
     fn queue(&self) -> Option<Arc<Queue>> {
         lock(&self.running).as_ref().map(|running| running.queue.clone())
     }
@@ -226,42 +98,25 @@ impl MultitalkerAsr {
     /// one succeeds the source counts as what the one before was, or as not live. The worker begins
     /// anew if the answer is another.
     fn when_full(&self) -> WhenFull {
-        if let Some(known) = lock(&self.input).when_full {
-            return known;
-        }
         let (last, has_answered) = {
             let input = lock(&self.input);
             (input.live, input.has_answered)
         };
         let answer = match has_answered {
             true => last,
-            false => self.upstream_latency().map(|(live, _, _)| live),
+            false => self.shared.upstream_latency().map(|(live, _, _)| live),
         };
         let live = answer.or(last).unwrap_or(false);
-        let settings = self.settings_in_effect();
-        let max_samples = settings.max_queued_samples(live, self.known_diarizer(&settings));
-        let when_full = match live {
-            true => WhenFull::DropOldest { max_samples },
-            false => WhenFull::Wait { max_samples },
-        };
         if answer.is_some() {
             let mut input = lock(&self.input);
             input.live = answer;
             input.has_answered = true;
-            input.when_full = Some(when_full);
         }
-        when_full
-    }
-
-    /// Pushes from all source pads; true if any is linked to somebody who takes it.
-    pub fn push_event(&self, event: &gst::Event) -> bool {
-        let speakers = self.speaker_pads.list().into_iter().map(|known| known.pad);
-        let pads = [self.srcpad.clone(), self.unsynced_srcpad.clone()].into_iter().chain(speakers);
-        let mut taken = false;
-        for pad in pads {
-            taken |= pad.push_event(event.clone());
+        let max_samples = self.shared.max_queued_samples(live);
+        match live {
+            true => WhenFull::DropOldest { max_samples },
+            false => WhenFull::Wait { max_samples },
         }
-        taken
     }
 
     /// An event that is refused comes again before the next buffer, so what is wrong with it is
@@ -287,16 +142,14 @@ impl MultitalkerAsr {
         match event.view() {
             gst::EventView::FlushStart(_) => {
                 queue.flush_start();
-                return flow(self.push_event(&event));
+                return flow(self.shared.push_event(&event));
             }
             gst::EventView::FlushStop(_) => {
                 lock(&self.input).segment = gst::FormattedSegment::new();
-                return flow(queue.flush_stop(|| self.push_event(&event)));
+                return flow(queue.flush_stop(|| self.shared.push_event(&event)));
             }
             gst::EventView::StreamStart(_) => {
-                let mut input = lock(&self.input);
-                input.has_answered = false;
-                input.when_full = None;
+                lock(&self.input).has_answered = false;
             }
             gst::EventView::Caps(caps) => {
                 let format = SampleFormat::of(caps.caps());
@@ -368,9 +221,10 @@ impl MultitalkerAsr {
     fn src_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
             gst::QueryViewMut::Latency(query) => {
-                let Some((live, min, max)) = self.upstream_latency() else { return false };
-                if live && !self.settings().is_desynchronized() {
-                    let min = min.saturating_add(self.live_latency());
+                let shared = &self.shared;
+                let Some((live, min, max)) = shared.upstream_latency() else { return false };
+                if live && !shared.settings().is_desynchronized() {
+                    let min = min.saturating_add(shared.live_latency());
                     query.set(true, min, gst::ClockTime::NONE);
                 } else {
                     query.set(live, min, max);
@@ -383,7 +237,7 @@ impl MultitalkerAsr {
     }
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
-        let settings = self.settings();
+        let settings = self.shared.settings();
         if !settings.is_english() {
             gst::element_imp_warning!(
                 self,
@@ -393,26 +247,25 @@ impl MultitalkerAsr {
         }
         self.check_latency();
         *lock(&self.input) = Input::default();
-        lock(&self.transcript_log).clear();
-        self.max_delay.clear();
+        self.shared.begin_run(settings.clone());
         let queue = Arc::new(Queue::new());
-        let thread = worker::spawn(self.obj().clone(), queue.clone(), settings.clone()).map_err(
-            |error| {
+        let thread =
+            worker::spawn(self.shared.clone(), queue.clone(), settings).map_err(|error| {
+                self.shared.end_run();
                 gst::element_imp_error!(
                     self,
                     gst::ResourceError::Failed,
                     ("Cannot start a thread: {error}")
                 );
                 gst::StateChangeError
-            },
-        )?;
-        *lock(&self.running) = Some(Running { queue, thread, settings });
+            })?;
+        *lock(&self.running) = Some(Running { queue, thread });
         Ok(())
     }
 
     /// Warns of a latency that no computer would do with.
     fn check_latency(&self) {
-        let settings = self.settings();
+        let settings = self.shared.settings();
         let (wanted, granted) = (settings.latency_ms, settings.compute_ms());
         if wanted < granted {
             gst::element_imp_warning!(
@@ -428,6 +281,7 @@ impl MultitalkerAsr {
         let running = lock(&self.running).take();
         // It catches its panics.
         let _ = running.map(|running| running.thread.join());
+        self.shared.end_run();
     }
 }
 
@@ -481,17 +335,12 @@ impl ObjectSubclass for MultitalkerAsr {
                 Self::catch_panic_pad_function(parent, || false, |imp| imp.sink_query(pad, query))
             })
             .build();
+        let srcpad = src_pad(&template("src")).build();
+        let unsynced_srcpad = src_pad(&template("unsynced_src")).build();
         Self {
-            sinkpad,
-            srcpad: src_pad(&template("src")).build(),
-            unsynced_srcpad: src_pad(&template("unsynced_src")).build(),
-            speaker_pads: SpeakerPads::default(),
-            transcript_log: Mutex::default(),
-            max_delay: MaxDelay::default(),
-            settings: Mutex::default(),
+            shared: Arc::new(Shared::new(sinkpad, srcpad, unsynced_srcpad)),
             input: Mutex::default(),
             running: Mutex::default(),
-            kept_model: Mutex::default(),
         }
     }
 }
@@ -514,7 +363,7 @@ impl ObjectImpl for MultitalkerAsr {
                     .return_type::<String>()
                     .class_handler(|args| {
                         let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
-                        let rows = lock(&element.imp().transcript_log).rows();
+                        let rows = lock(&element.imp().shared.transcript_log).rows();
                         Some(seglst(&rows).to_value())
                     })
                     .build(),
@@ -525,16 +374,24 @@ impl ObjectImpl for MultitalkerAsr {
 
     fn constructed(&self) {
         self.parent_constructed();
-        let element = self.obj();
-        for pad in [&self.sinkpad, &self.srcpad, &self.unsynced_srcpad] {
+        let (element, shared) = (self.obj(), &self.shared);
+        shared.set_element(element.upcast_ref());
+        for pad in [&shared.sinkpad, &shared.srcpad, &shared.unsynced_srcpad] {
             element.add_pad(pad).expect("a new element has no pad of that name");
         }
-        see_to_links(&self.srcpad);
-        see_to_links(&self.unsynced_srcpad);
+        see_to_links(&shared.srcpad);
+        see_to_links(&shared.unsynced_srcpad);
+    }
+
+    fn dispose(&self) {
+        // The worker of an element that was not set to NULL ends by itself.
+        if let Some(queue) = self.queue() {
+            queue.stop();
+        }
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        self.announcing_latency(|| lock(&self.settings).set(pspec.name(), value));
+        self.shared.set_property(pspec.name(), value);
         if pspec.name() == "latency" && self.queue().is_some() {
             self.check_latency();
         }
@@ -542,8 +399,8 @@ impl ObjectImpl for MultitalkerAsr {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "max-observed-delay" => self.max_delay.ms().to_value(),
-            name => lock(&self.settings).get(name),
+            "max-observed-delay" => latency::max_delay_ms(&self.shared).to_value(),
+            name => self.shared.property(name),
         }
     }
 }
@@ -556,7 +413,7 @@ impl ElementImpl for MultitalkerAsr {
             gst::subclass::ElementMetadata::new(
                 "Multi-talker speech recognizer",
                 "Text/Audio/Filter",
-                "Transcribes every speaker of a transcript_log, even when they talk over each other",
+                "Transcribes every speaker of a conversation, even when they talk over each other",
                 "The gst-plugin-multitalkerasr authors",
             )
         });
@@ -599,7 +456,7 @@ impl ElementImpl for MultitalkerAsr {
             see_to_links(&pad);
             pad
         };
-        match self.speaker_pads.request(name, self.known_speakers(), make) {
+        match self.shared.speaker_pads.request(name, self.shared.known_speakers(), make) {
             Ok(pad) => {
                 let element = self.obj();
                 element.add_pad(&pad).expect("no other pads have such names");
@@ -613,7 +470,7 @@ impl ElementImpl for MultitalkerAsr {
     }
 
     fn release_pad(&self, pad: &gst::Pad) {
-        self.speaker_pads.remove(pad);
+        self.shared.speaker_pads.remove(pad);
         // Ends a push that a probe of this pad blocks. One that is in the peer goes on until the peer
         // returns.
         let _ = pad.set_active(false);
@@ -646,14 +503,8 @@ impl ElementImpl for MultitalkerAsr {
                 }
                 self.join();
             }
-            gst::StateChange::PausedToReady => self.announcing_latency(|| self.join()),
-            gst::StateChange::ReadyToNull => {
-                // A model that was loaded for nothing is for the next run.
-                let mut kept = lock(&self.kept_model);
-                if kept.as_ref().is_some_and(|kept| kept.used) {
-                    *kept = None;
-                }
-            }
+            gst::StateChange::PausedToReady => self.join(),
+            gst::StateChange::ReadyToNull => self.shared.drop_used_model(),
             _ => (),
         }
         result

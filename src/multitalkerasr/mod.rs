@@ -156,6 +156,7 @@ mod imp;
 mod input;
 mod output;
 mod properties;
+mod shared;
 mod text;
 mod worker;
 

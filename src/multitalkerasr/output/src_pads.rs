@@ -6,18 +6,17 @@ use std::collections::VecDeque;
 
 use gst::glib;
 use gst::prelude::*;
-use gst::subclass::prelude::*;
 use gst_base::UniqueFlowCombiner;
 
 use crate::multitalkerasr::CAT;
-use crate::multitalkerasr::MultitalkerAsr;
 use crate::multitalkerasr::output::latency;
+use crate::multitalkerasr::output::messages::post_error;
 use crate::multitalkerasr::output::speaker_pads::SpeakerPad;
 use crate::multitalkerasr::properties::TextUnit;
+use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::format::{Text, TextFormat};
 use crate::multitalkerasr::text::sequencer::{Context, Push, Sequencer};
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
-use crate::multitalkerasr::worker::queue::Queue;
 use multitalker_asr::{Event, Progress};
 
 /// A source pad of timed text.
@@ -32,8 +31,9 @@ struct SrcPad {
 
 /// All source pads.
 pub struct SrcPads<'a> {
-    element: &'a MultitalkerAsr,
-    queue: &'a Queue,
+    shared: &'a Shared,
+    /// Whether text that is not pushed yet is of no use any more.
+    is_interrupted: Box<dyn Fn() -> bool + 'a>,
     /// The pad of all speakers first, which is always there.
     src_pads: Vec<SrcPad>,
     flows: UniqueFlowCombiner,
@@ -45,13 +45,14 @@ pub struct SrcPads<'a> {
 }
 
 impl<'a> SrcPads<'a> {
-    pub fn new(element: &'a MultitalkerAsr, queue: &'a Queue, unit: TextUnit) -> Self {
-        let pad = element.imp().srcpad.clone();
+    /// `is_interrupted` is asked before each push.
+    pub fn new(shared: &'a Shared, unit: TextUnit, is_interrupted: impl Fn() -> bool + 'a) -> Self {
+        let pad = shared.srcpad.clone();
         let mut flows = UniqueFlowCombiner::new();
         flows.add_pad(&pad);
         Self {
-            element,
-            queue,
+            shared,
+            is_interrupted: Box::new(is_interrupted),
             src_pads: vec![SrcPad::new(pad, Sequencer::new(unit))],
             flows,
             stream_start: None,
@@ -63,7 +64,7 @@ impl<'a> SrcPads<'a> {
 
     /// Takes note of pads that were linked for the first time, and of those that went.
     pub fn sync(&mut self) {
-        let pads = self.element.imp().speaker_pads.list();
+        let pads = self.shared.speaker_pads.list();
         self.src_pads.retain(|src_pad| {
             let stays = src_pad.sequencer.speaker().is_none()
                 || pads.iter().any(|known| known.pad == src_pad.pad);
@@ -104,7 +105,7 @@ impl<'a> SrcPads<'a> {
         // As core does with EOS.
         self.flows.reset();
         for pad in self.pads() {
-            pad.push_event(stream_start(self.element, &pad, &event));
+            pad.push_event(stream_start(self.shared, &pad, &event));
         }
         self.stream_start = Some(event);
     }
@@ -128,8 +129,8 @@ impl<'a> SrcPads<'a> {
         self.prepare();
         // Upstream pushes no more, which would tell it.
         if !self.pads().iter().any(|pad| pad.is_linked()) {
-            gst::element_error!(
-                self.element,
+            post_error!(
+                self.shared,
                 gst::StreamError::Failed,
                 ("Nobody takes the text: expected a source pad that is linked, found none")
             );
@@ -193,13 +194,13 @@ impl<'a> SrcPads<'a> {
 
     /// Tells each pad what it has missed, because it came later or was flushing.
     fn prepare(&mut self) {
-        let (element, segment) = (self.element, self.segment.as_ref());
+        let (shared, segment) = (self.shared, self.segment.as_ref());
         let unsynced = self.unsynced();
         for pad in self.src_pads.iter().map(|src_pad| &src_pad.pad).chain([unsynced]) {
             if let Some(event) = &self.stream_start
                 && pad.sticky_event::<gst::event::StreamStart>(0).is_none()
             {
-                pad.push_event(stream_start(element, pad, event));
+                pad.push_event(stream_start(shared, pad, event));
             }
         }
         if !self.has_caps {
@@ -209,7 +210,7 @@ impl<'a> SrcPads<'a> {
             unsynced.push_event(gst::event::Caps::new(&TextFormat::Json.caps()));
         }
         for src_pad in &mut self.src_pads {
-            src_pad.prepare(element, segment);
+            src_pad.prepare(shared, segment);
         }
     }
 
@@ -231,7 +232,7 @@ impl<'a> SrcPads<'a> {
         while let Some((_, index)) = first(&waiting)
             && let Some((_, push)) = waiting[index].pop_front()
         {
-            if self.queue.is_interrupted() {
+            if (self.is_interrupted)() {
                 return Err(gst::FlowError::Flushing);
             }
             let of_segment = |mut event: gst::Event| {
@@ -243,7 +244,7 @@ impl<'a> SrcPads<'a> {
             match push {
                 Push::Text(text) if flow.is_ok() => {
                     if self.src_pads[index].sequencer.speaker().is_none() {
-                        latency::observe(self.element, text.pts, context);
+                        latency::observe(self.shared, text.pts, context);
                     }
                     let pushed = self.push(index, &text, context);
                     flow = match self.combine(index, pushed) {
@@ -257,7 +258,7 @@ impl<'a> SrcPads<'a> {
                     self.src_pads[index].pad.push_event(of_segment(event));
                 }
                 Push::Upstream(event) if flow.is_ok() => {
-                    self.element.imp().sinkpad.push_event(of_segment(event));
+                    self.shared.sinkpad.push_event(of_segment(event));
                 }
                 _ => (),
             }
@@ -308,7 +309,7 @@ impl<'a> SrcPads<'a> {
 
     /// Indices of the pads that were released since the last `sync`.
     fn released(&self) -> Vec<usize> {
-        let is_gone = |pad: &gst::Pad| !is_there(self.element, pad);
+        let is_gone = |pad: &gst::Pad| !is_there(self.shared, pad);
         (0..self.src_pads.len()).filter(|&index| is_gone(&self.src_pads[index].pad)).collect()
     }
 
@@ -337,7 +338,7 @@ impl<'a> SrcPads<'a> {
     }
 
     fn unsynced(&self) -> &gst::Pad {
-        &self.element.imp().unsynced_srcpad
+        &self.shared.unsynced_srcpad
     }
 
     fn pads(&self) -> Vec<gst::Pad> {
@@ -365,9 +366,8 @@ fn timed(pushes: Vec<Push>) -> VecDeque<(gst::ClockTime, Push)> {
 }
 
 /// False for a pad that was released in the meantime.
-fn is_there(element: &MultitalkerAsr, pad: &gst::Pad) -> bool {
-    let imp = element.imp();
-    *pad == imp.srcpad || imp.speaker_pads.contains(pad)
+fn is_there(shared: &Shared, pad: &gst::Pad) -> bool {
+    *pad == shared.srcpad || shared.speaker_pads.contains(pad)
 }
 
 impl SrcPad {
@@ -386,9 +386,9 @@ impl SrcPad {
 
     /// Agrees on caps with downstream, once there is one and whenever it asks for it, and tells it
     /// the segment that it has missed.
-    fn prepare(&mut self, element: &MultitalkerAsr, segment: Option<&gst::Event>) {
+    fn prepare(&mut self, shared: &Shared, segment: Option<&gst::Event>) {
         if self.needs_negotiation() {
-            self.negotiate(element);
+            self.negotiate(shared);
         }
         if self.format.is_some()
             && let Some(segment) = segment
@@ -398,7 +398,7 @@ impl SrcPad {
         }
     }
 
-    fn negotiate(&mut self, element: &MultitalkerAsr) {
+    fn negotiate(&mut self, shared: &Shared) {
         self.negotiated_with.set(self.pad.peer().as_ref());
         self.pad.check_reconfigure();
         let taken = self.pad.peer_query_caps(Some(&TextFormat::all_caps()));
@@ -411,8 +411,8 @@ impl SrcPad {
                 self.pad.push_event(gst::event::Caps::new(&new.caps()));
             }
             Some(_) => (),
-            None => gst::element_error!(
-                element,
+            None => post_error!(
+                shared,
                 gst::CoreError::Negotiation,
                 (
                     "Downstream of {}: expected to take one of {}, found {}",
@@ -448,14 +448,15 @@ impl SrcPad {
     }
 }
 
-fn stream_start(element: &MultitalkerAsr, pad: &gst::Pad, audio: &gst::Event) -> gst::Event {
+fn stream_start(shared: &Shared, pad: &gst::Pad, audio: &gst::Event) -> gst::Event {
     let gst::EventView::StreamStart(audio_start) = audio.view() else { return audio.clone() };
+    let Some(element) = shared.element() else { return audio.clone() };
     // The name of the first is older than the others.
     let name = match pad.name() {
         name if name == "src" => "text".to_owned(),
         name => name.to_string(),
     };
-    let id = pad.create_stream_id(element, Some(&name));
+    let id = pad.create_stream_id(&element, Some(&name));
     gst::event::StreamStart::builder(&id)
         .seqnum(audio.seqnum())
         .flags(audio_start.stream_flags() | gst::StreamFlags::SPARSE)

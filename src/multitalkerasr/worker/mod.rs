@@ -13,13 +13,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use gst::prelude::*;
-use gst::subclass::prelude::*;
 
 use crate::multitalkerasr::CAT;
-use crate::multitalkerasr::MultitalkerAsr;
+use crate::multitalkerasr::output::messages::{post, post_error, post_progress, post_warning};
 use crate::multitalkerasr::output::transcript_log::seglst;
 use crate::multitalkerasr::properties::DiarizationPreset;
 use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::worker::queue::{Item, Queue};
 use crate::multitalkerasr::worker::session::Session;
 use multitalker_asr::lock::lock;
@@ -27,21 +27,21 @@ use multitalker_asr::{Error, Model};
 
 /// Starts the thread.
 pub fn spawn(
-    element: MultitalkerAsr,
+    shared: Arc<Shared>,
     queue: Arc<Queue>,
     settings: Settings,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("multitalkerasr".to_owned()).spawn(move || {
         let recognize = || {
-            let model = load(&element, &queue, &settings);
-            run(&element, &queue, settings.clone(), model);
+            let model = load(&shared, &queue, &settings);
+            run(&shared, &queue, settings.clone(), model);
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(recognize)) {
-            report(&element, &queue, &*panic);
+            report(&shared, &queue, &*panic);
             // Events and flushes still go through, as after any other error.
-            let forward = || run(&element, &queue, settings.clone(), None);
+            let forward = || run(&shared, &queue, settings.clone(), None);
             if let Err(panic) = catch_unwind(AssertUnwindSafe(forward)) {
-                report(&element, &queue, &*panic);
+                report(&shared, &queue, &*panic);
                 queue.abandon();
             }
         }
@@ -49,20 +49,20 @@ pub fn spawn(
 }
 
 /// Refuses audio for good, posts the error and ends the text, which no other thread would do.
-fn report(element: &MultitalkerAsr, queue: &Queue, panic: &(dyn Any + Send)) {
+fn report(shared: &Shared, queue: &Queue, panic: &(dyn Any + Send)) {
     let cause = panic
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("unknown cause");
     queue.refuse_audio(gst::FlowError::Error, true);
-    gst::element_error!(element, gst::LibraryError::Failed, ("Panicked: {cause}"));
-    element.imp().push_event(&gst::event::Eos::new());
+    post_error!(shared, gst::LibraryError::Failed, ("Panicked: {cause}"));
+    shared.push_event(&gst::event::Eos::new());
 }
 
-fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings, model: Option<Arc<Model>>) {
-    let session = Session::new(element, queue, settings, model);
-    let mut worker = Worker { element, queue, session, in_caps: None };
+fn run(shared: &Shared, queue: &Queue, settings: Settings, model: Option<Arc<Model>>) {
+    let session = Session::new(shared, queue, settings, model);
+    let mut worker = Worker { shared, queue, session, in_caps: None };
     loop {
         if queue.is_empty() {
             worker.session.catch_up();
@@ -86,10 +86,10 @@ fn run(element: &MultitalkerAsr, queue: &Queue, settings: Settings, model: Optio
     }
 }
 
-fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<Arc<Model>> {
+fn load(shared: &Shared, queue: &Queue, settings: &Settings) -> Option<Arc<Model>> {
     let Some(options) = settings.model_options() else {
-        gst::element_error!(
-            element,
+        post_error!(
+            shared,
             gst::ResourceError::Settings,
             ("No model: set the property model-dir to the folder that holds it")
         );
@@ -97,23 +97,27 @@ fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<
         return None;
     };
     let place = options.model_dir.display().to_string();
-    progress(element, gst::ProgressType::Start, &format!("Loading the model of {place}"));
+    post_progress(shared, gst::ProgressType::Start, &format!("Loading the model of {place}"));
     // The networks of an earlier run are still in memory, unless their files have changed.
     let loaded = Model::load(&options, &queue.loading)
         .and_then(|model| settings.check_preset(&model).map(|()| model));
     match loaded {
         Ok(model) => {
-            element.imp().keep_model(options, &model);
-            progress(element, gst::ProgressType::Complete, &format!("Loaded the model of {place}"));
+            shared.keep_model(options, &model);
+            post_progress(
+                shared,
+                gst::ProgressType::Complete,
+                &format!("Loaded the model of {place}"),
+            );
             for warning in model.warnings() {
-                gst::element_warning!(element, gst::LibraryError::Settings, ("{warning}"));
+                post_warning!(shared, gst::LibraryError::Settings, ("{warning}"));
             }
-            warn_of_preset(element, settings, &model);
+            warn_of_preset(shared, settings, &model);
             let speakers = model.speakers();
-            for pad in element.imp().speaker_pads.list() {
+            for pad in shared.speaker_pads.list() {
                 if pad.speaker >= speakers {
-                    gst::element_warning!(
-                        element,
+                    post_warning!(
+                        shared,
                         gst::LibraryError::Settings,
                         (
                             "{} will have no text: expected a pad below speaker_{speakers} for \
@@ -126,26 +130,26 @@ fn load(element: &MultitalkerAsr, queue: &Queue, settings: &Settings) -> Option<
             Some(model)
         }
         Err(Error::Canceled) => {
-            progress(element, gst::ProgressType::Canceled, "Loading was canceled");
+            post_progress(shared, gst::ProgressType::Canceled, "Loading was canceled");
             None
         }
         Err(error) => {
-            progress(element, gst::ProgressType::Error, &format!("Cannot load {place}"));
-            session::fail(element, queue, &error);
+            post_progress(shared, gst::ProgressType::Error, &format!("Cannot load {place}"));
+            session::fail(shared, queue, &error);
             None
         }
     }
 }
 
 /// Warns of a preset that the version of the diarizer does not offer.
-fn warn_of_preset(element: &MultitalkerAsr, settings: &Settings, model: &Model) {
+fn warn_of_preset(shared: &Shared, settings: &Settings, model: &Model) {
     let Some(version) = model.diarizer().map(|diarizer| diarizer.version) else { return };
     let Some((set, used)) = settings.substituted_preset(version) else { return };
     let nick = |preset: DiarizationPreset| {
         gst::glib::EnumValue::from_value(&preset.to_value()).map_or("", |(_, value)| value.nick())
     };
-    gst::element_warning!(
-        element,
+    post_warning!(
+        shared,
         gst::LibraryError::Settings,
         (
             "diarization-preset: expected one that version {version} of the diarizer offers, found \
@@ -156,15 +160,8 @@ fn warn_of_preset(element: &MultitalkerAsr, settings: &Settings, model: &Model) 
     );
 }
 
-fn progress(element: &MultitalkerAsr, type_: gst::ProgressType, text: &str) {
-    gst::info!(CAT, obj = element, "{text}");
-    let message = gst::message::Progress::builder(type_, "loading", text);
-    // Without a bus there is nobody to tell.
-    let _ = element.post_message(message.src(element).build());
-}
-
 struct Worker<'a> {
-    element: &'a MultitalkerAsr,
+    shared: &'a Shared,
     queue: &'a Queue,
     session: Session<'a>,
     in_caps: Option<gst::Caps>,
@@ -172,7 +169,7 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     fn event(&mut self, event: gst::Event) {
-        gst::log!(CAT, obj = self.element, "Handling {event:?}");
+        gst::log!(CAT, obj = self.shared.sinkpad, "Handling {event:?}");
         let src_pads = &mut self.session.src_pads;
         src_pads.sync();
         match event.view() {
@@ -205,11 +202,10 @@ impl Worker<'_> {
     }
 
     fn post_transcript_log(&self) {
-        let imp = self.element.imp();
-        let session_id = imp.settings().session_id;
-        let rows = lock(&imp.transcript_log).rows();
-        session::post(
-            self.element,
+        let session_id = self.shared.settings().session_id;
+        let rows = lock(&self.shared.transcript_log).rows();
+        post(
+            self.shared,
             gst::Structure::builder("multitalkerasr/transcripts")
                 .field("session-id", session_id)
                 .field("seglst", seglst(&rows))
@@ -223,30 +219,32 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use gst::glib;
-
     use super::*;
     use crate::multitalkerasr::worker::queue::WhenFull;
 
     #[test]
     fn panic_is_one_error_and_ends_the_text() {
         gst::init().expect("GStreamer");
-        let element: MultitalkerAsr = glib::Object::new();
+        let pad = |direction| gst::Pad::builder(direction).build();
+        let src = pad(gst::PadDirection::Src);
+        let shared =
+            Shared::new(pad(gst::PadDirection::Sink), src.clone(), pad(gst::PadDirection::Src));
+        let element: gst::Element = gst::Bin::new().upcast();
+        shared.set_element(&element);
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
         let (sender, events) = mpsc::channel();
         let sink = gst::Pad::builder(gst::PadDirection::Sink)
             .event_function(move |_, _, event| sender.send(event.type_()).is_ok())
             .build();
-        let src = &element.imp().srcpad;
-        for pad in [src, &sink] {
+        for pad in [&src, &sink] {
             pad.set_active(true).expect("activates");
         }
         src.link(&sink).expect("links");
         src.push_event(gst::event::StreamStart::new("text"));
 
         let queue = Arc::new(Queue::new());
-        let worker = spawn(element.clone(), queue.clone(), Settings::default()).expect("a thread");
+        let worker = spawn(Arc::new(shared), queue.clone(), Settings::default()).expect("a thread");
         queue.push_panic();
         let next = || events.recv_timeout(Duration::from_secs(60)).expect("an event");
         assert_eq!(next(), gst::EventType::StreamStart);

@@ -4,8 +4,9 @@
 
 use gst::prelude::*;
 
-use crate::multitalkerasr::MultitalkerAsr;
+use crate::multitalkerasr::output::messages::post_warning;
 use crate::multitalkerasr::properties::OverloadPolicy;
+use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::sequencer::Context;
 use crate::multitalkerasr::worker::queue::Cause;
 
@@ -34,7 +35,7 @@ impl Overload {
     /// Says which audio was dropped.
     pub fn drop(
         &mut self,
-        element: &MultitalkerAsr,
+        shared: &Shared,
         (from, to): (gst::ClockTime, gst::ClockTime),
         cause: Cause,
         processed: u64,
@@ -42,7 +43,7 @@ impl Overload {
     ) {
         let duration = to.saturating_sub(from);
         self.dropped += crate::multitalkerasr::input::timeline::samples_in(duration) as u64;
-        self.post_qos(element, Some((from, duration)), processed, context);
+        self.post_qos(shared, Some((from, duration)), processed, context);
         let stream_time = |pts| context.in_segment.to_stream_time(pts);
         let (code, nick, reason) = match cause {
             Cause::Recognition => {
@@ -50,8 +51,8 @@ impl Overload {
             }
             Cause::Downstream => (gst::CoreError::Pad, "downstream", "Downstream blocks"),
         };
-        gst::element_warning!(
-            element,
+        post_warning!(
+            shared,
             code,
             ("{reason}: dropped audio from {from} to {to}"),
             details: gst::Structure::builder("multitalkerasr/dropped")
@@ -66,11 +67,12 @@ impl Overload {
     /// Tells the application how it goes, with the time that was dropped or that of now.
     pub fn post_qos(
         &self,
-        element: &MultitalkerAsr,
+        shared: &Shared,
         dropped: Option<(gst::ClockTime, gst::ClockTime)>,
         processed: u64,
         context: Context,
     ) {
+        let Some(element) = shared.element() else { return };
         let pts = dropped.map_or(context.timeline.end(), |(from, _)| from);
         let samples = gst::format::Default::from_u64;
         let message = gst::message::Qos::builder(true)
@@ -79,9 +81,9 @@ impl Overload {
             .timestamp(pts)
             .duration(dropped.map(|(_, duration)| duration))
             .stats(samples(processed), samples(self.dropped))
-            .src(element)
+            .src(&element)
             .build();
-        // Without a bus there is nobody to tell.
+        // It fails without a bus, where nobody waits for it.
         let _ = element.post_message(message);
     }
 }

@@ -6,18 +6,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gst::prelude::*;
-use gst::subclass::prelude::*;
-
 use crate::multitalkerasr::CAT;
-use crate::multitalkerasr::MultitalkerAsr;
 use crate::multitalkerasr::input::timeline::{
     Placement, Timeline, duration_of, is_continuous, samples_in,
 };
-use crate::multitalkerasr::output::latency;
+use crate::multitalkerasr::output::messages::{post, post_engine_error, post_warning};
 use crate::multitalkerasr::output::src_pads::SrcPads;
 use crate::multitalkerasr::properties::OnDiscontinuity;
 use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::sequencer::Context;
 use crate::multitalkerasr::text::utterance::Utterance;
 use crate::multitalkerasr::worker::overload::Overload;
@@ -38,7 +35,7 @@ const SILENCE: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
 /// The conversation of a run of the element.
 pub struct Session<'a> {
-    element: &'a MultitalkerAsr,
+    shared: &'a Shared,
     queue: &'a Queue,
     /// As they were when the element started.
     settings: Settings,
@@ -70,26 +67,26 @@ struct Times {
 }
 
 impl Times {
-    fn context<'a>(&'a self, element: &MultitalkerAsr, settings: &'a Settings) -> Context<'a> {
+    fn context<'a>(&'a self, shared: &Shared, settings: &'a Settings) -> Context<'a> {
         Context {
             timeline: &self.timeline,
             in_segment: &self.in_segment,
             out_segment: &self.out_segment,
             settings,
             live: self.live,
-            now: self.now(element, settings),
+            now: self.now(shared, settings),
         }
     }
 
     /// The PTS of now for desynchronized text of a live source: what leaves upstream now, else
     /// the audio that was taken last.
-    fn now(&self, element: &MultitalkerAsr, settings: &Settings) -> Option<gst::ClockTime> {
+    fn now(&self, shared: &Shared, settings: &Settings) -> Option<gst::ClockTime> {
         if !self.live || !settings.is_desynchronized() {
             return None;
         }
         let by_clock = || {
-            let (_, upstream, _) = element.imp().upstream_latency()?;
-            let running_time = latency::running_time(element)?.saturating_sub(upstream);
+            let (_, upstream, _) = shared.upstream_latency()?;
+            let running_time = shared.running_time()?.saturating_sub(upstream);
             self.in_segment.position_from_running_time(running_time)
         };
         by_clock().or(Some(self.timeline.end()))
@@ -99,15 +96,15 @@ impl Times {
 impl<'a> Session<'a> {
     /// Without a model no audio is recognized.
     pub fn new(
-        element: &'a MultitalkerAsr,
+        shared: &'a Shared,
         queue: &'a Queue,
         settings: Settings,
         model: Option<Arc<Model>>,
     ) -> Self {
         Self {
-            element,
+            shared,
             queue,
-            src_pads: SrcPads::new(element, queue, settings.text_unit),
+            src_pads: SrcPads::new(shared, settings.text_unit, || queue.is_interrupted()),
             times: Times { timeline: Timeline::new(settings.alignment), ..Times::default() },
             settings,
             model,
@@ -141,7 +138,7 @@ impl<'a> Session<'a> {
                 if silence + skip > 0 {
                     gst::info!(
                         CAT,
-                        obj = self.element,
+                        obj = self.shared.sinkpad,
                         "Misaligned at {pts}: inserting {silence} samples, skipping {skip}"
                     );
                 }
@@ -151,7 +148,7 @@ impl<'a> Session<'a> {
             Placement::Discontinuity => {
                 gst::info!(
                     CAT,
-                    obj = self.element,
+                    obj = self.shared.sinkpad,
                     "Discontinuity: expected {}, found {pts}",
                     self.times.timeline.end()
                 );
@@ -192,7 +189,7 @@ impl<'a> Session<'a> {
             return None;
         }
         let (since, duration) = self.heard?;
-        let latency = self.element.imp().text_latency();
+        let latency = self.shared.text_latency();
         since.checked_add(Duration::from(latency.saturating_add(duration)))
     }
 
@@ -203,7 +200,7 @@ impl<'a> Session<'a> {
             return;
         }
         let end = self.times.timeline.end();
-        gst::info!(CAT, obj = self.element, "Nothing comes of a live source after {end}");
+        gst::info!(CAT, obj = self.shared.sinkpad, "Nothing comes of a live source after {end}");
         self.drain(true);
         self.paused_at = Some(end);
     }
@@ -220,7 +217,7 @@ impl<'a> Session<'a> {
 
     /// Saves work where audio waits, if that is wanted.
     fn relieve(&mut self) {
-        let settings = self.element.imp().settings();
+        let settings = self.shared.settings();
         let Some(stream) = self.stream.as_mut().filter(|_| self.times.live) else { return };
         let was_saving = self.overload.is_saving_now();
         let diarizer = self.model.as_ref().and_then(|model| model.diarizer());
@@ -229,12 +226,16 @@ impl<'a> Session<'a> {
         let behind = self.queue.backlog_samples();
         let is_saving = self.overload.is_saving(settings.overload_policy, behind, max_queued);
         if is_saving != was_saving {
-            gst::info!(CAT, obj = self.element, "Saving work: {is_saving}, {behind} samples wait");
+            gst::info!(
+                CAT,
+                obj = self.shared.sinkpad,
+                "Saving work: {is_saving}, {behind} samples wait"
+            );
             stream.set_degraded(is_saving);
         }
         if is_saving && !was_saving {
-            let context = self.times.context(self.element, &settings);
-            self.overload.post_qos(self.element, None, self.processed, context);
+            let context = self.times.context(self.shared, &settings);
+            self.overload.post_qos(self.shared, None, self.processed, context);
         }
     }
 
@@ -249,9 +250,9 @@ impl<'a> Session<'a> {
         };
         self.drain(true);
         self.paused_at = None;
-        let settings = self.element.imp().settings();
-        let context = self.times.context(self.element, &settings);
-        self.overload.drop(self.element, (from, to), cause, self.processed, context);
+        let settings = self.shared.settings();
+        let context = self.times.context(self.shared, &settings);
+        self.overload.drop(self.shared, (from, to), cause, self.processed, context);
         self.gap(from, to);
     }
 
@@ -285,13 +286,13 @@ impl<'a> Session<'a> {
             let live = self.times.live;
             let diarizer = model.diarizer();
             let options = self.settings.stream_options(live, diarizer);
-            gst::debug!(CAT, obj = self.element, "Live: {live}, {diarizer:?}, {options:?}");
-            self.element.imp().mark_model_used();
+            gst::debug!(CAT, obj = self.shared.sinkpad, "Live: {live}, {diarizer:?}, {options:?}");
+            self.shared.mark_model_used();
             match Stream::with_canceller(model, options, self.queue.inference.clone()) {
                 Ok(stream) => self.stream = Some(stream),
                 Err(error) => {
                     self.model = None;
-                    fail(self.element, self.queue, &error);
+                    fail(self.shared, self.queue, &error);
                 }
             }
         }
@@ -310,7 +311,7 @@ impl<'a> Session<'a> {
                 self.finish_stretch();
                 self.stream = None;
                 self.model = None;
-                fail(self.element, self.queue, &error);
+                fail(self.shared, self.queue, &error);
                 false
             }
         }
@@ -318,14 +319,14 @@ impl<'a> Session<'a> {
 
     fn send(&mut self, outputs: Vec<Event>) -> bool {
         let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
-        gst::log!(CAT, obj = self.element, "{} outputs, {progress:?}", outputs.len());
-        let settings = self.element.imp().settings();
-        let context = self.times.context(self.element, &settings);
+        gst::log!(CAT, obj = self.shared.sinkpad, "{} outputs, {progress:?}", outputs.len());
+        let settings = self.shared.settings();
+        let context = self.times.context(self.shared, &settings);
         for output in &outputs {
             if self.queue.is_interrupted() {
                 return false;
             }
-            tell_bus(self.element, output, context);
+            tell_bus(self.shared, output, context);
         }
         self.src_pads.sync();
         let flow = self.src_pads.tell(&outputs, progress, context);
@@ -338,7 +339,7 @@ impl<'a> Session<'a> {
             && !self.is_stream_over
             && !self.queue.is_interrupted()
         {
-            gst::debug!(CAT, obj = self.element, "Downstream returned {error:?}");
+            gst::debug!(CAT, obj = self.shared.sinkpad, "Downstream returned {error:?}");
             self.queue.refuse_audio(error, false);
         }
         flow.is_ok()
@@ -346,7 +347,7 @@ impl<'a> Session<'a> {
 
     /// Ends a stretch of audio, after which speakers are counted anew unless they are kept.
     pub fn interrupt(&mut self) {
-        let settings = self.element.imp().settings();
+        let settings = self.shared.settings();
         self.paused_at = None;
         self.drain(settings.on_discontinuity == OnDiscontinuity::Keep);
     }
@@ -354,7 +355,12 @@ impl<'a> Session<'a> {
     /// Decodes what is left, sends all out and begins a new stretch of audio.
     fn drain(&mut self, keep_speakers: bool) {
         if !self.times.timeline.is_empty() {
-            gst::debug!(CAT, obj = self.element, "Draining at {}", self.times.timeline.end());
+            gst::debug!(
+                CAT,
+                obj = self.shared.sinkpad,
+                "Draining at {}",
+                self.times.timeline.end()
+            );
             if let Some(stream) = self.stream.as_mut() {
                 let outputs = self.queue.computing(|| stream.finish());
                 self.tell(outputs);
@@ -380,8 +386,8 @@ impl<'a> Session<'a> {
     }
 
     fn finish_stretch(&mut self) {
-        let settings = self.element.imp().settings();
-        let context = self.times.context(self.element, &settings);
+        let settings = self.shared.settings();
+        let context = self.times.context(self.shared, &settings);
         let flow = self.src_pads.drain(context);
         self.check(flow);
         self.times.timeline.clear();
@@ -389,7 +395,7 @@ impl<'a> Session<'a> {
 
     fn reset_stream(&mut self, keep_speakers: bool) {
         if !keep_speakers {
-            lock(&self.element.imp().transcript_log).reset_speakers();
+            lock(&self.shared.transcript_log).reset_speakers();
         }
         match &mut self.stream {
             Some(stream) if keep_speakers => stream.resume(),
@@ -402,14 +408,14 @@ impl<'a> Session<'a> {
 
     /// Begins anew after a flush.
     pub fn forget(&mut self) {
-        gst::debug!(CAT, obj = self.element, "Starting afresh after a flush");
+        gst::debug!(CAT, obj = self.shared.sinkpad, "Starting afresh after a flush");
         self.reset_stream(false);
         self.times.timeline.clear();
         self.paused_at = None;
         self.src_pads.flush();
         self.times.in_segment = gst::FormattedSegment::new();
         self.times.out_segment = gst::FormattedSegment::new();
-        lock(&self.element.imp().transcript_log).clear();
+        lock(&self.shared.transcript_log).clear();
     }
 
     /// Takes a segment of the audio, and pushes that of the text.
@@ -424,7 +430,7 @@ impl<'a> Session<'a> {
         }
         let mut out_segment = in_segment.clone();
         let base = out_segment.base().unwrap_or_default();
-        out_segment.set_base(base.saturating_add(self.element.imp().settings().lateness()));
+        out_segment.set_base(base.saturating_add(self.shared.settings().lateness()));
         self.times.in_segment = in_segment.clone();
         self.times.out_segment = out_segment;
         let event = gst::event::Segment::builder(&self.times.out_segment).seqnum(seqnum).build();
@@ -466,8 +472,8 @@ impl<'a> Session<'a> {
             }
         }
         if self.times.timeline.is_empty() {
-            let settings = self.element.imp().settings();
-            let context = self.times.context(self.element, &settings);
+            let settings = self.shared.settings();
+            let context = self.times.context(self.shared, &settings);
             let flow = self.src_pads.advance(start, end, context);
             self.check(flow);
         }
@@ -475,42 +481,35 @@ impl<'a> Session<'a> {
 }
 
 /// Posts the one error, and refuses audio for good.
-pub fn fail(element: &MultitalkerAsr, queue: &Queue, error: &Error) {
-    element.imp().post_engine_error(error);
+pub fn fail(shared: &Shared, queue: &Queue, error: &Error) {
+    post_engine_error(shared, error);
     queue.refuse_audio(gst::FlowError::Error, true);
 }
 
 /// Notes and posts finished segments, and those in progress on request.
-fn tell_bus(element: &MultitalkerAsr, output: &Event, context: Context) {
+fn tell_bus(shared: &Shared, output: &Event, context: Context) {
     match output {
         Event::Segment(segment) => {
-            let is_full = lock(&element.imp().transcript_log).add(segment, context);
+            let is_full = lock(&shared.transcript_log).add(segment, context);
             if is_full {
-                warn_of_full_log(element, context.settings.max_transcripts);
+                warn_of_full_log(shared, context.settings.max_transcripts);
             }
             let utterance = Utterance::new(segment.speaker, &segment.words, context);
-            post(element, utterance.message("multitalkerasr/transcript"));
+            post(shared, utterance.message("multitalkerasr/transcript"));
         }
         Event::Partial(partial) if context.settings.post_partials => {
             let utterance = Utterance::new(partial.speaker, &partial.words, context);
-            post(element, utterance.message("multitalkerasr/partial"));
+            post(shared, utterance.message("multitalkerasr/partial"));
         }
         Event::Partial(_) | Event::Word { .. } => (),
     }
 }
 
-fn warn_of_full_log(element: &MultitalkerAsr, max_transcripts: u32) {
-    gst::element_warning!(
-        element,
+fn warn_of_full_log(shared: &Shared, max_transcripts: u32) {
+    post_warning!(
+        shared,
         gst::ResourceError::NoSpaceLeft,
         ("The transcript log is full: expected at most {max_transcripts} segments \
              (max-transcripts), found one more; from now on the oldest are dropped")
     );
-}
-
-/// Posts an element message.
-pub fn post(element: &MultitalkerAsr, structure: gst::Structure) {
-    let message = gst::message::Element::builder(structure).src(element).build();
-    // Without a bus there is nobody to tell.
-    let _ = element.post_message(message);
 }

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! State that the element and its worker share. Neither owns the other: the worker reaches the
+//! element only by a weak reference, to post messages.
+
+use std::sync::{Arc, Mutex};
+
+use gst::glib;
+use gst::prelude::*;
+
+use crate::multitalkerasr::output::speaker_pads::SpeakerPads;
+use crate::multitalkerasr::output::transcript_log::TranscriptLog;
+use crate::multitalkerasr::properties::Settings;
+use multitalker_asr::lock::lock;
+use multitalker_asr::{DiarizerKind, Model, ModelOptions};
+
+/// The model of the last run.
+struct KeptModel {
+    options: ModelOptions,
+    model: Arc<Model>,
+    /// Whether it received audio.
+    used: bool,
+}
+
+/// Pads, settings, transcripts and model of an element.
+pub struct Shared {
+    element: glib::WeakRef<gst::Element>,
+    pub sinkpad: gst::Pad,
+    pub srcpad: gst::Pad,
+    pub unsynced_srcpad: gst::Pad,
+    pub speaker_pads: SpeakerPads,
+    pub transcript_log: Mutex<TranscriptLog>,
+    /// Longest time by which text of a live source has left after its running time.
+    pub max_delay: Mutex<gst::ClockTime>,
+    settings: Mutex<Settings>,
+    /// Settings at the start of the current run; `None` between runs.
+    run_settings: Mutex<Option<Settings>>,
+    kept_model: Mutex<Option<KeptModel>>,
+}
+
+impl Shared {
+    /// Default settings and no speaker pads. No element is set yet.
+    pub fn new(sinkpad: gst::Pad, srcpad: gst::Pad, unsynced_srcpad: gst::Pad) -> Self {
+        Self {
+            element: glib::WeakRef::new(),
+            sinkpad,
+            srcpad,
+            unsynced_srcpad,
+            speaker_pads: SpeakerPads::default(),
+            transcript_log: Mutex::default(),
+            max_delay: Mutex::default(),
+            settings: Mutex::default(),
+            run_settings: Mutex::default(),
+            kept_model: Mutex::default(),
+        }
+    }
+
+    /// Sets the element that messages come from.
+    pub fn set_element(&self, element: &gst::Element) {
+        self.element.set(Some(element));
+    }
+
+    /// The element, unless it is being disposed of.
+    pub fn element(&self) -> Option<gst::Element> {
+        self.element.upgrade()
+    }
+
+    /// Current values of the properties.
+    pub fn settings(&self) -> Settings {
+        lock(&self.settings).clone()
+    }
+
+    /// Current value of a property.
+    pub fn property(&self, name: &str) -> glib::Value {
+        lock(&self.settings).get(name)
+    }
+
+    /// Sets a property, and announces a change of the latency.
+    pub fn set_property(&self, name: &str, value: &glib::Value) {
+        self.announcing_latency(|| lock(&self.settings).set(name, value));
+    }
+
+    /// Begins a run with these settings.
+    pub fn begin_run(&self, settings: Settings) {
+        lock(&self.transcript_log).clear();
+        *lock(&self.max_delay) = gst::ClockTime::ZERO;
+        *lock(&self.run_settings) = Some(settings);
+    }
+
+    /// Ends the run: the current settings are those of the next one.
+    pub fn end_run(&self) {
+        self.announcing_latency(|| *lock(&self.run_settings) = None);
+    }
+
+    /// Settings of the current run, or of the next one between runs, with the current `latency`.
+    fn settings_in_effect(&self) -> Settings {
+        let now = self.settings();
+        match &*lock(&self.run_settings) {
+            Some(run) => Settings { latency_ms: now.latency_ms, ..run.clone() },
+            None => now,
+        }
+    }
+
+    /// Latency that the element adds to a live source, in this run or in the next.
+    pub fn live_latency(&self) -> gst::ClockTime {
+        let settings = self.settings_in_effect();
+        settings.live_latency(self.known_diarizer(&settings))
+    }
+
+    /// Time from audio of a live source to its text, even if text is desynchronized and adds no
+    /// latency to the pipeline.
+    pub fn text_latency(&self) -> gst::ClockTime {
+        let settings = self.settings_in_effect();
+        let diarizer = self.known_diarizer(&settings);
+        match settings.is_desynchronized() {
+            true => Settings { latency_ms: Settings::default().latency_ms, ..settings },
+            false => settings,
+        }
+        .live_latency(diarizer)
+    }
+
+    /// Capacity of the queue in samples, in this run.
+    pub fn max_queued_samples(&self, live: bool) -> usize {
+        let settings = self.settings_in_effect();
+        settings.max_queued_samples(live, self.known_diarizer(&settings))
+    }
+
+    /// Does what may change the latency, and posts a LATENCY message if it did.
+    fn announcing_latency<T>(&self, change: impl FnOnce() -> T) -> T {
+        let before = self.live_latency();
+        let result = change();
+        if self.live_latency() != before
+            && let Some(element) = self.element()
+        {
+            // It fails without a bus, where nobody waits for it.
+            let _ = element.post_message(gst::message::Latency::builder().src(&element).build());
+        }
+        result
+    }
+
+    /// The model of an earlier run, if it was loaded with these options.
+    fn model(&self, options: &ModelOptions) -> Option<Arc<Model>> {
+        let kept = lock(&self.kept_model);
+        kept.as_ref().filter(|kept| kept.options == *options).map(|kept| kept.model.clone())
+    }
+
+    /// Keeps a model for the next run.
+    pub fn keep_model(&self, options: ModelOptions, model: &Arc<Model>) {
+        let kept = KeptModel { options, model: model.clone(), used: false };
+        self.announcing_latency(|| *lock(&self.kept_model) = Some(kept));
+    }
+
+    /// Notes that the kept model received audio.
+    pub fn mark_model_used(&self) {
+        if let Some(kept) = lock(&self.kept_model).as_mut() {
+            kept.used = true;
+        }
+    }
+
+    /// Drops the kept model if it received audio. One that was loaded in vain serves the next run.
+    pub fn drop_used_model(&self) {
+        lock(&self.kept_model).take_if(|kept| kept.used);
+    }
+
+    /// The diarizer that these settings ask for, once it is loaded.
+    fn known_diarizer(&self, settings: &Settings) -> Option<DiarizerKind> {
+        self.model(&settings.model_options()?)?.diarizer()
+    }
+
+    /// Number of speakers of the model, once that of this run or of the next is loaded.
+    pub fn known_speakers(&self) -> Option<usize> {
+        let options = self.settings_in_effect().model_options()?;
+        self.model(&options).map(|model| model.speakers())
+    }
+
+    /// Liveness, minimum and maximum latency of upstream; of a live source without latency if the
+    /// sink pad is not linked. `None` if upstream does not answer.
+    pub fn upstream_latency(&self) -> Option<(bool, gst::ClockTime, Option<gst::ClockTime>)> {
+        if self.sinkpad.peer().is_none() {
+            return Some((true, gst::ClockTime::ZERO, None));
+        }
+        let mut query = gst::query::Latency::new();
+        self.sinkpad.peer_query(&mut query).then(|| query.result())
+    }
+
+    /// The current running time, if there is a clock.
+    pub fn running_time(&self) -> Option<gst::ClockTime> {
+        let element = self.element()?;
+        Some(element.clock()?.time().saturating_sub(element.base_time()?))
+    }
+
+    /// Pushes an event from all source pads; true if any is linked and its peer accepts it.
+    pub fn push_event(&self, event: &gst::Event) -> bool {
+        let speakers = self.speaker_pads.list().into_iter().map(|known| known.pad);
+        let pads = [self.srcpad.clone(), self.unsynced_srcpad.clone()].into_iter().chain(speakers);
+        // All of them, even after one has accepted it.
+        pads.map(|pad| pad.push_event(event.clone())).fold(false, |any, accepted| any | accepted)
+    }
+}
