@@ -85,7 +85,7 @@ run-build:
 run-valgrind:
 	cargo test --locked --config 'profile.dev.package.gst-plugin-multitalkerasr.opt-level = 0' \
 	  --config 'target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--suppressions=tests/valgrind.supp"]' \
-	  --test element_stream --test element_stop -- --test-threads 1 flush_before releases_all same_words change_of_caps
+	  --test element -- --test-threads 1 flush_before releases_all same_words change_of_caps
 
 MANIFEST ?= testdata/demo/manifest.jsonl
 

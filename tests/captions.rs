@@ -4,8 +4,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod rig;
-
 use std::path::Path;
 use std::sync::{Arc, Mutex, Once};
 
@@ -18,7 +16,7 @@ fn init() {
     static INIT: Once = Once::new();
     test_support::limit::watch();
     INIT.call_once(|| {
-        rig::init_with_runtime();
+        element_rig::init_with_runtime();
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/release");
         gst::Registry::get().scan_path(&plugins);
         assert!(
@@ -63,7 +61,7 @@ fn samples() -> Vec<f32> {
 /// The words that the engine hears, `>>` before those of another speaker.
 fn expected_tokens() -> Vec<String> {
     let models = test_support::data().join("demo-models");
-    let outputs = rig::engine_outputs_of(
+    let outputs = element_rig::engine_outputs_of(
         &ModelOptions {
             model_dir: models.clone(),
             diarization_model: Some(models.join("sortformer.onnx")),
@@ -106,7 +104,7 @@ impl Captioning {
     fn start(transcriber: &gst::Element) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let audio = folder.path().join("audio.wav");
-        rig::write_wav(&audio, &samples());
+        test_support::write_wav(&audio, &samples());
         let pipeline = gst::parse::launch(&format!(
             "videotestsrc name=video num-buffers={} pattern=black ! \
              video/x-raw,format=I420,width=64,height=64,framerate=30/1 ! captions.sink_video \
@@ -174,7 +172,7 @@ impl Captioning {
     #[track_caller]
     fn wait_for(&self, mut is_meant: impl FnMut(&gst::Message) -> bool) {
         loop {
-            let timeout = gst::ClockTime::try_from(rig::TIMEOUT).expect("in range");
+            let timeout = gst::ClockTime::try_from(element_rig::TIMEOUT).expect("in range");
             let message = self.bus.timed_pop(timeout).expect("more messages");
             assert_ne!(message.type_(), gst::MessageType::Error, "{message:?}");
             if is_meant(&message) {
@@ -263,7 +261,7 @@ impl Captions {
         };
         let (video, cea608, cea708) =
             (taken("video", "src"), taken("cea608", "sink"), taken("cea708", "sink"));
-        let messages = rig::play(&pipeline);
+        let messages = element_rig::play(&pipeline);
         pipeline.set_state(gst::State::Null).expect("stops");
         let last = messages.last().expect("one");
         assert_eq!(last.type_(), gst::MessageType::Eos, "{last:?}");
@@ -373,7 +371,7 @@ fn failure_falls_back_to_passthrough() {
         // The test may be over.
         let _ = sender.send(pad.property::<bool>("passthrough"));
     });
-    assert_eq!(receiver.recv_timeout(rig::TIMEOUT), Ok(true));
+    assert_eq!(receiver.recv_timeout(element_rig::TIMEOUT), Ok(true));
     let before = captioning.pushed();
     let working = transcriber(&[]);
     captioning.use_transcriber(&working);
@@ -388,7 +386,7 @@ fn cea608_has_a_new_line_at_each_change_of_speaker() {
     let transcriber = transcriber(&[("diarization-preset", "lockstep")]);
     let folder = tempfile::tempdir().expect("a folder");
     let (audio, text) = (folder.path().join("audio.wav"), folder.path().join("captions.txt"));
-    rig::write_wav(&audio, &samples());
+    test_support::write_wav(&audio, &samples());
     let pipeline = gst::parse::launch(&format!(
         "filesrc location={} ! wavparse name=audio \
          textwrap name=text lines=2 ! tttocea608 mode=roll-up2 ! \
@@ -401,7 +399,7 @@ fn cea608_has_a_new_line_at_each_change_of_speaker() {
     let named = |name| pipeline.by_name(name).expect("named");
     pipeline.add(&transcriber).expect("a new element");
     gst::Element::link_many([&named("audio"), &transcriber, &named("text")]).expect("fits");
-    let messages = rig::play(&pipeline);
+    let messages = element_rig::play(&pipeline);
     let last = messages.last().expect("one");
     assert_eq!(last.type_(), gst::MessageType::Eos, "{last:?}");
     pipeline.set_state(gst::State::Null).expect("stops");

@@ -5,8 +5,6 @@
 
 #![cfg(unix)]
 
-mod rig;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -128,7 +126,7 @@ fn gst_launch_and_the_example_agree() {
 fn nothing_is_left_behind() {
     let models = test_support::data().join("tiny-models");
     let plugins = plugin_folder();
-    let tracers = match rig::has_latency_tracer() {
+    let tracers = match element_rig::has_latency_tracer() {
         true => "leaks;latency(flags=element)",
         false => "leaks",
     };
@@ -150,7 +148,7 @@ fn nothing_is_left_behind() {
     assert!(output.status.success(), "{:?}", output.status);
     let of = |name: &str| said.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
     // The tracers work, and so does the debug category.
-    assert_eq!(!of("element-latency,").is_empty(), rig::has_latency_tracer());
+    assert_eq!(!of("element-latency,").is_empty(), element_rig::has_latency_tracer());
     assert!(!of("multitalkerasr").is_empty());
     assert_eq!(of(":0:: object-alive,"), Vec::<&str>::new());
     assert_eq!(of("CRITICAL"), Vec::<&str>::new());

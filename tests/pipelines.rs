@@ -4,16 +4,14 @@
 
 #![cfg(target_os = "linux")]
 
-mod rig;
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 
+use element_rig::Said;
 use gst::prelude::*;
 use multitalker_asr::{self, ModelOptions, StreamOptions};
-use rig::Said;
 
 fn conversation() -> PathBuf {
     test_support::data().join("demo/conversation.wav")
@@ -30,7 +28,7 @@ fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
     let models = test_support::data().join("demo-models");
     let sample = |seconds: f64| (seconds * 16_000.0).round() as usize;
     let samples = test_support::read_wav(&conversation());
-    let outputs = rig::engine_outputs_of(
+    let outputs = element_rig::engine_outputs_of(
         &ModelOptions {
             model_dir: models.clone(),
             diarization_model: Some(models.join("sortformer.onnx")),
@@ -40,9 +38,10 @@ fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
         StreamOptions::default(),
     );
     let segments = outputs.iter().filter_map(|output| match output {
-        multitalker_asr::Event::Segment(segment) => {
-            Some(rig::said_by_engine(segment, sample(from_s) as u64 * rig::SAMPLE_NS))
-        }
+        multitalker_asr::Event::Segment(segment) => Some(element_rig::said_by_engine(
+            segment,
+            sample(from_s) as u64 * element_rig::SAMPLE_NS,
+        )),
         _ => None,
     });
     segments.collect()
@@ -51,18 +50,18 @@ fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
 /// The segments that are told before EOS.
 #[track_caller]
 fn said_to_eos(pipeline: &gst::Pipeline) -> Vec<Said> {
-    let messages = rig::play(pipeline);
+    let messages = element_rig::play(pipeline);
     let last = messages.last().expect("one");
     assert_eq!(last.type_(), gst::MessageType::Eos, "{last:?}");
-    let told = rig::structures(messages.into_iter(), "multitalkerasr/transcript");
-    told.iter().map(rig::said).collect()
+    let told = element_rig::structures(messages.into_iter(), "multitalkerasr/transcript");
+    told.iter().map(element_rig::said).collect()
 }
 
 #[test]
 fn seeks_give_the_words_of_the_new_place() {
-    rig::init_with_runtime();
+    element_rig::init_with_runtime();
     let properties = format!("{} diarization-preset=lockstep", demo_models());
-    let pipeline = rig::file_pipeline(&conversation(), &properties);
+    let pipeline = element_rig::file_pipeline(&conversation(), &properties);
     let asr = pipeline.by_name("asr").expect("named");
     pipeline.set_state(gst::State::Paused).expect("starts");
     pipeline.state(gst::ClockTime::NONE).0.expect("prerolls");
@@ -126,7 +125,7 @@ struct Client {
 
 impl Client {
     fn connect(port: u16, properties: &str) -> Self {
-        rig::init_with_runtime();
+        element_rig::init_with_runtime();
         let pipeline = gst::parse::launch(&format!(
             "queue name=audio ! multitalkerasr {} {properties} ! fakesink sync=false async=false \
              queue name=video ! fakesink sync=false async=false",
@@ -182,7 +181,7 @@ impl Client {
     fn reconnect(&mut self, port: u16) {
         // Until then the source is busy with its own end.
         for _ in ["audio", "video"] {
-            self.ended.recv_timeout(rig::TIMEOUT).expect("an EOS");
+            self.ended.recv_timeout(element_rig::TIMEOUT).expect("an EOS");
         }
         self.source.set_state(gst::State::Null).expect("stops");
         self.pipeline.remove(&self.source).expect("is there");
@@ -203,7 +202,7 @@ impl Client {
     fn said_until(&self, mut is_meant: impl FnMut(&gst::Message) -> bool) -> Vec<Told> {
         let (mut told, mut seen) = (Vec::new(), Vec::new());
         loop {
-            let timeout = gst::ClockTime::try_from(rig::TIMEOUT).expect("in range");
+            let timeout = gst::ClockTime::try_from(element_rig::TIMEOUT).expect("in range");
             let Some(message) = self.bus.timed_pop(timeout) else {
                 panic!("no more messages after {seen:#?}");
             };
@@ -214,7 +213,7 @@ impl Client {
                 && message.name() == "multitalkerasr/transcript"
             {
                 told.push(Told {
-                    said: rig::said(&message.to_owned()),
+                    said: element_rig::said(&message.to_owned()),
                     running_time: message.get("running-time").expect("a time"),
                 });
             }
@@ -242,7 +241,7 @@ struct Told {
 fn tells_of_trains(message: &gst::Message) -> bool {
     message.structure().is_some_and(|message| {
         message.name() == "multitalkerasr/transcript"
-            && rig::said(&message.to_owned()).text.contains("trains from")
+            && element_rig::said(&message.to_owned()).text.contains("trains from")
     })
 }
 
@@ -255,7 +254,7 @@ fn second_speaker_after_a_stop(properties: &str) -> u32 {
     let wavs = [0.0..13.0, 4.3..11.0].map(|part: std::ops::Range<f64>| {
         let sample = |seconds: f64| (seconds * 16_000.0) as usize;
         let wav = folder.path().join(format!("from-{}.wav", part.start));
-        rig::write_wav(&wav, &samples[sample(part.start)..sample(part.end)]);
+        test_support::write_wav(&wav, &samples[sample(part.start)..sample(part.end)]);
         wav
     });
 
@@ -355,14 +354,14 @@ fn debug_log_tells_what_happens() {
 #[test]
 fn tracers_find_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let tracers = match rig::has_latency_tracer() {
+    let tracers = match element_rig::has_latency_tracer() {
         true => "latency(flags=pipeline+element);leaks(check-refs=true)",
         false => "leaks(check-refs=true)",
     };
     let tools = [("GST_TRACERS", tracers), ("GST_DEBUG", "GST_TRACER:7")];
     let output = launch(&tools, folder.path());
     let log = String::from_utf8_lossy(&output.stderr);
-    if rig::has_latency_tracer() {
+    if element_rig::has_latency_tracer() {
         assert!(log.contains("element-latency") && log.contains("multitalkerasr0"), "it ran");
     }
     let alive: Vec<_> =

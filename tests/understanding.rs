@@ -2,8 +2,6 @@
 
 //! With the trained demo models the pipeline understands: the right words for the right speakers.
 
-mod rig;
-
 use std::collections::BTreeMap;
 
 use gst::prelude::*;
@@ -58,7 +56,7 @@ fn cp_wer(reference: &[SegLstRow], found: &[SegLstRow]) -> f64 {
 
 /// What `multitalkerasr` with these properties makes of the conversation in the repository.
 fn transcribe(properties: &str) -> Vec<SegLstRow> {
-    rig::init_with_runtime();
+    element_rig::init_with_runtime();
     let data = test_support::data();
     let pipeline = gst::parse::launch(&format!(
         "filesrc location={} ! wavparse ! multitalkerasr model-dir={} diarization-model={} \

@@ -52,6 +52,21 @@ pub fn read_wav(path: &Path) -> Vec<f32> {
     reader.samples::<i16>().map(|s| f32::from(s.expect("a whole file")) / 32_768.0).collect()
 }
 
+/// Writes 16 kHz mono audio as 16-bit integers.
+pub fn write_wav(path: &Path, samples: &[f32]) {
+    let spec = hound::WavSpec {
+        channels: 1,
+        sample_rate: 16_000,
+        bits_per_sample: 16,
+        sample_format: hound::SampleFormat::Int,
+    };
+    let mut writer = hound::WavWriter::create(path, spec).expect("a file");
+    for sample in samples {
+        writer.write_sample((sample * 32_768.0) as i16).expect("written");
+    }
+    writer.finalize().expect("written");
+}
+
 /// The fp32 models of random weights, with their diarizer.
 pub fn tiny_model_options() -> ModelOptions {
     let folder = data().join("tiny-models");

@@ -2,17 +2,13 @@
 
 //! The element behind a live source that it cannot keep up with, or whose text nobody takes.
 
-mod rig;
-
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use element_rig::*;
 use gst::prelude::*;
-use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, Event, Model, ModelOptions, Stream,
-};
-use rig::*;
+use multitalker_asr::{Canceller, Event, Model, ModelOptions, Stream};
 use test_support::data;
 
 /// Stops what leaves `src` at the first word, and returns what lets it go on.
@@ -89,7 +85,7 @@ fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
 fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
     let model = test_support::tiny_model_options();
     let model = Model::load(&model, &Canceller::new()).expect("a model");
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     let mut stream = Stream::new(model, options).expect("valid options");
     let mut all = Vec::new();
     let index = |ns: u64| (ns / SAMPLE_NS) as usize;
@@ -270,7 +266,7 @@ fn files_wait() {
     assert_eq!(last.try_iter().count(), 300);
     let messages: Vec<_> = rig.bus.iter().collect();
     assert!(warnings(&messages).is_empty() && qos(&messages).is_empty());
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     assert_eq!(transcripts(&messages), engine_said(&all, options, 0));
 }
 
@@ -293,7 +289,7 @@ fn slow_element(step: Duration, folder: &Path) -> gst::Element {
         ..test_support::tiny_model_options()
     };
     let model = Model::load(&model, &Canceller::new()).expect("a model");
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     let mut stream = Stream::new(model, options).expect("valid options");
     // The least of several, since others may compute as well.
     let taken = (0..4).map(|_| {

@@ -2,13 +2,11 @@
 
 //! What goes wrong is said once and clearly, and hangs nothing.
 
-mod rig;
-
 use std::fs;
 use std::path::Path;
 
+use element_rig::*;
 use gst::prelude::*;
-use rig::*;
 use test_support::data;
 
 /// A copy of the tiny models, less those of int8, that a test spoils.

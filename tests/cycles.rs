@@ -4,10 +4,8 @@
 
 #![cfg(target_os = "linux")]
 
-mod rig;
-
+use element_rig::*;
 use gst::prelude::*;
-use rig::*;
 
 /// What the process has of memory (in KiB), threads and open files.
 #[derive(Clone, Copy, Debug)]

@@ -2,19 +2,11 @@
 
 //! Many elements in one process, and what is done to them from other threads.
 
-#![cfg(unix)]
-
-mod rig;
-
 use std::sync::mpsc;
 
+use element_rig::*;
 use gst::prelude::*;
-use multitalker_asr::{ChunkLatency, DiarizationPreset, StreamOptions};
-use rig::*;
-
-fn options() -> StreamOptions {
-    with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
-}
+use multitalker_asr::{ChunkLatency, DiarizationPreset};
 
 #[test]
 fn twenty_elements_share_a_model_that_is_loaded_once() {
@@ -35,7 +27,7 @@ fn twenty_elements_share_a_model_that_is_loaded_once() {
             });
         }
     });
-    let alone = [0, 1].map(|index: usize| engine_said(&audio[index], options(), 0));
+    let alone = [0, 1].map(|index: usize| engine_said(&audio[index], live_options(), 0));
     assert!(alone.iter().all(|said| said.len() > 3));
     for (index, rig) in rigs.iter().enumerate() {
         assert_eq!(rig.said(), alone[index % 2], "element {index}");
@@ -60,7 +52,7 @@ fn elements_stop_in_any_order() {
     }
     // The one that is left is not disturbed.
     rigs[4].finish();
-    assert_eq!(rigs[4].said(), engine_said(&samples[..60 * 16_000], options(), 0));
+    assert_eq!(rigs[4].said(), engine_said(&samples[..60 * 16_000], live_options(), 0));
 }
 
 #[test]

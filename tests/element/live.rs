@@ -2,15 +2,11 @@
 
 //! The element behind a live source: latency, delay, and what happens when it cannot keep up.
 
-mod rig;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use element_rig::*;
 use gst::prelude::*;
-use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, Event, Model, ModelOptions, Stream,
-};
-use rig::*;
+use multitalker_asr::{Canceller, Event, Model, ModelOptions, Stream};
 
 /// Latency with `lockstep` and the defaults, in milliseconds.
 const LATENCY_MS: u64 = 1120 + 3 + 1000 + 500;
@@ -87,35 +83,6 @@ fn files_promise_nothing() {
     rig.finish();
     assert!(warnings(&rig.bus.iter().collect::<Vec<_>>()).is_empty());
     assert_eq!(rig.element.property::<u32>("max-observed-delay"), 0);
-}
-
-#[test]
-fn no_time_to_compute_is_no_latency() {
-    let mut rig = Rig::new(&[("latency", "0")]);
-    let expect_warning = |found: &str| {
-        let message = rig.wait_for(gst::MessageType::Warning);
-        let gst::MessageView::Warning(warning) = message.view() else { unreachable!() };
-        let text = warning.error().message().to_owned();
-        assert!(text.contains("expected at least 100 ms") && text.contains(found), "{text}");
-    };
-    expect_warning("found 0 ms");
-    assert_eq!(rig.element.property::<u32>("latency"), 100);
-    rig.element.set_property("latency", 99_u32);
-    expect_warning("found 99 ms");
-    rig.harness.set_live(true);
-    assert_eq!(latency_of(&rig.srcpad()).1, gst::ClockTime::from_mseconds(LATENCY_MS - 400));
-}
-
-#[test]
-fn all_source_pads_know_the_latency() {
-    init();
-    let element = gst::ElementFactory::make("multitalkerasr").build().expect("registered");
-    let expected = (true, gst::ClockTime::from_mseconds(LATENCY_MS), None);
-    let speaker = element.request_pad_simple("speaker_%u").expect("a pad");
-    let always = |name| element.static_pad(name).expect("an always pad");
-    for pad in [always("src"), always("unsynced_src"), speaker] {
-        assert_eq!(latency_of(&pad), expected, "{}", pad.name());
-    }
 }
 
 #[test]
@@ -224,10 +191,10 @@ fn queue_and_engine_agree_on_whether_the_source_is_live() {
     answer_latency(&rig, &[Some(false), Some(true)]);
     rig.push_all(samples, 16_000);
     rig.finish();
-    let options = with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120);
+    let options = file_options();
     let as_file = engine_said(samples, options, 0);
     assert_eq!(rig.said(), as_file, "as a file");
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     assert_ne!(engine_said(samples, options, 0), as_file);
 
     // Another stream may come of another source.
@@ -235,7 +202,7 @@ fn queue_and_engine_agree_on_whether_the_source_is_live() {
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
     rig.push(0, samples);
     rig.finish();
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     assert_eq!(rig.said(), engine_said(samples, options, 0), "live");
 }
 
@@ -249,7 +216,7 @@ fn liveness_that_is_not_known_yet_is_asked_again() {
     let start = before.len() as u64 * SAMPLE_NS;
     rig.push(start, after);
     rig.finish();
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     let expected = engine_said(after, options, start);
     assert!(expected.len() > 3);
     assert_eq!(rig.said(), expected);
@@ -264,7 +231,7 @@ fn engine_said_with_pause(before: &[f32], after: &[f32], after_ns: u64, keep: bo
         ..Default::default()
     };
     let model = Model::load(&model, &Canceller::new()).expect("a model");
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     let mut stream = Stream::new(model, options).expect("valid options");
     let mut said = Vec::new();
     for (audio, base_ns) in [(before, 0), (after, after_ns)] {
@@ -333,6 +300,6 @@ fn files_that_pause_are_not_drained() {
     std::thread::sleep(std::time::Duration::from_secs(3));
     rig.push(3 * SECOND_NS, &samples[48_000..]);
     rig.finish();
-    let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120);
+    let options = live_options();
     assert_eq!(rig.said(), engine_said(samples, options, 0));
 }

@@ -2,19 +2,13 @@
 
 //! The pads that text leaves by: one for each speaker, and what comes and goes.
 
-mod rig;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use element_rig::*;
 use gst::prelude::*;
-use multitalker_asr::{ChunkLatency, DiarizationPreset, Event, StreamOptions, Word};
-use rig::*;
-
-fn options() -> StreamOptions {
-    with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
-}
+use multitalker_asr::{ChunkLatency, DiarizationPreset, Event, Word};
 
 fn words_of(words: &[(usize, Word)], speaker: usize) -> Vec<(u64, &str)> {
     words
@@ -27,7 +21,7 @@ fn words_of(words: &[(usize, Word)], speaker: usize) -> Vec<(u64, &str)> {
 #[test]
 fn every_speaker_has_a_pad() {
     let samples = &audio("meeting.wav")[..40 * 16_000];
-    let words = engine_words(samples, options());
+    let words = engine_words(samples, live_options());
     let mut rig = Rig::lockstep(&[]);
     let sinks: Vec<_> = (0..4).map(|_| Sink::of_speaker(&rig.element, "speaker_%u")).collect();
     rig.push_all(samples, 4096);
@@ -62,7 +56,7 @@ fn segments_of_a_speaker_are_whole() {
     let sinks: Vec<_> = (0..4).map(|_| Sink::of_speaker(&rig.element, "speaker_%u")).collect();
     rig.push_all(samples, 4096);
     rig.finish();
-    let said = engine_said(samples, options(), 0);
+    let said = engine_said(samples, live_options(), 0);
     for (speaker, sink) in (0..).zip(&sinks) {
         let entries = sink.until_eos();
         let expected: Vec<_> = said
@@ -82,7 +76,7 @@ fn segments_of_a_speaker_are_whole() {
 #[test]
 fn people_who_talk_at_once_come_out_one_after_the_other() {
     let samples = &audio("meeting.wav")[..40 * 16_000];
-    let words = engine_words(samples, options());
+    let words = engine_words(samples, live_options());
     let overlaps = words
         .windows(2)
         .filter(|pair| pair[0].0 != pair[1].0 && pair[1].1.start_sample < pair[0].1.end_sample);
@@ -119,7 +113,7 @@ fn src_need_not_be_linked() {
     let sink = Sink::of_speaker(&rig.element, "speaker_1");
     rig.push_all(&samples, 4096);
     rig.push_event(gst::event::Eos::new());
-    let words = engine_words(&samples, options());
+    let words = engine_words(&samples, live_options());
     assert_eq!(buffers(&sink.until_eos()), words_of(&words, 1));
     assert!(!words_of(&words, 0).is_empty() && !words_of(&words, 1).is_empty());
     rig.element.release_request_pad(&unlinked);
@@ -160,7 +154,7 @@ fn flows_of_the_pads_are_combined() {
     let pad = rig.element.request_pad_simple("speaker_0").expect("a pad");
     let sink = Sink::on(pad, "ANY", Err(gst::FlowError::Eos));
     rig.push_all(&samples, 4096);
-    assert_eq!(buffers(&rig.finish()).len(), engine_words(&samples, options()).len());
+    assert_eq!(buffers(&rig.finish()).len(), engine_words(&samples, live_options()).len());
     sink.until_eos();
 
     // One that fails stops all.
@@ -176,7 +170,7 @@ fn flows_of_the_pads_are_combined() {
 #[test]
 fn pads_come_and_go_while_running() {
     let samples = &audio("meeting.wav")[..60 * 16_000];
-    let words = engine_words(samples, options());
+    let words = engine_words(samples, live_options());
     let half = samples.len() / 2;
     let says_after = |speaker: &usize| {
         let late = |word: &Word| word.start_sample > half as u64;
@@ -311,7 +305,7 @@ fn text_that_meets_a_pad_while_it_is_linked_is_negotiated() {
         let position = |wanted: fn(&Entry) -> bool| entries.iter().position(wanted);
         let caps = position(|entry| matches!(entry, Entry::Caps(caps) if caps.contains("json")));
         assert!(caps < position(Entry::is_text), "{entries:?}");
-        let last = engine_words(&samples, options()).pop().expect("words").1;
+        let last = engine_words(&samples, live_options()).pop().expect("words").1;
         let last_text = buffers(&entries).pop().expect("text").1.to_owned();
         assert!(last_text.contains(&last.text), "{last_text} is of {last:?}");
         rig.posted("multitalkerasr/transcript");
@@ -403,7 +397,7 @@ fn flush_reaches_all_pads() {
     rig.finish();
     let entries = sink.until_eos();
     assert!(matches!(entries[0], Entry::Segment(_)), "{:?}", entries[0]);
-    assert_eq!(buffers(&entries), words_of(&engine_words(&samples, options()), 0));
+    assert_eq!(buffers(&entries), words_of(&engine_words(&samples, live_options()), 0));
     assert_continuous(&entries, 0);
 }
 
@@ -419,7 +413,7 @@ fn unsynced_pad_alone_is_enough() {
     let entries = sink.until_eos();
     let texts = buffers(&entries);
     let segments = texts.iter().filter(|(_, text)| text.contains(r#""kind":"segment""#));
-    let said = engine_said(&samples, options(), 0);
+    let said = engine_said(&samples, live_options(), 0);
     assert_eq!(segments.count(), said.len());
     assert_eq!(rig.said(), said, "and no error");
 }

@@ -2,10 +2,8 @@
 
 //! Without a usable ONNX Runtime. A process has one for good, so this is a process of its own.
 
-mod rig;
-
+use element_rig::*;
 use gst::prelude::*;
-use rig::*;
 
 /// The one error of an element that takes this library.
 #[track_caller]

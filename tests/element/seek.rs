@@ -2,17 +2,11 @@
 
 //! Seeks, rates and segments in pipelines of files.
 
-mod rig;
-
 use std::sync::mpsc;
 
+use element_rig::*;
 use gst::prelude::*;
-use multitalker_asr::{ChunkLatency, DiarizationPreset, SegLstRow, StreamOptions};
-use rig::*;
-
-fn options() -> StreamOptions {
-    with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120)
-}
+use multitalker_asr::SegLstRow;
 
 fn pipeline(name: &str) -> gst::Pipeline {
     init_with_runtime();
@@ -55,7 +49,7 @@ fn seeks_give_the_words_of_the_new_place() {
         .into_iter()
         .map(|row| (row.speaker, row.words, row.start_time))
         .collect();
-    let expected = rows(&engine_said(&samples[5 * 16_000..], options(), 5 * SECOND_NS));
+    let expected = rows(&engine_said(&samples[5 * 16_000..], file_options(), 5 * SECOND_NS));
     assert_eq!(found, expected);
     assert!(!expected.is_empty());
 }
@@ -124,7 +118,7 @@ fn part_of_a_file_gives_its_words() {
         .map(|row| (row.speaker, row.words, row.start_time))
         .collect();
     let part = &samples[4 * 16_000..9 * 16_000];
-    assert_eq!(found, rows(&engine_said(part, options(), 4 * SECOND_NS)));
+    assert_eq!(found, rows(&engine_said(part, file_options(), 4 * SECOND_NS)));
     assert!(!found.is_empty());
 }
 
@@ -159,7 +153,7 @@ fn several_segments_follow_each_other() {
         segment.set_base(gst::ClockTime::from_nseconds(base));
         rig.push_event(gst::event::Segment::new(&segment));
         rig.push_all(part, 1600);
-        let said = engine_said(part, options(), 0);
+        let said = engine_said(part, file_options(), 0);
         running_times.extend(said.iter().map(|said| base + said.start));
         expected.extend(said);
     }
@@ -182,5 +176,5 @@ fn long_buffers_equal_short_ones() {
     rig.push_all(samples, 10 * 16_000);
     rig.finish();
     let found = rig.said();
-    assert_eq!(found, engine_said(samples, options(), 0));
+    assert_eq!(found, engine_said(samples, file_options(), 0));
 }

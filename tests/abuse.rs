@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //! 10,000 cycles of random abuse: nothing panics, aborts or hangs, GLib has nothing to criticize, and
-//! afterwards the words are the right ones. `SEED=… cargo test --test element_abuse` runs others.
+//! afterwards the words are the right ones. `SEED=… cargo test --test abuse` runs others.
 
 #![cfg(unix)]
-
-mod rig;
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use element_rig::*;
 use fastrand::Rng;
 use gst::prelude::*;
 use multitalker_asr::{ChunkLatency, DiarizationPreset};
-use rig::*;
 use test_support::{limit, require_runtime};
 
 const CYCLES: usize = 10_000;

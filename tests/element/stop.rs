@@ -2,22 +2,16 @@
 
 //! Flushes, stops and starts: quick at any moment, and nothing is left behind.
 
-mod rig;
-
 use std::io::Write;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use element_rig::*;
 use gst::prelude::*;
-use multitalker_asr::{ChunkLatency, DiarizationPreset, StreamOptions};
-use rig::*;
+use multitalker_asr::{ChunkLatency, DiarizationPreset};
 
 /// What a stop or a flush may take.
 const MAX_STOP: Duration = Duration::from_millis(200);
-
-fn options() -> StreamOptions {
-    with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120)
-}
 
 #[test]
 fn flush_in_the_middle_drops_all_and_starts_afresh() {
@@ -71,7 +65,7 @@ fn flush_before_any_audio_does_no_harm() {
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
     rig.push_all(samples, 4096);
     rig.finish();
-    let expected = engine_said(samples, options(), 0);
+    let expected = engine_said(samples, file_options(), 0);
     assert_eq!(rig.said(), expected);
     assert!(!expected.is_empty());
 }
@@ -222,7 +216,7 @@ fn stopping_in_the_middle_is_quick() {
 #[test]
 fn same_words_again_after_every_stop() {
     let samples = &audio("jfk.wav")[..64_000];
-    let expected = engine_said(samples, options(), 0);
+    let expected = engine_said(samples, file_options(), 0);
     let mut rig = Rig::new(&[]);
     for state in [gst::State::Null, gst::State::Ready, gst::State::Null, gst::State::Ready] {
         rig.push_all(samples, 4000);

@@ -2,10 +2,8 @@
 
 //! What the presets of the diarizer are for the version that is loaded: warnings, latency, errors.
 
-mod rig;
-
+use element_rig::*;
 use gst::prelude::*;
-use rig::*;
 use test_support::data;
 
 fn fake(name: &str) -> String {

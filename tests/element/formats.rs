@@ -2,17 +2,11 @@
 
 //! The forms in which text leaves: plain, in colors, as JSON, and with its meta.
 
-mod rig;
-
 use std::sync::Arc;
 
+use element_rig::*;
 use gst::prelude::*;
-use multitalker_asr::{ChunkLatency, DiarizationPreset, Event, StreamOptions, Word};
-use rig::*;
-
-fn options() -> StreamOptions {
-    with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
-}
+use multitalker_asr::{Event, Word};
 
 /// What leaves `src` for a sink that takes these caps.
 #[track_caller]
@@ -39,7 +33,7 @@ fn texts_with_caps(samples: &[f32], caps: &str, properties: &[(&str, &str)]) -> 
 #[test]
 fn markup_has_a_color_for_each_speaker() {
     let samples = audio("news.wav");
-    let words = engine_words(&samples, options());
+    let words = engine_words(&samples, live_options());
     let markup = "text/x-raw,format=pango-markup";
     for (properties, colors) in [
         (&[][..], ["white", "yellow", "cyan", "#00ff00"]),
@@ -63,7 +57,7 @@ fn markup_has_a_color_for_each_speaker() {
 fn utf8_is_preferred_to_what_else_is_taken() {
     let samples = audio("news.wav");
     let expected: Vec<_> =
-        engine_words(&samples, options()).into_iter().map(|(_, word)| word.text).collect();
+        engine_words(&samples, live_options()).into_iter().map(|(_, word)| word.text).collect();
     let caps = "application/x-json; text/x-raw,format={pango-markup,utf8}";
     assert_eq!(texts_with_caps(&samples, caps, &[]), expected);
 }
@@ -102,7 +96,7 @@ fn json_says_all_of_a_word() {
     let samples = audio("news.wav");
     let properties = [("session-id", "news \"1\""), ("speaker-prefix", "unwanted")];
     let texts = texts_with_caps(&samples, "application/x-json", &properties);
-    let words = engine_words(&samples, options());
+    let words = engine_words(&samples, live_options());
     assert_eq!(texts.len(), words.len());
     for (text, (speaker, word)) in texts.iter().zip(&words) {
         let words = json_words(std::slice::from_ref(word));
@@ -124,7 +118,7 @@ fn json_says_all_of_a_word() {
 fn json_says_all_of_a_segment() {
     let samples = audio("news.wav");
     let texts = texts_with_caps(&samples, "application/x-json", &[("text-unit", "segment")]);
-    let mut said = engine_said(&samples, options(), 0);
+    let mut said = engine_said(&samples, live_options(), 0);
     said.sort_by_key(|said| (said.start, said.speaker));
     assert_eq!(texts.len(), said.len());
     for (text, said) in texts.iter().zip(&said) {
@@ -239,7 +233,7 @@ fn unsynced_pad_has_segments_in_progress_and_their_ends() {
     let entries = sink.until_eos();
     assert_eq!(kinds(&entries, 3), ["stream-start", "caps", "segment"]);
     let found: Vec<_> = buffers(&entries).into_iter().map(|(_, text)| json_line(text)).collect();
-    let expected: Vec<_> = engine_outputs(&samples, options())
+    let expected: Vec<_> = engine_outputs(&samples, live_options())
         .iter()
         .filter_map(|output| match output {
             Event::Partial(partial) => {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Output of the engine, which the output of the element must equal.
+
+use multitalker_asr::{
+    Canceller, ChunkLatency, DiarizationPreset, Event, Model, ModelOptions, Stream, StreamOptions,
+    Word,
+};
+use test_support::tiny_model_options;
+
+use crate::{Said, said_by_engine};
+
+/// The engine's options that equal the element's defaults with this preset and chunk.
+pub fn with_preset(preset: DiarizationPreset, chunk_latency: ChunkLatency) -> StreamOptions {
+    StreamOptions {
+        chunk_latency,
+        diarization: preset.operating_point(chunk_latency),
+        ..Default::default()
+    }
+}
+
+/// The engine's options that equal the element's defaults behind a source that is not live.
+pub fn file_options() -> StreamOptions {
+    with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120)
+}
+
+/// The engine's options that equal the element's defaults behind a live source.
+pub fn live_options() -> StreamOptions {
+    with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
+}
+
+/// The output of the engine with the tiny models.
+pub fn engine_outputs(samples: &[f32], options: StreamOptions) -> Vec<Event> {
+    engine_outputs_of(&tiny_model_options(), samples, options)
+}
+
+/// The output of the engine with a model.
+pub fn engine_outputs_of(
+    model: &ModelOptions,
+    samples: &[f32],
+    options: StreamOptions,
+) -> Vec<Event> {
+    let model = Model::load(model, &Canceller::new()).expect("a model");
+    let mut stream = Stream::new(model, options).expect("valid options");
+    let mut outputs = stream.push(samples).expect("inference");
+    outputs.extend(stream.finish().expect("inference"));
+    outputs
+}
+
+/// The segments that the engine emits with the tiny models for audio that begins at `base_ns`.
+pub fn engine_said(samples: &[f32], options: StreamOptions, base_ns: u64) -> Vec<Said> {
+    let outputs = engine_outputs(samples, options);
+    outputs
+        .iter()
+        .filter_map(|output| match output {
+            Event::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The words that the engine emits with the tiny models, each with its speaker, by start and speaker.
+pub fn engine_words(samples: &[f32], options: StreamOptions) -> Vec<(usize, Word)> {
+    let mut words: Vec<_> = engine_outputs(samples, options)
+        .into_iter()
+        .filter_map(|output| match output {
+            Event::Word { speaker, word } => Some((speaker, word)),
+            _ => None,
+        })
+        .collect();
+    words.sort_by_key(|(speaker, word)| (word.start_sample, *speaker));
+    words
+}
