@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: MPL-2.0
 #
-# make demo      installs what is missing, builds, and transcribes a conversation
-# make test      installs what is missing, and runs all tests
-# make models    fetches the real models from the Hugging Face Hub into models/, for make demo: FORM=int8|fp32,
-#                DIARIZER=v2.1|v3|v2, PREPARE=yes|no, ACCEPT_LICENSE=yes
-# make build     installs what is missing, and builds target/release/libgstmultitalkerasr.so
-# make valgrind  installs what is missing, and runs tests of flushing and stopping under Valgrind
-# make evaluate  measures the element on MANIFEST with the options in EVALUATE, see docs/evaluation.md
-# make fuzz      looks for bytes on which the readers of files fail, a minute each; needs cargo-fuzz
-# make lint      what the continuous integration checks besides the tests
+# For users:
+#   make demo       builds the plugin and transcribes a conversation, or AUDIO with MODEL_DIR and DIARIZATION_MODEL
+#   make models     downloads the real models from the Hugging Face Hub into models/:
+#                   FORM=int8|fp32 DIARIZER=v2.1|v3|v2 PREPARE=yes|no ACCEPT_LICENSE=yes
+#   make build      builds target/release/libgstmultitalkerasr.so
+#   make evaluate   measures the element on MANIFEST with the options in EVALUATE, see docs/evaluation.md
+#   make manual     builds the manual, target/book/index.html
+# For developers, see CONTRIBUTING.md:
+#   make setup      installs what the build and `make check` need
+#   make check      formatting, clippy, unit tests, and golden results; installs nothing
+#   make test       all tests
+#   make lint       what continuous integration checks besides the tests
+#   make valgrind   tests of flushing and stopping under Valgrind
+#   make fuzz       fuzzes the readers of model files, a minute each; needs cargo-fuzz
+#   make package    builds both packages as they would be published
+#   make clean      removes what was built
+#   make distclean  also removes what was installed here: Rust, ONNX Runtime, and Python packages
 #
-# The demo runs your own files with MODEL_DIR=… DIARIZATION_MODEL=… AUDIO=…
+# All but `make check` and the cleaning targets first install any missing dependencies.
 FORM ?= int8
 DIARIZER ?= v2.1
 PREPARE ?= yes
@@ -21,7 +29,7 @@ export RUSTUP_HOME := $(CURDIR)/.rust/rustup
 endif
 export PATH := $(CURDIR)/.rust/cargo/bin:$(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo models test build lint valgrind evaluate fuzz setup clean
+.PHONY: demo models build evaluate manual setup check test lint valgrind fuzz package clean distclean
 
 demo: build
 	@tools/demo.sh
@@ -53,20 +61,44 @@ fuzz: setup
 	  cargo fuzz run --fuzz-dir crates/multitalker-asr/fuzz --sanitizer none $$target -- -max_total_time=60 -timeout=10 -rss_limit_mb=1024 || exit 1; \
 	done
 
-lint: setup
+lint:
+	@tools/setup.sh lint
 	$(MAKE) --no-print-directory run-lint
 	$(MAKE) --no-print-directory run-msrv
+	$(MAKE) --no-print-directory run-manual
+	$(MAKE) --no-print-directory run-links
+	$(MAKE) --no-print-directory run-package
+
+manual: setup
+	$(MAKE) --no-print-directory run-manual
+
+package: setup
+	$(MAKE) --no-print-directory run-package
 
 setup:
 	@tools/setup.sh
 
+missing = { echo "check: $(1) is missing: run make setup" >&2; exit 1; }
+
+check:
+	@cargo clippy --version >/dev/null 2>&1 || $(call missing,Rust)
+	@pkg-config --exists gstreamer-check-1.0 gstreamer-audio-1.0 2>/dev/null || $(call missing,the development package of GStreamer)
+	@[ -e "$${ORT_DYLIB_PATH:-.onnxruntime/libonnxruntime.so}" ] || $(call missing,ONNX Runtime)
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --lib
+	cargo test --locked --package multitalker-asr --test golden
+
 clean:
-	rm -rf target .onnxruntime .venv .rust
+	rm -rf target crates/multitalker-asr/fuzz/target benches/versus/target peers/*/target
 
-# After the set-up these see the Rust that it may have installed.
-.PHONY: run-tests run-build run-valgrind run-evaluate run-lint run-msrv
+distclean: clean
+	rm -rf .onnxruntime .venv .rust
 
-# The oldest Rust that Cargo.toml promises, with which the plugin must build.
+# These run after the set-up, so that they use the Rust that it may have installed.
+.PHONY: run-tests run-build run-valgrind run-evaluate run-lint run-msrv run-manual run-links run-package
+
+# The oldest Rust that Cargo.toml promises.
 msrv := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 run-msrv:
@@ -104,3 +136,24 @@ run-lint:
 	else \
 	  echo "lint: the database of advisories cannot be fetched from here, so advisories were not checked"; \
 	fi
+
+run-manual:
+	@mdbook --version >/dev/null 2>&1 || { echo "manual: installing mdbook, which takes two minutes once"; \
+	  cargo install --quiet --locked mdbook@0.5.4 --no-default-features --features search; }
+	mdbook build
+
+# The links between the pages, once as GitHub shows them and once in the book.
+lychee := .venv/bin/lychee --offline --include-fragments --no-progress
+
+run-links:
+	$(lychee) $$(git ls-files '*.md')
+	$(lychee) --root-dir $(CURDIR)/target/book target/book/*.html
+
+# A package that crates.io accepts has at most 10 MB.
+run-package:
+	rm -rf target/package
+	cargo package --locked --workspace --exclude test-support
+	@for package in target/package/*.crate; do \
+	  size=$$(wc -c <$$package); echo "$$package: $$size bytes"; \
+	  [ $$size -lt 10000000 ] || { echo "package: $$package is larger than 10 MB" >&2; exit 1; }; \
+	done

@@ -19,5 +19,6 @@ for input in tools/fetch-models/requirements.in tools/prepare-models/requirement
   lock "$input" --constraint tests/requirements.txt "$@"
 done
 lock tools/requirements/onnxruntime.in --no-deps "$@"
+lock tools/requirements/lychee.in "$@"
 lock tools/export-models/requirements.in "$@"
 lock tools/demo-models/requirements.in "$@"

@@ -1,27 +1,31 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
 #
-# Installs what building, testing and running need, and says what it does: Debian packages (as
-# root, or with sudo), Rust where there is none or it is too old, and ONNX Runtime from its Python
-# wheel into .onnxruntime. What is there already is left alone. `tools/setup.sh tests` also installs
-# the other elements, programs and Python packages that the tests run the plugin with, and builds
-# the caption plugins of peers/caption-plugins, which takes some minutes once; `tools/setup.sh valgrind` installs
-# Valgrind besides. `tools/setup.sh models` installs only what `make models` needs: Python packages.
-# `tools/setup.sh evaluate` adds what tools/evaluate runs the element with.
-# All that comes from elsewhere than Debian is checked against a hash of this repository.
+# Installs any missing dependencies and reports what it installs: Debian packages (as root or with
+# sudo), Rust if the installed version is too old, and ONNX Runtime from its Python wheel into
+# .onnxruntime. Dependencies that are present are left alone. An argument installs more:
+#
+#   tests     the elements, programs, and Python packages that the tests run the plugin with, and the
+#             caption plugins of peers/caption-plugins, which take five minutes to build, once
+#   valgrind  the same, and Valgrind
+#   evaluate  what tools/evaluate runs the element with
+#   lint      the link checker
+#   models    only the Python packages of `make models`, and nothing of the above
+#
+# Everything that does not come from Debian is checked against a hash in this repository.
 set -eu
 cd "$(dirname "$0")/.."
 case ${1:-} in
-  "" | models | evaluate) for_tests= ;;
+  "" | evaluate | lint | models) for_tests= ;;
   tests | valgrind) for_tests=yes ;;
-  *) echo "usage: tools/setup.sh [tests|valgrind|models|evaluate]" >&2; exit 2 ;;
+  *) echo "usage: tools/setup.sh [tests|valgrind|evaluate|lint|models]" >&2; exit 2 ;;
 esac
 
 python="python3 python3-venv"
 packages="$python g++ cmake pkg-config
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
-# Examples, and elements to the left and right of ours.
+# For the examples, and elements that the tests link to this one.
 [ -z "$for_tests" ] || packages="$packages
   gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-x
   python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0
@@ -44,7 +48,7 @@ if [ -n "$missing" ]; then
   say "installing Debian packages:$missing"
   as_root=""
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "not root, and no sudo: install$missing yourself"
+    command -v sudo >/dev/null || fail "neither root nor sudo: install$missing by hand"
     as_root=sudo
   fi
   $as_root apt-get update -qq
@@ -53,10 +57,10 @@ if [ -n "$missing" ]; then
 fi
 
 venv() {
-  [ -x .venv/bin/python ] || { say "making a Python environment in .venv"; python3 -m venv .venv; }
+  [ -x .venv/bin/python ] || { say "creating a Python environment in .venv"; python3 -m venv .venv; }
 }
 
-# pip OPTION… for a requirements file that was not installed yet as it is now.
+# Installs a requirements file with `pip OPTION…`, unless this version of it is installed already.
 install_requirements() {
   requirements=$1 what=$2
   shift 2
@@ -70,9 +74,9 @@ install_requirements() {
 }
 
 if [ "${1:-}" = models ]; then
-  install_requirements tools/fetch-models/requirements.txt "what fetches models"
-  install_requirements tools/prepare-models/requirements.txt "what prepares models"
-  say "all is there"
+  install_requirements tools/fetch-models/requirements.txt "the packages that fetch models"
+  install_requirements tools/prepare-models/requirements.txt "the packages that prepare models"
+  say "all dependencies are installed"
   exit
 fi
 
@@ -81,28 +85,28 @@ PATH=$PWD/.rust/cargo/bin:$HOME/.cargo/bin:$PATH
 found=$(rustc --version 2>/dev/null | cut -d' ' -f2 || true)
 oldest=$(printf '%s\n' "$wanted" "${found:-0}" | sort -V | head -n1)
 if [ "$oldest" != "$wanted" ]; then
-  say "Rust $wanted or newer is needed, found ${found:-none}: installing it with rustup into .rust"
-  by_hand="install Rust $wanted or newer with rustup, then try again"
-  # Of rustup-init 1.28.2; rustup itself checks what it installs.
+  say "installing Rust into .rust with rustup: version $wanted or newer is required, found ${found:-none}"
+  by_hand="install Rust $wanted or newer by hand and try again"
+  # The hashes of rustup-init 1.28.2. rustup verifies what it installs.
   case $(uname -m) in
     x86_64) sum=20a06e644b0d9bd2fbdbfd52d42540bdde820ea7df86e92e533c073da0cdd43c ;;
     aarch64) sum=e3853c5a252fca15252d07cb23a1bdd9377a8c6f3efa01531109281ae47f841c ;;
-    *) fail "no Rust for $(uname -m) is known here: $by_hand" ;;
+    *) fail "no hash of rustup-init for $(uname -m): $by_hand" ;;
   esac
   mkdir -p .rust
   python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(*sys.argv[1:])' \
     "https://static.rust-lang.org/rustup/archive/1.28.2/$(uname -m)-unknown-linux-gnu/rustup-init" \
-    .rust/rustup-init || fail "rustup could not be fetched: $by_hand"
-  echo "$sum  .rust/rustup-init" | sha256sum --check --quiet || fail "rustup-init is not the expected one: $by_hand"
+    .rust/rustup-init || fail "cannot download rustup-init: $by_hand"
+  echo "$sum  .rust/rustup-init" | sha256sum --check --quiet || fail "rustup-init does not have the expected hash: $by_hand"
   chmod +x .rust/rustup-init
   CARGO_HOME=$PWD/.rust/cargo RUSTUP_HOME=$PWD/.rust/rustup .rust/rustup-init -q -y --no-modify-path \
-    --profile minimal --component rustfmt --component clippy >/dev/null || fail "Rust could not be installed: $by_hand"
+    --profile minimal --component rustfmt --component clippy >/dev/null || fail "cannot install Rust: $by_hand"
 fi
 
 onnxruntime=tools/requirements/onnxruntime.txt
 onnxruntime_version=$(sed -n 's/^onnxruntime==\([^ ]*\).*/\1/p' $onnxruntime)
 if [ ! -e .onnxruntime/libonnxruntime.so ] || [ "$(cat .onnxruntime/VERSION)" != "$onnxruntime_version" ]; then
-  say "fetching ONNX Runtime $onnxruntime_version into .onnxruntime"
+  say "downloading ONNX Runtime $onnxruntime_version into .onnxruntime"
   venv
   rm -rf .onnxruntime
   mkdir .onnxruntime
@@ -114,23 +118,27 @@ if [ ! -e .onnxruntime/libonnxruntime.so ] || [ "$(cat .onnxruntime/VERSION)" !=
   echo "$onnxruntime_version" > .onnxruntime/VERSION
 fi
 
-# Some of the packages have no wheel, and pip would fetch what builds them without a hash.
+if [ "${1:-}" = lint ]; then
+  install_requirements tools/requirements/lychee.txt "the link checker"
+fi
+
+# Some of these packages have no wheel, and pip would download their build requirements unchecked.
 if [ "${1:-}" = evaluate ]; then
-  install_requirements tools/requirements/build.txt "what builds Python packages"
-  install_requirements tools/evaluate/requirements.txt "what scores transcripts" --no-build-isolation
+  install_requirements tools/requirements/build.txt "the build requirements of Python packages"
+  install_requirements tools/evaluate/requirements.txt "the packages that score transcripts" --no-build-isolation
 fi
 if [ -n "$for_tests" ]; then
-  install_requirements tools/requirements/build.txt "what builds Python packages"
-  install_requirements tests/requirements.txt "what the tests run in Python" --no-build-isolation
+  install_requirements tools/requirements/build.txt "the build requirements of Python packages"
+  install_requirements tests/requirements.txt "the Python packages of the tests" --no-build-isolation
   peers=target/peers/release
   if [ -d .rust ]; then
     export CARGO_HOME="$PWD/.rust/cargo" RUSTUP_HOME="$PWD/.rust/rustup"
   fi
   if [ ! -e $peers/libgstrsclosedcaption.so ] || [ peers/caption-plugins/Cargo.lock -nt $peers/libgstrsclosedcaption.so ]; then
-    say "building transcriberbin and its companions into target/peers: some minutes"
+    say "building the caption plugins into target/peers, which takes five minutes once"
     cargo build --quiet --release --locked --manifest-path peers/caption-plugins/Cargo.toml --target-dir target/peers \
       -p gst-plugin-closedcaption -p gst-plugin-textwrap
     touch $peers/libgstrsclosedcaption.so
   fi
 fi
-say "all is there"
+say "all dependencies are installed"
