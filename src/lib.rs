@@ -4,7 +4,7 @@
 //! each other. It has one element, `multitalkerasr`; the speech recognition is the crate
 //! [`multitalker_asr`], which does not depend on GStreamer.
 
-mod multitalkerasr;
+pub mod multitalkerasr;
 
 mod plugin {
     #![allow(missing_docs, reason = "plugin_define! generates undocumented items")]

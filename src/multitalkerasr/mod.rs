@@ -169,13 +169,14 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 });
 
 glib::wrapper! {
+    /// The element `multitalkerasr`, with the properties that `gst-inspect-1.0` lists.
     pub struct MultitalkerAsr(ObjectSubclass<imp::MultitalkerAsr>)
         @extends gst::Element, gst::Object;
 }
 
 /// Registers the element, and sends what ONNX Runtime logs to the debug category
 /// `multitalkerasr`.
-pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     engine::set_log_handler(|level, text| match level {
         engine::LogLevel::Error => gst::error!(CAT, "{text}"),
         engine::LogLevel::Warning => gst::warning!(CAT, "{text}"),
