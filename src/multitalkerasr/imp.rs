@@ -223,7 +223,7 @@ impl MultitalkerAsr {
             gst::QueryViewMut::Latency(query) => {
                 let shared = &self.shared;
                 let Some((live, min, max)) = shared.upstream_latency() else { return false };
-                if live && !shared.settings().is_desynchronized() {
+                if live && !shared.settings.live().is_desynchronized() {
                     let min = min.saturating_add(shared.live_latency());
                     query.set(true, min, gst::ClockTime::NONE);
                 } else {
@@ -237,7 +237,7 @@ impl MultitalkerAsr {
     }
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
-        let settings = self.shared.settings();
+        let settings = self.shared.begin_run();
         if !settings.is_english() {
             gst::element_imp_warning!(
                 self,
@@ -247,7 +247,6 @@ impl MultitalkerAsr {
         }
         self.check_latency();
         *lock(&self.input) = Input::default();
-        self.shared.begin_run(settings.clone());
         let queue = Arc::new(Queue::new());
         let thread =
             worker::spawn(self.shared.clone(), queue.clone(), settings).map_err(|error| {
@@ -265,7 +264,7 @@ impl MultitalkerAsr {
 
     /// Warns of a latency that no computer would do with.
     fn check_latency(&self) {
-        let settings = self.shared.settings();
+        let settings = self.shared.settings.live();
         let (wanted, granted) = (settings.latency_ms, settings.compute_ms());
         if wanted < granted {
             gst::element_imp_warning!(
@@ -348,7 +347,7 @@ impl ObjectSubclass for MultitalkerAsr {
 impl ObjectImpl for MultitalkerAsr {
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = properties::properties();
+            let mut properties = properties::pspecs();
             properties.push(latency::property());
             properties
         });

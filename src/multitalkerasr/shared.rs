@@ -10,7 +10,8 @@ use gst::prelude::*;
 
 use crate::multitalkerasr::output::speaker_pads::SpeakerPads;
 use crate::multitalkerasr::output::transcript_log::TranscriptLog;
-use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::properties;
+use crate::multitalkerasr::properties::settings::{RunSettings, Settings};
 use multitalker_asr::lock::lock;
 use multitalker_asr::{DiarizerKind, Model, ModelOptions};
 
@@ -32,9 +33,7 @@ pub struct Shared {
     pub transcript_log: Mutex<TranscriptLog>,
     /// Longest time by which text of a live source has left after its running time.
     pub max_delay: Mutex<gst::ClockTime>,
-    settings: Mutex<Settings>,
-    /// Settings at the start of the current run; `None` between runs.
-    run_settings: Mutex<Option<Settings>>,
+    pub settings: Settings,
     kept_model: Mutex<Option<KeptModel>>,
 }
 
@@ -49,8 +48,7 @@ impl Shared {
             speaker_pads: SpeakerPads::default(),
             transcript_log: Mutex::default(),
             max_delay: Mutex::default(),
-            settings: Mutex::default(),
-            run_settings: Mutex::default(),
+            settings: Settings::default(),
             kept_model: Mutex::default(),
         }
     }
@@ -65,64 +63,45 @@ impl Shared {
         self.element.upgrade()
     }
 
-    /// Current values of the properties.
-    pub fn settings(&self) -> Settings {
-        lock(&self.settings).clone()
-    }
-
     /// Current value of a property.
     pub fn property(&self, name: &str) -> glib::Value {
-        lock(&self.settings).get(name)
+        properties::get(&self.settings, name)
     }
 
     /// Sets a property, and announces a change of the latency.
     pub fn set_property(&self, name: &str, value: &glib::Value) {
-        self.announcing_latency(|| lock(&self.settings).set(name, value));
+        self.announcing_latency(|| properties::set(&self.settings, name, value));
     }
 
-    /// Begins a run with these settings.
-    pub fn begin_run(&self, settings: Settings) {
+    /// Begins a run, and returns its settings.
+    pub fn begin_run(&self) -> Arc<RunSettings> {
         lock(&self.transcript_log).clear();
         *lock(&self.max_delay) = gst::ClockTime::ZERO;
-        *lock(&self.run_settings) = Some(settings);
+        self.settings.start_run()
     }
 
     /// Ends the run: the current settings are those of the next one.
     pub fn end_run(&self) {
-        self.announcing_latency(|| *lock(&self.run_settings) = None);
-    }
-
-    /// Settings of the current run, or of the next one between runs, with the current `latency`.
-    fn settings_in_effect(&self) -> Settings {
-        let now = self.settings();
-        match &*lock(&self.run_settings) {
-            Some(run) => Settings { latency_ms: now.latency_ms, ..run.clone() },
-            None => now,
-        }
+        self.announcing_latency(|| self.settings.end_run());
     }
 
     /// Latency that the element adds to a live source, in this run or in the next.
     pub fn live_latency(&self) -> gst::ClockTime {
-        let settings = self.settings_in_effect();
-        settings.live_latency(self.known_diarizer(&settings))
+        let run = self.settings.run();
+        run.live_latency(&self.settings.live(), self.known_diarizer(&run))
     }
 
     /// Time from audio of a live source to its text, even if text is desynchronized and adds no
     /// latency to the pipeline.
     pub fn text_latency(&self) -> gst::ClockTime {
-        let settings = self.settings_in_effect();
-        let diarizer = self.known_diarizer(&settings);
-        match settings.is_desynchronized() {
-            true => Settings { latency_ms: Settings::default().latency_ms, ..settings },
-            false => settings,
-        }
-        .live_latency(diarizer)
+        let run = self.settings.run();
+        run.text_latency(&self.settings.live(), self.known_diarizer(&run))
     }
 
     /// Capacity of the queue in samples, in this run.
     pub fn max_queued_samples(&self, live: bool) -> usize {
-        let settings = self.settings_in_effect();
-        settings.max_queued_samples(live, self.known_diarizer(&settings))
+        let run = self.settings.run();
+        run.max_queued_samples(live, self.known_diarizer(&run))
     }
 
     /// Does what may change the latency, and posts a LATENCY message if it did.
@@ -163,13 +142,13 @@ impl Shared {
     }
 
     /// The diarizer that these settings ask for, once it is loaded.
-    fn known_diarizer(&self, settings: &Settings) -> Option<DiarizerKind> {
+    fn known_diarizer(&self, settings: &RunSettings) -> Option<DiarizerKind> {
         self.model(&settings.model_options()?)?.diarizer()
     }
 
     /// Number of speakers of the model, once that of this run or of the next is loaded.
     pub fn known_speakers(&self) -> Option<usize> {
-        let options = self.settings_in_effect().model_options()?;
+        let options = self.settings.run().model_options()?;
         self.model(&options).map(|model| model.speakers())
     }
 

@@ -69,8 +69,8 @@ pub fn property() -> glib::ParamSpec {
     glib::ParamSpecUInt::builder("max-observed-delay")
         .nick("Maximum observed delay")
         .blurb(
-            "Milliseconds after its running time at which the latest text of a live source left \
-             the element, to compare with the latency of the pipeline",
+            "Maximum observed delay between a text's running time and its output, in ms, to compare \
+             with the latency of the pipeline; only for live sources",
         )
         .read_only()
         .build()

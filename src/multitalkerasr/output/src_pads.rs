@@ -12,7 +12,7 @@ use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::output::latency;
 use crate::multitalkerasr::output::messages::post_error;
 use crate::multitalkerasr::output::speaker_pads::SpeakerPad;
-use crate::multitalkerasr::properties::TextUnit;
+use crate::multitalkerasr::properties::enums::TextUnit;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::format::{Text, TextFormat};
 use crate::multitalkerasr::text::sequencer::{Context, Push, Sequencer};

@@ -1,137 +1,272 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Enumerations of the properties.
+//! Enumerations of the properties and, beside each, the engine's enumeration that it stands for.
 
 use gst::glib;
+use gst::prelude::*;
 
-/// Which files of `model-dir` are loaded.
+use multitalker_asr as engine;
+
+/// Model files to load from `model-dir`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrPrecision")]
 pub enum Precision {
+    /// Those of the int8 and fp32 files that are present: int8 on the CPU, fp32 elsewhere.
     #[default]
-    #[enum_value(name = "int8 files on the CPU, fp32 elsewhere, of those present", nick = "auto")]
+    #[enum_value(name = "int8 on the CPU, fp32 elsewhere, if both are present", nick = "auto")]
     Auto,
+    /// `encoder.int8.onnx` and `decoder_joint.int8.onnx`.
     #[enum_value(name = "encoder.int8.onnx and decoder_joint.int8.onnx", nick = "int8")]
     Int8,
+    /// `encoder.onnx` and `decoder_joint.onnx`.
     #[enum_value(name = "encoder.onnx and decoder_joint.onnx", nick = "fp32")]
     Fp32,
+}
+
+impl From<Precision> for engine::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Auto => Self::Auto,
+            Precision::Int8 => Self::Int8,
+            Precision::Fp32 => Self::Fp32,
+        }
+    }
 }
 
 /// Length of the recognizer's chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrChunkLatency")]
 pub enum ChunkLatency {
+    /// 1120 ms, the most accurate.
     #[default]
     #[enum_value(name = "1120 ms: the most accurate", nick = "1120ms")]
     Ms1120 = 1120,
+    /// 560 ms.
     #[enum_value(name = "560 ms", nick = "560ms")]
     Ms560 = 560,
+    /// 160 ms.
     #[enum_value(name = "160 ms", nick = "160ms")]
     Ms160 = 160,
-    #[enum_value(name = "80 ms: the least delay and the most work", nick = "80ms")]
+    /// 80 ms, the lowest latency and the most computation.
+    #[enum_value(name = "80 ms: the lowest latency, the most computation", nick = "80ms")]
     Ms80 = 80,
+}
+
+impl From<ChunkLatency> for engine::ChunkLatency {
+    fn from(chunk_latency: ChunkLatency) -> Self {
+        match chunk_latency {
+            ChunkLatency::Ms1120 => Self::Ms1120,
+            ChunkLatency::Ms560 => Self::Ms560,
+            ChunkLatency::Ms160 => Self::Ms160,
+            ChunkLatency::Ms80 => Self::Ms80,
+        }
+    }
 }
 
 /// Operating point of the diarizer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrDiarizationPreset")]
 pub enum DiarizationPreset {
+    /// `lockstep` for live sources, `30s` for all others.
     #[default]
     #[enum_value(name = "lockstep for live sources, else 30s", nick = "auto")]
     Auto,
+    /// No look-ahead beyond the recognizer's chunk.
     #[enum_value(name = "No look-ahead beyond the recognizer's chunk", nick = "lockstep")]
     Lockstep,
+    /// 1.04 s of look-ahead.
     #[enum_value(name = "1.04 s of look-ahead", nick = "1s")]
     OneSecond,
+    /// 10 s of look-ahead, with version 2 of the diarizer.
     #[enum_value(name = "10 s of look-ahead (version 2 of the diarizer)", nick = "10s")]
     TenSeconds,
-    #[enum_value(name = "30.4 s of look-ahead, the most accurate and least work", nick = "30s")]
+    /// 30.4 s of look-ahead, the most accurate and the least computation.
+    #[enum_value(
+        name = "30.4 s of look-ahead: the most accurate, the least computation",
+        nick = "30s"
+    )]
     ThirtySeconds,
-    // At the end, so that the numbers of the others stay.
+    // The last two follow the others so that the values of the others stay the same.
+    /// 0.32 s of look-ahead.
     #[enum_value(name = "0.32 s of look-ahead", nick = "320ms")]
     Ms320,
+    /// 0.64 s of look-ahead, with version 3 of the diarizer.
     #[enum_value(name = "0.64 s of look-ahead (version 3 of the diarizer)", nick = "640ms")]
     Ms640,
 }
 
-/// What the background target of a speaker is made of.
+impl DiarizationPreset {
+    /// Value of the property in a pipeline description.
+    pub fn nick(self) -> String {
+        glib::EnumValue::from_value(&self.to_value())
+            .map_or_else(String::new, |(_, value)| value.nick().to_owned())
+    }
+}
+
+/// The engine's preset, or `None` for `auto`.
+impl From<DiarizationPreset> for Option<engine::DiarizationPreset> {
+    fn from(preset: DiarizationPreset) -> Self {
+        match preset {
+            DiarizationPreset::Auto => None,
+            DiarizationPreset::Lockstep => Some(engine::DiarizationPreset::Lockstep),
+            DiarizationPreset::Ms320 => Some(engine::DiarizationPreset::Ms320),
+            DiarizationPreset::Ms640 => Some(engine::DiarizationPreset::Ms640),
+            DiarizationPreset::OneSecond => Some(engine::DiarizationPreset::OneSecond),
+            DiarizationPreset::TenSeconds => Some(engine::DiarizationPreset::TenSeconds),
+            DiarizationPreset::ThirtySeconds => Some(engine::DiarizationPreset::ThirtySeconds),
+        }
+    }
+}
+
+impl From<engine::DiarizationPreset> for DiarizationPreset {
+    fn from(preset: engine::DiarizationPreset) -> Self {
+        match preset {
+            engine::DiarizationPreset::Lockstep => Self::Lockstep,
+            engine::DiarizationPreset::Ms320 => Self::Ms320,
+            engine::DiarizationPreset::Ms640 => Self::Ms640,
+            engine::DiarizationPreset::OneSecond => Self::OneSecond,
+            engine::DiarizationPreset::TenSeconds => Self::TenSeconds,
+            engine::DiarizationPreset::ThirtySeconds => Self::ThirtySeconds,
+        }
+    }
+}
+
+/// Encoder input that represents the other speakers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrTargetMode")]
 pub enum TargetMode {
+    /// The largest probability of any other speaker.
     #[default]
     #[enum_value(name = "Largest probability of any other speaker", nick = "probability")]
     Probability,
+    /// 1 where another running speaker is active, else 0.
     #[enum_value(name = "1 where another running speaker is active, else 0", nick = "nemo")]
     Nemo,
 }
 
-/// What a text buffer holds.
+impl From<TargetMode> for engine::TargetMode {
+    fn from(mode: TargetMode) -> Self {
+        match mode {
+            TargetMode::Probability => Self::Probability,
+            TargetMode::Nemo => Self::Nemo,
+        }
+    }
+}
+
+/// Content of a text buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrTextUnit")]
 pub enum TextUnit {
+    /// One word.
     #[default]
     #[enum_value(name = "One word", nick = "word")]
     Word,
+    /// One segment of one speaker.
     #[enum_value(name = "One segment of one speaker", nick = "segment")]
     Segment,
 }
 
-/// What becomes of the speakers where the audio is interrupted.
+/// Numbering of the speakers after a discontinuity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrOnDiscontinuity")]
 pub enum OnDiscontinuity {
+    /// Speaker numbering restarts.
     #[default]
-    #[enum_value(name = "They are counted anew", nick = "reset")]
+    #[enum_value(name = "Speaker numbering restarts", nick = "reset")]
     Reset,
-    #[enum_value(name = "They are known again", nick = "keep")]
+    /// Speakers keep their numbers.
+    #[enum_value(name = "Speakers keep their numbers", nick = "keep")]
     Keep,
 }
 
-/// What happens when live audio comes faster than it is recognized.
+/// Reaction to live audio that arrives faster than it can be recognized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrOverloadPolicy")]
 pub enum OverloadPolicy {
+    /// The diarizer does less work, and audio is dropped only if that is not enough.
     #[default]
-    #[enum_value(name = "The diarizer saves work; audio is dropped last of all", nick = "degrade")]
+    #[enum_value(
+        name = "The diarizer does less work; audio is dropped as a last resort",
+        nick = "degrade"
+    )]
     Degrade,
+    /// Audio is dropped.
     #[enum_value(name = "Audio is dropped", nick = "drop")]
     Drop,
 }
 
-/// Where ONNX Runtime computes.
+/// Hardware on which ONNX Runtime computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrExecutionProvider")]
 pub enum ExecutionProvider {
-    #[enum_value(name = "CUDA where it works, else the CPU", nick = "auto")]
+    /// CUDA if it works, else the CPU.
+    #[enum_value(name = "CUDA if it works, else the CPU", nick = "auto")]
     Auto,
+    /// The CPU.
     #[default]
     #[enum_value(name = "CPU", nick = "cpu")]
     Cpu,
+    /// NVIDIA CUDA.
     #[enum_value(name = "NVIDIA CUDA", nick = "cuda")]
     Cuda,
+    /// NVIDIA TensorRT.
     #[enum_value(name = "NVIDIA TensorRT", nick = "tensorrt")]
     TensorRt,
+    /// Intel OpenVINO.
     #[enum_value(name = "Intel OpenVINO", nick = "openvino")]
     OpenVino,
+    /// Apple Core ML.
     #[enum_value(name = "Apple Core ML", nick = "coreml")]
     CoreMl,
+    /// Microsoft DirectML.
     #[enum_value(name = "Microsoft DirectML", nick = "directml")]
     DirectMl,
+    /// AMD ROCm.
     #[enum_value(name = "AMD ROCm", nick = "rocm")]
     Rocm,
 }
 
-/// How much ONNX Runtime rewrites the graphs when it loads them.
+impl From<ExecutionProvider> for engine::ExecutionProvider {
+    fn from(provider: ExecutionProvider) -> Self {
+        match provider {
+            ExecutionProvider::Auto => Self::Auto,
+            ExecutionProvider::Cpu => Self::Cpu,
+            ExecutionProvider::Cuda => Self::Cuda,
+            ExecutionProvider::TensorRt => Self::TensorRt,
+            ExecutionProvider::OpenVino => Self::OpenVino,
+            ExecutionProvider::CoreMl => Self::CoreMl,
+            ExecutionProvider::DirectMl => Self::DirectMl,
+            ExecutionProvider::Rocm => Self::Rocm,
+        }
+    }
+}
+
+/// Graph optimizations that ONNX Runtime applies at load time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrOptimizationLevel")]
 pub enum OptimizationLevel {
+    /// None.
     #[enum_value(name = "None", nick = "disable-all")]
     DisableAll,
+    /// Removal of redundant nodes and constant folding.
     #[enum_value(name = "Remove redundant nodes and fold constants", nick = "enable-basic")]
     EnableBasic,
+    /// Also node fusion.
     #[enum_value(name = "Also fuse nodes", nick = "enable-extended")]
     EnableExtended,
+    /// Also memory layouts for this processor.
     #[default]
     #[enum_value(name = "Also change memory layouts for this processor", nick = "enable-all")]
     EnableAll,
+}
+
+impl From<OptimizationLevel> for engine::OptimizationLevel {
+    fn from(level: OptimizationLevel) -> Self {
+        match level {
+            OptimizationLevel::DisableAll => Self::DisableAll,
+            OptimizationLevel::EnableBasic => Self::EnableBasic,
+            OptimizationLevel::EnableExtended => Self::EnableExtended,
+            OptimizationLevel::EnableAll => Self::EnableAll,
+        }
+    }
 }

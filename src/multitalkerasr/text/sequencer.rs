@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use crate::multitalkerasr::input::timeline::Timeline;
-use crate::multitalkerasr::properties::Settings;
-use crate::multitalkerasr::properties::TextUnit;
+use crate::multitalkerasr::properties::enums::TextUnit;
+use crate::multitalkerasr::properties::settings::LiveSettings;
 use crate::multitalkerasr::text::format::Text;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 use multitalker_asr::{Event, Progress, Segment, Word};
@@ -35,7 +35,7 @@ pub struct Context<'a> {
     /// Segment of the text.
     pub out_segment: &'a gst::FormattedSegment<gst::ClockTime>,
     /// Those of now.
-    pub settings: &'a Settings,
+    pub settings: &'a LiveSettings,
     /// Whether the source is live.
     pub live: bool,
     /// Where text is desynchronized, the PTS of now, before which nothing goes out any more.
@@ -281,7 +281,7 @@ mod tests {
     struct Bench {
         sequencer: Sequencer,
         timeline: Timeline,
-        settings: Settings,
+        settings: LiveSettings,
         now: Option<gst::ClockTime>,
     }
 
@@ -294,7 +294,7 @@ mod tests {
             Self {
                 sequencer: Sequencer::new(unit),
                 timeline,
-                settings: Settings::default(),
+                settings: LiveSettings::default(),
                 now: None,
             }
         }

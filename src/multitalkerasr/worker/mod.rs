@@ -17,8 +17,7 @@ use gst::prelude::*;
 use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::output::messages::{post, post_error, post_progress, post_warning};
 use crate::multitalkerasr::output::transcript_log::seglst;
-use crate::multitalkerasr::properties::DiarizationPreset;
-use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::properties::settings::RunSettings;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::worker::queue::{Item, Queue};
 use crate::multitalkerasr::worker::session::Session;
@@ -29,7 +28,7 @@ use multitalker_asr::{Error, Model};
 pub fn spawn(
     shared: Arc<Shared>,
     queue: Arc<Queue>,
-    settings: Settings,
+    settings: Arc<RunSettings>,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("multitalkerasr".to_owned()).spawn(move || {
         let recognize = || {
@@ -60,7 +59,7 @@ fn report(shared: &Shared, queue: &Queue, panic: &(dyn Any + Send)) {
     shared.push_event(&gst::event::Eos::new());
 }
 
-fn run(shared: &Shared, queue: &Queue, settings: Settings, model: Option<Arc<Model>>) {
+fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, model: Option<Arc<Model>>) {
     let session = Session::new(shared, queue, settings, model);
     let mut worker = Worker { shared, queue, session, in_caps: None };
     loop {
@@ -86,7 +85,7 @@ fn run(shared: &Shared, queue: &Queue, settings: Settings, model: Option<Arc<Mod
     }
 }
 
-fn load(shared: &Shared, queue: &Queue, settings: &Settings) -> Option<Arc<Model>> {
+fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Model>> {
     let Some(options) = settings.model_options() else {
         post_error!(
             shared,
@@ -142,20 +141,17 @@ fn load(shared: &Shared, queue: &Queue, settings: &Settings) -> Option<Arc<Model
 }
 
 /// Warns of a preset that the version of the diarizer does not offer.
-fn warn_of_preset(shared: &Shared, settings: &Settings, model: &Model) {
+fn warn_of_preset(shared: &Shared, settings: &RunSettings, model: &Model) {
     let Some(version) = model.diarizer().map(|diarizer| diarizer.version) else { return };
     let Some((set, used)) = settings.substituted_preset(version) else { return };
-    let nick = |preset: DiarizationPreset| {
-        gst::glib::EnumValue::from_value(&preset.to_value()).map_or("", |(_, value)| value.nick())
-    };
     post_warning!(
         shared,
         gst::LibraryError::Settings,
         (
             "diarization-preset: expected one that version {version} of the diarizer offers, found \
              {}; {} is used in its place",
-            nick(set),
-            nick(used)
+            set.nick(),
+            used.nick()
         )
     );
 }
@@ -202,7 +198,7 @@ impl Worker<'_> {
     }
 
     fn post_transcript_log(&self) {
-        let session_id = self.shared.settings().session_id;
+        let session_id = self.shared.settings.live().session_id.clone();
         let rows = lock(&self.shared.transcript_log).rows();
         post(
             self.shared,
@@ -244,7 +240,7 @@ mod tests {
         src.push_event(gst::event::StreamStart::new("text"));
 
         let queue = Arc::new(Queue::new());
-        let worker = spawn(Arc::new(shared), queue.clone(), Settings::default()).expect("a thread");
+        let worker = spawn(Arc::new(shared), queue.clone(), Arc::default()).expect("a thread");
         queue.push_panic();
         let next = || events.recv_timeout(Duration::from_secs(60)).expect("an event");
         assert_eq!(next(), gst::EventType::StreamStart);

@@ -5,7 +5,7 @@
 use gst::prelude::*;
 
 use crate::multitalkerasr::output::messages::post_warning;
-use crate::multitalkerasr::properties::OverloadPolicy;
+use crate::multitalkerasr::properties::enums::OverloadPolicy;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::sequencer::Context;
 use crate::multitalkerasr::worker::queue::Cause;

@@ -12,8 +12,8 @@ use crate::multitalkerasr::input::timeline::{
 };
 use crate::multitalkerasr::output::messages::{post, post_engine_error, post_warning};
 use crate::multitalkerasr::output::src_pads::SrcPads;
-use crate::multitalkerasr::properties::OnDiscontinuity;
-use crate::multitalkerasr::properties::Settings;
+use crate::multitalkerasr::properties::enums::OnDiscontinuity;
+use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::sequencer::Context;
 use crate::multitalkerasr::text::utterance::Utterance;
@@ -38,7 +38,7 @@ pub struct Session<'a> {
     shared: &'a Shared,
     queue: &'a Queue,
     /// As they were when the element started.
-    settings: Settings,
+    settings: Arc<RunSettings>,
     /// `None` when it failed.
     model: Option<Arc<Model>>,
     stream: Option<Stream>,
@@ -67,7 +67,7 @@ struct Times {
 }
 
 impl Times {
-    fn context<'a>(&'a self, shared: &Shared, settings: &'a Settings) -> Context<'a> {
+    fn context<'a>(&'a self, shared: &Shared, settings: &'a LiveSettings) -> Context<'a> {
         Context {
             timeline: &self.timeline,
             in_segment: &self.in_segment,
@@ -80,7 +80,7 @@ impl Times {
 
     /// The PTS of now for desynchronized text of a live source: what leaves upstream now, else
     /// the audio that was taken last.
-    fn now(&self, shared: &Shared, settings: &Settings) -> Option<gst::ClockTime> {
+    fn now(&self, shared: &Shared, settings: &LiveSettings) -> Option<gst::ClockTime> {
         if !self.live || !settings.is_desynchronized() {
             return None;
         }
@@ -98,7 +98,7 @@ impl<'a> Session<'a> {
     pub fn new(
         shared: &'a Shared,
         queue: &'a Queue,
-        settings: Settings,
+        settings: Arc<RunSettings>,
         model: Option<Arc<Model>>,
     ) -> Self {
         Self {
@@ -217,7 +217,7 @@ impl<'a> Session<'a> {
 
     /// Saves work where audio waits, if that is wanted.
     fn relieve(&mut self) {
-        let settings = self.shared.settings();
+        let settings = self.shared.settings.live();
         let Some(stream) = self.stream.as_mut().filter(|_| self.times.live) else { return };
         let was_saving = self.overload.is_saving_now();
         let diarizer = self.model.as_ref().and_then(|model| model.diarizer());
@@ -250,7 +250,7 @@ impl<'a> Session<'a> {
         };
         self.drain(true);
         self.paused_at = None;
-        let settings = self.shared.settings();
+        let settings = self.shared.settings.live();
         let context = self.times.context(self.shared, &settings);
         self.overload.drop(self.shared, (from, to), cause, self.processed, context);
         self.gap(from, to);
@@ -320,7 +320,7 @@ impl<'a> Session<'a> {
     fn send(&mut self, outputs: Vec<Event>) -> bool {
         let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
         gst::log!(CAT, obj = self.shared.sinkpad, "{} outputs, {progress:?}", outputs.len());
-        let settings = self.shared.settings();
+        let settings = self.shared.settings.live();
         let context = self.times.context(self.shared, &settings);
         for output in &outputs {
             if self.queue.is_interrupted() {
@@ -347,7 +347,7 @@ impl<'a> Session<'a> {
 
     /// Ends a stretch of audio, after which speakers are counted anew unless they are kept.
     pub fn interrupt(&mut self) {
-        let settings = self.shared.settings();
+        let settings = self.shared.settings.live();
         self.paused_at = None;
         self.drain(settings.on_discontinuity == OnDiscontinuity::Keep);
     }
@@ -386,7 +386,7 @@ impl<'a> Session<'a> {
     }
 
     fn finish_stretch(&mut self) {
-        let settings = self.shared.settings();
+        let settings = self.shared.settings.live();
         let context = self.times.context(self.shared, &settings);
         let flow = self.src_pads.drain(context);
         self.check(flow);
@@ -430,7 +430,7 @@ impl<'a> Session<'a> {
         }
         let mut out_segment = in_segment.clone();
         let base = out_segment.base().unwrap_or_default();
-        out_segment.set_base(base.saturating_add(self.shared.settings().lateness()));
+        out_segment.set_base(base.saturating_add(self.shared.settings.live().lateness()));
         self.times.in_segment = in_segment.clone();
         self.times.out_segment = out_segment;
         let event = gst::event::Segment::builder(&self.times.out_segment).seqnum(seqnum).build();
@@ -472,7 +472,7 @@ impl<'a> Session<'a> {
             }
         }
         if self.times.timeline.is_empty() {
-            let settings = self.shared.settings();
+            let settings = self.shared.settings.live();
             let context = self.times.context(self.shared, &settings);
             let flow = self.src_pads.advance(start, end, context);
             self.check(flow);
