@@ -477,7 +477,7 @@ fn check(patient: &Patient, samples: &[f32]) {
     rig.push_all(&samples[..20 * 16_000], 1600);
     rig.finish();
     let options = with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120);
-    let expected = engine_said(&samples[..20 * 16_000], options, 0);
+    let expected = engine_transcripts(&samples[..20 * 16_000], options, 0);
     assert!(!expected.is_empty());
-    assert_eq!(rig.said(), expected);
+    assert_eq!(rig.transcripts(), expected);
 }

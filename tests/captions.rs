@@ -61,7 +61,7 @@ fn samples() -> Vec<f32> {
 /// The words that the engine hears, `>>` before those of another speaker.
 fn expected_tokens() -> Vec<String> {
     let models = test_support::data().join("demo-models");
-    let outputs = element_rig::engine_outputs_of(
+    let events = element_rig::engine_events_of(
         &ModelOptions {
             model_dir: models.clone(),
             diarization_model: Some(models.join("sortformer.onnx")),
@@ -70,9 +70,9 @@ fn expected_tokens() -> Vec<String> {
         &samples(),
         StreamOptions::default(),
     );
-    let mut words: Vec<_> = outputs
+    let mut words: Vec<_> = events
         .into_iter()
-        .filter_map(|output| match output {
+        .filter_map(|event| match event {
             Event::Word { speaker, word } => Some((word.start_sample, speaker, word.text)),
             _ => None,
         })

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 
-use element_rig::Said;
+use element_rig::Transcript;
 use gst::prelude::*;
 use multitalker_asr::{self, ModelOptions, StreamOptions};
 
@@ -24,11 +24,11 @@ fn demo_models() -> String {
 }
 
 /// What the engine hears in a part of the conversation.
-fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
+fn engine_transcript(from_s: f64, to_s: f64) -> Vec<Transcript> {
     let models = test_support::data().join("demo-models");
     let sample = |seconds: f64| (seconds * 16_000.0).round() as usize;
     let samples = test_support::read_wav(&conversation());
-    let outputs = element_rig::engine_outputs_of(
+    let events = element_rig::engine_events_of(
         &ModelOptions {
             model_dir: models.clone(),
             diarization_model: Some(models.join("sortformer.onnx")),
@@ -37,8 +37,8 @@ fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
         &samples[sample(from_s)..sample(to_s)],
         StreamOptions::default(),
     );
-    let segments = outputs.iter().filter_map(|output| match output {
-        multitalker_asr::Event::Segment(segment) => Some(element_rig::said_by_engine(
+    let segments = events.iter().filter_map(|event| match event {
+        multitalker_asr::Event::Segment(segment) => Some(element_rig::engine_transcript(
             segment,
             sample(from_s) as u64 * element_rig::SAMPLE_NS,
         )),
@@ -49,12 +49,12 @@ fn said_by_engine(from_s: f64, to_s: f64) -> Vec<Said> {
 
 /// The segments that are told before EOS.
 #[track_caller]
-fn said_to_eos(pipeline: &gst::Pipeline) -> Vec<Said> {
+fn transcripts_to_eos(pipeline: &gst::Pipeline) -> Vec<Transcript> {
     let messages = element_rig::play(pipeline);
     let last = messages.last().expect("one");
     assert_eq!(last.type_(), gst::MessageType::Eos, "{last:?}");
     let told = element_rig::structures(messages.into_iter(), "multitalkerasr/transcript");
-    told.iter().map(element_rig::said).collect()
+    told.iter().map(element_rig::transcript).collect()
 }
 
 #[test]
@@ -72,9 +72,9 @@ fn seeks_give_the_words_of_the_new_place() {
         pipeline
             .seek(1.0, flags, gst::SeekType::Set, time(from_s), gst::SeekType::Set, time(to_s))
             .expect("a seekable file");
-        let expected = said_by_engine(from_s, to_s);
+        let expected = engine_transcript(from_s, to_s);
         assert!(expected.len() >= 3, "{expected:?}");
-        assert_eq!(said_to_eos(&pipeline), expected, "from {from_s} s to {to_s} s");
+        assert_eq!(transcripts_to_eos(&pipeline), expected, "from {from_s} s to {to_s} s");
         let rows: String = asr.emit_by_name("get-transcripts", &[]);
         let rows: Vec<multitalker_asr::SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
         assert_eq!(rows.len(), expected.len(), "the conversation is that of the new place");
@@ -199,7 +199,7 @@ impl Client {
 
     /// The segments that are told up to a message that is meant. Errors are allowed to the source.
     #[track_caller]
-    fn said_until(&self, mut is_meant: impl FnMut(&gst::Message) -> bool) -> Vec<Told> {
+    fn receive_until(&self, mut is_meant: impl FnMut(&gst::Message) -> bool) -> Vec<Told> {
         let (mut told, mut seen) = (Vec::new(), Vec::new());
         loop {
             let timeout = gst::ClockTime::try_from(element_rig::TIMEOUT).expect("in range");
@@ -213,7 +213,7 @@ impl Client {
                 && message.name() == "multitalkerasr/transcript"
             {
                 told.push(Told {
-                    said: element_rig::said(&message.to_owned()),
+                    transcript: element_rig::transcript(&message.to_owned()),
                     running_time: message.get("running-time").expect("a time"),
                 });
             }
@@ -233,7 +233,7 @@ impl Drop for Client {
 
 #[derive(Debug)]
 struct Told {
-    said: Said,
+    transcript: Transcript,
     running_time: gst::ClockTime,
 }
 
@@ -241,7 +241,7 @@ struct Told {
 fn tells_of_trains(message: &gst::Message) -> bool {
     message.structure().is_some_and(|message| {
         message.name() == "multitalkerasr/transcript"
-            && element_rig::said(&message.to_owned()).text.contains("trains from")
+            && element_rig::transcript(&message.to_owned()).text.contains("trains from")
     })
 }
 
@@ -262,26 +262,26 @@ fn second_speaker_after_a_stop(properties: &str) -> u32 {
     let port = server.port;
     let mut client = Client::connect(port, properties);
     // The first sentences of both.
-    let mut first = client.said_until(tells_of_trains);
+    let mut first = client.receive_until(tells_of_trains);
     drop(server);
     // Which of them it is depends on what the closed connection still held.
     let ends = [gst::MessageType::Warning, gst::MessageType::Error];
-    first.extend(client.said_until(|message| ends.contains(&message.type_())));
+    first.extend(client.receive_until(|message| ends.contains(&message.type_())));
     let stopped_at = client.pipeline.current_running_time().expect("plays");
 
     let _server = Server::start(port, &wavs[1]);
     client.reconnect(port);
-    let mut rest = client.said_until(tells_of_trains);
+    let mut rest = client.receive_until(tells_of_trains);
     // What was under way when the stream stopped is told when it goes on.
     let second = rest.split_off(rest.partition_point(|told| told.running_time < stopped_at));
     first.extend(rest);
     assert!(!second.is_empty(), "after {stopped_at}: {first:?}");
 
-    assert!(first[0].said.text.starts_with("a storm is moving"), "{first:?}");
-    assert_eq!(first[0].said.speaker, 0, "{first:?}");
+    assert!(first[0].transcript.text.starts_with("a storm is moving"), "{first:?}");
+    assert_eq!(first[0].transcript.speaker, 0, "{first:?}");
     let of_trains = |told: &[Told]| {
-        let of_trains = told.iter().filter(|told| told.said.text.contains("trains from"));
-        of_trains.map(|told| told.said.speaker).collect::<Vec<_>>()
+        let of_trains = told.iter().filter(|told| told.transcript.text.contains("trains from"));
+        of_trains.map(|told| told.transcript.speaker).collect::<Vec<_>>()
     };
     assert_eq!(of_trains(&first), [1], "{first:?}");
     let [speaker] = of_trains(&second)[..] else { panic!("{second:?}") };

@@ -321,8 +321,10 @@ fn failure_in_the_middle_loses_nothing_recognized_before() {
     assert_contains(&error, &["inference with", "sortformer-fails.onnx failed"]);
 
     // Eight chunks were decoded, and every word of them comes out in both ways.
-    let segments: Vec<_> =
-        structures(messages.into_iter(), "multitalkerasr/transcript").iter().map(said).collect();
+    let segments: Vec<_> = structures(messages.into_iter(), "multitalkerasr/transcript")
+        .iter()
+        .map(transcript)
+        .collect();
     assert!(segments.iter().all(|segment| segment.end <= 8 * 1_120_000_000));
     assert!(segments.iter().any(|segment| segment.end > 6 * 1_120_000_000));
     let words: usize = segments.iter().map(|segment| segment.words.len()).sum();
@@ -351,8 +353,10 @@ fn logits_that_are_no_numbers_are_one_error_and_lose_nothing_recognized_before()
     assert_contains(&error, &["inference with", "decoder_joint.onnx failed", "found NaN"]);
 
     // Every word comes out in both ways, and one speaker has all that it can have.
-    let segments: Vec<_> =
-        structures(messages.into_iter(), "multitalkerasr/transcript").iter().map(said).collect();
+    let segments: Vec<_> = structures(messages.into_iter(), "multitalkerasr/transcript")
+        .iter()
+        .map(transcript)
+        .collect();
     let mut words = [0_usize; 4];
     for segment in &segments {
         words[segment.speaker as usize] += segment.words.len();

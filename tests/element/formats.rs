@@ -118,17 +118,17 @@ fn json_says_all_of_a_word() {
 fn json_says_all_of_a_segment() {
     let samples = audio("news.wav");
     let texts = texts_with_caps(&samples, "application/x-json", &[("text-unit", "segment")]);
-    let mut said = engine_said(&samples, live_options(), 0);
-    said.sort_by_key(|said| (said.start, said.speaker));
-    assert_eq!(texts.len(), said.len());
-    for (text, said) in texts.iter().zip(&said) {
+    let mut expected = engine_transcripts(&samples, live_options(), 0);
+    expected.sort_by_key(|transcript| (transcript.start, transcript.speaker));
+    assert_eq!(texts.len(), expected.len());
+    for (text, transcript) in texts.iter().zip(&expected) {
         let json = json_line(text);
         assert_eq!(json["kind"], "segment");
-        assert_eq!(json["text"], said.text);
-        assert_eq!(json["speaker"], said.speaker);
-        assert_eq!(json["start"], said.start as f64 / 1e9);
-        assert_eq!(json["end"], said.end as f64 / 1e9);
-        assert_eq!(json["words"].as_array().map(Vec::len), Some(said.words.len()));
+        assert_eq!(json["text"], transcript.text);
+        assert_eq!(json["speaker"], transcript.speaker);
+        assert_eq!(json["start"], transcript.start as f64 / 1e9);
+        assert_eq!(json["end"], transcript.end as f64 / 1e9);
+        assert_eq!(json["words"].as_array().map(Vec::len), Some(transcript.words.len()));
     }
 }
 
@@ -207,7 +207,7 @@ fn buffers_carry_the_meta() {
     rig.finish();
     // What the messages say as well.
     let mut messages = rig.posted("multitalkerasr/transcript");
-    messages.sort_by_key(|message| (said(message).start, said(message).speaker));
+    messages.sort_by_key(|message| (transcript(message).start, transcript(message).speaker));
     let metas = metas.lock().expect("no panic");
     assert_eq!(metas.len(), messages.len());
     for (meta, message) in metas.iter().zip(&messages) {
@@ -233,9 +233,9 @@ fn unsynced_pad_has_segments_in_progress_and_their_ends() {
     let entries = sink.until_eos();
     assert_eq!(kinds(&entries, 3), ["stream-start", "caps", "segment"]);
     let found: Vec<_> = buffers(&entries).into_iter().map(|(_, text)| json_line(text)).collect();
-    let expected: Vec<_> = engine_outputs(&samples, live_options())
+    let expected: Vec<_> = engine_events(&samples, live_options())
         .iter()
-        .filter_map(|output| match output {
+        .filter_map(|event| match event {
             Event::Partial(partial) => {
                 Some(("partial", partial.speaker, partial.text(), json_words(&partial.words)))
             }

@@ -147,11 +147,14 @@ fn speakers_are_known_again_after_a_hole_if_wanted() {
         rig.push(40 * SECOND_NS, after);
         let entries = rig.finish();
         let messages: Vec<_> = rig.bus.iter().collect();
-        let said = transcripts(&messages);
-        let first = said.iter().find(|said| said.start >= 40 * SECOND_NS).expect("words");
+        let found = transcripts(&messages);
+        let first =
+            found.iter().find(|transcript| transcript.start >= 40 * SECOND_NS).expect("words");
         assert!(first.text.ends_with("boston tonight"), "{first:?}");
         assert_eq!(first.speaker, expected, "{value}");
-        assert!(said.iter().all(|said| said.end <= 30 * SECOND_NS || said.start >= 40 * SECOND_NS));
+        assert!(found.iter().all(
+            |transcript| transcript.end <= 30 * SECOND_NS || transcript.start >= 40 * SECOND_NS
+        ));
         assert_continuous(&entries, 0);
 
         // A flush begins another conversation.
@@ -162,8 +165,8 @@ fn speakers_are_known_again_after_a_hole_if_wanted() {
         rig.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
         rig.push(0, after);
         rig.finish();
-        let said = transcripts(&rig.bus.iter().collect::<Vec<_>>());
-        assert_eq!(said[0].speaker, 0, "{value}");
+        let found = transcripts(&rig.bus.iter().collect::<Vec<_>>());
+        assert_eq!(found[0].speaker, 0, "{value}");
     }
 }
 
@@ -192,10 +195,10 @@ fn queue_and_engine_agree_on_whether_the_source_is_live() {
     rig.push_all(samples, 16_000);
     rig.finish();
     let options = file_options();
-    let as_file = engine_said(samples, options, 0);
-    assert_eq!(rig.said(), as_file, "as a file");
+    let as_file = engine_transcripts(samples, options, 0);
+    assert_eq!(rig.transcripts(), as_file, "as a file");
     let options = live_options();
-    assert_ne!(engine_said(samples, options, 0), as_file);
+    assert_ne!(engine_transcripts(samples, options, 0), as_file);
 
     // Another stream may come of another source.
     rig.push_event(gst::event::StreamStart::new("another"));
@@ -203,7 +206,7 @@ fn queue_and_engine_agree_on_whether_the_source_is_live() {
     rig.push(0, samples);
     rig.finish();
     let options = live_options();
-    assert_eq!(rig.said(), engine_said(samples, options, 0), "live");
+    assert_eq!(rig.transcripts(), engine_transcripts(samples, options, 0), "live");
 }
 
 #[test]
@@ -217,13 +220,18 @@ fn liveness_that_is_not_known_yet_is_asked_again() {
     rig.push(start, after);
     rig.finish();
     let options = live_options();
-    let expected = engine_said(after, options, start);
+    let expected = engine_transcripts(after, options, start);
     assert!(expected.len() > 3);
-    assert_eq!(rig.said(), expected);
+    assert_eq!(rig.transcripts(), expected);
 }
 
 /// What the engine makes of audio of which it hears the end before the rest comes.
-fn engine_said_with_pause(before: &[f32], after: &[f32], after_ns: u64, keep: bool) -> Vec<Said> {
+fn engine_transcripts_with_pause(
+    before: &[f32],
+    after: &[f32],
+    after_ns: u64,
+    keep: bool,
+) -> Vec<Transcript> {
     let folder = test_support::data().join("demo-models");
     let model = ModelOptions {
         diarization_model: Some(folder.join("sortformer.onnx")),
@@ -233,12 +241,12 @@ fn engine_said_with_pause(before: &[f32], after: &[f32], after_ns: u64, keep: bo
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let options = live_options();
     let mut stream = Stream::new(model, options).expect("valid options");
-    let mut said = Vec::new();
+    let mut found = Vec::new();
     for (audio, base_ns) in [(before, 0), (after, after_ns)] {
-        let mut outputs = stream.push(audio).expect("inference");
-        outputs.extend(stream.finish().expect("inference"));
-        said.extend(outputs.iter().filter_map(|output| match output {
-            Event::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+        let mut events = stream.push(audio).expect("inference");
+        events.extend(stream.finish().expect("inference"));
+        found.extend(events.iter().filter_map(|event| match event {
+            Event::Segment(segment) => Some(engine_transcript(segment, base_ns)),
             _ => None,
         }));
         match keep {
@@ -246,7 +254,7 @@ fn engine_said_with_pause(before: &[f32], after: &[f32], after_ns: u64, keep: bo
             false => stream.reset(),
         }
     }
-    said
+    found
 }
 
 #[test]
@@ -263,8 +271,9 @@ fn last_words_of_a_live_source_come_out_when_it_falls_silent() {
         let mut rig = Rig::of(demo_element(&properties), Some(F32_CAPS));
         rig.harness.set_live(true);
         let resumes_at = resumes_at_s * SECOND_NS;
-        let expected = engine_said_with_pause(before, after, resumes_at, keep);
-        let in_time = expected.iter().filter(|said| said.start < 30 * SECOND_NS).count();
+        let expected = engine_transcripts_with_pause(before, after, resumes_at, keep);
+        let in_time =
+            expected.iter().filter(|transcript| transcript.start < 30 * SECOND_NS).count();
         assert!((2..expected.len()).contains(&in_time), "{expected:?}");
         // The first buffer is more than the queue holds, and is taken before the next comes.
         let (first, last) = before.split_at(before.len() - 16_000);
@@ -273,15 +282,15 @@ fn last_words_of_a_live_source_come_out_when_it_falls_silent() {
         for (index, piece) in last.chunks(1600).enumerate() {
             rig.push((first.len() + index * 1600) as u64 * SAMPLE_NS, piece);
         }
-        let mut said = Vec::new();
-        while said.len() < in_time {
-            said.extend(transcripts(&[rig.wait_for(gst::MessageType::Element)]));
+        let mut found = Vec::new();
+        while found.len() < in_time {
+            found.extend(transcripts(&[rig.wait_for(gst::MessageType::Element)]));
         }
-        assert_eq!(said, expected[..in_time], "before the audio goes on");
+        assert_eq!(found, expected[..in_time], "before the audio goes on");
         rig.push(resumes_at, after);
         let entries = rig.finish();
-        said.extend(rig.said());
-        assert_eq!(said, expected, "{policy}, {resumes_at_s} s");
+        found.extend(rig.transcripts());
+        assert_eq!(found, expected, "{policy}, {resumes_at_s} s");
         // The text before the first that was waited for is not among these.
         let start = entries.iter().find_map(|entry| match entry {
             Entry::Gap { pts, .. } | Entry::Buffer { pts, .. } => Some(*pts),
@@ -301,5 +310,5 @@ fn files_that_pause_are_not_drained() {
     rig.push(3 * SECOND_NS, &samples[48_000..]);
     rig.finish();
     let options = live_options();
-    assert_eq!(rig.said(), engine_said(samples, options, 0));
+    assert_eq!(rig.transcripts(), engine_transcripts(samples, options, 0));
 }

@@ -22,16 +22,16 @@ fn conversation_is_told_at_the_end_and_on_request() {
     assert_eq!(rig.element.emit_by_name::<String>("get-transcripts", &[]), seglst);
 
     let rows: Vec<serde_json::Value> = serde_json::from_str(&seglst).expect("JSON");
-    let mut expected = engine_said(samples, file_options(), 0);
-    expected.sort_by_key(|said| said.start);
+    let mut expected = engine_transcripts(samples, file_options(), 0);
+    expected.sort_by_key(|transcript| transcript.start);
     assert_eq!(rows.len(), expected.len());
-    for (row, said) in rows.iter().zip(&expected) {
+    for (row, transcript) in rows.iter().zip(&expected) {
         let expected = serde_json::json!({
             "session_id": "news",
-            "speaker": said.speaker.to_string(),
-            "words": said.text,
-            "start_time": said.start as f64 / 1e9,
-            "end_time": said.end as f64 / 1e9,
+            "speaker": transcript.speaker.to_string(),
+            "words": transcript.text,
+            "start_time": transcript.start as f64 / 1e9,
+            "end_time": transcript.end as f64 / 1e9,
         });
         assert_eq!(*row, expected);
     }
@@ -40,7 +40,7 @@ fn conversation_is_told_at_the_end_and_on_request() {
 #[test]
 fn log_of_transcripts_is_bounded() {
     let samples = &audio("news.wav");
-    let expected = engine_said(samples, file_options(), 0);
+    let expected = engine_transcripts(samples, file_options(), 0);
     let mut rig = Rig::new(&[("max-transcripts", "2")]);
     rig.push_all(samples, 4096);
     rig.finish();
@@ -51,8 +51,8 @@ fn log_of_transcripts_is_bounded() {
     assert!(warning.contains("expected at most 2 segments (max-transcripts)"), "{warning}");
 
     let mut last: Vec<_> = expected[expected.len() - 2..].iter().collect();
-    last.sort_by_key(|said| said.start);
-    let last: Vec<_> = last.iter().map(|said| said.text.as_str()).collect();
+    last.sort_by_key(|transcript| transcript.start);
+    let last: Vec<_> = last.iter().map(|transcript| transcript.text.as_str()).collect();
     let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
     let rows: Vec<SegLstRow> = serde_json::from_str(&seglst).expect("SegLST");
     assert_eq!(rows.iter().map(|row| row.words.as_str()).collect::<Vec<_>>(), last);
@@ -70,11 +70,11 @@ fn log_of(rig: &Rig) -> Vec<SegLstRow> {
 #[test]
 fn speakers_of_a_new_stretch_are_new_in_the_log() {
     let samples = audio("news.wav");
-    let mut expected = engine_said(&samples, file_options(), 0);
-    expected.sort_by_key(|said| said.start);
-    let speakers = 1 + expected.iter().map(|said| said.speaker).max().expect("someone");
+    let mut expected = engine_transcripts(&samples, file_options(), 0);
+    expected.sort_by_key(|transcript| transcript.start);
+    let speakers = 1 + expected.iter().map(|transcript| transcript.speaker).max().expect("someone");
     assert!(speakers > 1);
-    let said_at = |rows: &[SegLstRow], start_s: u64| -> Vec<(u32, String)> {
+    let rows_at = |rows: &[SegLstRow], start_s: u64| -> Vec<(u32, String)> {
         let start = start_s as f64;
         let rows = rows.iter().filter(|row| (start..start + 100.0).contains(&row.start_time));
         rows.map(|row| (row.speaker.parse().expect("a number"), row.words.clone())).collect()
@@ -99,7 +99,7 @@ fn speakers_of_a_new_stretch_are_new_in_the_log() {
     let rows = log_of(&rig);
     for stretch in 0..5 {
         let start_s = 100 * u64::from(stretch);
-        assert_eq!(said_at(&rows, start_s), after(stretch * speakers), "at {start_s} s");
+        assert_eq!(rows_at(&rows, start_s), after(stretch * speakers), "at {start_s} s");
     }
     let posted = rig.posted("multitalkerasr/transcripts");
     let last: String = posted.last().expect("at EOS").get("seglst").expect("a string");
@@ -112,7 +112,7 @@ fn speakers_of_a_new_stretch_are_new_in_the_log() {
     rig.push(500 * SECOND_NS, &samples);
     rig.finish();
     let rows = log_of(&rig);
-    assert_eq!(said_at(&rows, 500), after(0));
+    assert_eq!(rows_at(&rows, 500), after(0));
     assert_eq!(rows.len(), expected.len());
 }
 
@@ -124,9 +124,9 @@ fn speakers_that_are_kept_keep_their_numbers_in_the_log() {
         rig.push(100 * stretch * SECOND_NS, &samples);
     }
     rig.finish();
-    let mut said = rig.said();
-    said.sort_by_key(|said| said.start);
+    let mut found = rig.transcripts();
+    found.sort_by_key(|transcript| transcript.start);
     let rows: Vec<_> = log_of(&rig).into_iter().map(|row| (row.speaker, row.words)).collect();
-    let said: Vec<_> = said.into_iter().map(|it| (it.speaker.to_string(), it.text)).collect();
-    assert_eq!(rows, said);
+    let found: Vec<_> = found.into_iter().map(|it| (it.speaker.to_string(), it.text)).collect();
+    assert_eq!(rows, found);
 }

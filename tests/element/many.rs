@@ -27,10 +27,10 @@ fn twenty_elements_share_a_model_that_is_loaded_once() {
             });
         }
     });
-    let alone = [0, 1].map(|index: usize| engine_said(&audio[index], live_options(), 0));
-    assert!(alone.iter().all(|said| said.len() > 3));
+    let alone = [0, 1].map(|index: usize| engine_transcripts(&audio[index], live_options(), 0));
+    assert!(alone.iter().all(|transcript| transcript.len() > 3));
     for (index, rig) in rigs.iter().enumerate() {
-        assert_eq!(rig.said(), alone[index % 2], "element {index}");
+        assert_eq!(rig.transcripts(), alone[index % 2], "element {index}");
     }
 }
 
@@ -52,7 +52,10 @@ fn elements_stop_in_any_order() {
     }
     // The one that is left is not disturbed.
     rigs[4].finish();
-    assert_eq!(rigs[4].said(), engine_said(&samples[..60 * 16_000], live_options(), 0));
+    assert_eq!(
+        rigs[4].transcripts(),
+        engine_transcripts(&samples[..60 * 16_000], live_options(), 0)
+    );
 }
 
 #[test]
@@ -104,8 +107,8 @@ fn flushes_from_another_thread_leave_nothing_behind() {
     rig.push_all(&samples, 4000);
     rig.finish();
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms80);
-    let said = rig.said();
-    assert_eq!(said, engine_said(&samples, options, 0));
-    assert!(!said.is_empty());
+    let found = rig.transcripts();
+    assert_eq!(found, engine_transcripts(&samples, options, 0));
+    assert!(!found.is_empty());
     sink.until_eos();
 }

@@ -12,9 +12,9 @@ fn words_come_out_in_order_and_none_is_lost() {
     rig.push_all(samples, 4096);
     let entries = rig.finish();
 
-    let mut expected: Vec<_> = engine_outputs(samples, file_options())
+    let mut expected: Vec<_> = engine_events(samples, file_options())
         .into_iter()
-        .filter_map(|output| match output {
+        .filter_map(|event| match event {
             Event::Word { speaker, word } => Some((word.start_sample, speaker, word)),
             _ => None,
         })
@@ -46,14 +46,14 @@ fn segments_come_out_in_order_and_none_is_lost() {
     let mut rig = Rig::new(&properties);
     rig.push_all(samples, 4096);
     let entries = rig.finish();
-    let mut expected = engine_said(samples, file_options(), 0);
-    expected.sort_by_key(|said| (said.start, said.speaker));
+    let mut expected = engine_transcripts(samples, file_options(), 0);
+    expected.sort_by_key(|transcript| (transcript.start, transcript.speaker));
     let expected: Vec<_> = expected
         .iter()
-        .map(|said| Entry::Buffer {
-            pts: said.start,
-            duration: said.end - said.start,
-            text: format!("Speaker {}: {}", said.speaker + 1, said.text),
+        .map(|transcript| Entry::Buffer {
+            pts: transcript.start,
+            duration: transcript.end - transcript.start,
+            text: format!("Speaker {}: {}", transcript.speaker + 1, transcript.text),
         })
         .collect();
     let buffers: Vec<_> = entries.into_iter().filter(Entry::is_text).collect();

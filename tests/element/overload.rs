@@ -82,7 +82,7 @@ fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
 }
 
 /// What the engine makes of the audio between holes, with the speakers known again.
-fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
+fn engine_transcripts_around(samples: &[f32], holes: &[Dropped]) -> Vec<Transcript> {
     let model = test_support::tiny_model_options();
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let options = live_options();
@@ -92,23 +92,23 @@ fn engine_said_around(samples: &[f32], holes: &[Dropped]) -> Vec<Said> {
     let mut base_ns = 0;
     for hole in holes.iter().map(Some).chain([None]) {
         let rest = &samples[index(base_ns)..];
-        let outputs = match hole {
+        let events = match hole {
             // What is decoded needs the next few samples, and what is not was dropped.
             Some(hole) if hole.cause == "recognition" => {
                 let end = index(hole.start - base_ns) + 8000;
-                let mut outputs = stream.push(&rest[..end.min(rest.len())]).expect("inference");
-                outputs.extend(stream.take_remaining());
-                outputs
+                let mut events = stream.push(&rest[..end.min(rest.len())]).expect("inference");
+                events.extend(stream.take_remaining());
+                events
             }
             _ => {
                 let end = hole.map_or(rest.len(), |hole| index(hole.start - base_ns));
-                let mut outputs = stream.push(&rest[..end]).expect("inference");
-                outputs.extend(stream.finish().expect("inference"));
-                outputs
+                let mut events = stream.push(&rest[..end]).expect("inference");
+                events.extend(stream.finish().expect("inference"));
+                events
             }
         };
-        all.extend(outputs.iter().filter_map(|output| match output {
-            Event::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+        all.extend(events.iter().filter_map(|event| match event {
+            Event::Segment(segment) => Some(engine_transcript(segment, base_ns)),
             _ => None,
         }));
         stream.resume();
@@ -148,7 +148,7 @@ fn live_audio_never_waits_and_what_is_dropped_is_told() {
     assert_eq!((processed * SAMPLE_NS, samples_dropped * SAMPLE_NS), (start, end - start));
 
     // Nothing before or after is lost, and the gap is told.
-    let expected = engine_said_around(samples, &dropped(&messages));
+    let expected = engine_transcripts_around(samples, &dropped(&messages));
     assert_eq!(transcripts(&messages), expected);
     let covers = |entry: &Entry| matches!(entry, Entry::Gap { pts, duration } if *pts <= start + 80_000_000 && pts + duration >= end);
     assert!(entries.iter().any(covers), "{start} to {end}: {entries:?}");
@@ -196,7 +196,7 @@ fn nothing_is_saved_where_downstream_blocks() {
     rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
     assert!(qos(&messages).is_empty() && warnings(&messages).is_empty(), "{messages:#?}");
-    assert_eq!(transcripts(&messages), engine_said_around(samples, &[]));
+    assert_eq!(transcripts(&messages), engine_transcripts_around(samples, &[]));
 }
 
 /// Audio that was taken and is not decoded when more of it is dropped would only make the text of
@@ -219,7 +219,7 @@ fn nothing_is_decoded_on_the_way_to_a_hole() {
     let (_, _, samples_dropped) = *qos(&messages).last().expect("one for each hole");
     let total: u64 = holes.iter().map(|hole| hole.end - hole.start).sum();
     assert_eq!(samples_dropped * SAMPLE_NS, total);
-    assert_eq!(transcripts(&messages), engine_said_around(&samples, &holes), "{holes:?}");
+    assert_eq!(transcripts(&messages), engine_transcripts_around(&samples, &holes), "{holes:?}");
     assert_continuous(&entries, 0);
 }
 
@@ -238,7 +238,7 @@ fn live_audio_does_not_wait_for_the_model() {
     let (start, end) = dropped_once(&messages, "recognition");
     assert_eq!(start, 0);
     assert!(end > 26 * SECOND_NS, "{end}");
-    let expected = engine_said_around(samples, &dropped(&messages));
+    let expected = engine_transcripts_around(samples, &dropped(&messages));
     assert_eq!(transcripts(&messages), expected);
     assert_continuous(&entries, 0);
 }
@@ -267,7 +267,7 @@ fn files_wait() {
     let messages: Vec<_> = rig.bus.iter().collect();
     assert!(warnings(&messages).is_empty() && qos(&messages).is_empty());
     let options = live_options();
-    assert_eq!(transcripts(&messages), engine_said(&all, options, 0));
+    assert_eq!(transcripts(&messages), engine_transcripts(&all, options, 0));
 }
 
 /// An element whose diarizer takes `step` for each chunk.

@@ -56,20 +56,20 @@ fn segments_of_a_speaker_are_whole() {
     let sinks: Vec<_> = (0..4).map(|_| Sink::of_speaker(&rig.element, "speaker_%u")).collect();
     rig.push_all(samples, 4096);
     rig.finish();
-    let said = engine_said(samples, live_options(), 0);
+    let all = engine_transcripts(samples, live_options(), 0);
     for (speaker, sink) in (0..).zip(&sinks) {
         let entries = sink.until_eos();
-        let expected: Vec<_> = said
+        let expected: Vec<_> = all
             .iter()
-            .filter(|said| said.speaker == speaker)
-            .map(|said| (said.start, format!("{}: {}", speaker + 1, said.text)))
+            .filter(|transcript| transcript.speaker == speaker)
+            .map(|transcript| (transcript.start, format!("{}: {}", speaker + 1, transcript.text)))
             .collect();
         let found: Vec<_> =
             buffers(&entries).into_iter().map(|(pts, text)| (pts, text.to_owned())).collect();
         assert_eq!(found, expected);
         assert_continuous(&entries, 0);
     }
-    assert!(said.len() > 3);
+    assert!(all.len() > 3);
 }
 
 /// Words of one speaker begin while those of another go on.
@@ -234,9 +234,9 @@ fn pads_that_come_and_go_at_any_moment_disturb_nobody() {
     done.store(true, Ordering::SeqCst);
     others.join().expect("no panic");
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms160);
-    let words = engine_outputs(&samples, options)
+    let words = engine_events(&samples, options)
         .iter()
-        .filter(|output| matches!(output, Event::Word { .. }))
+        .filter(|event| matches!(event, Event::Word { .. }))
         .count();
     assert_eq!(buffers(&entries).len(), words);
     rig.posted("multitalkerasr/transcript");
@@ -337,7 +337,7 @@ fn pad_that_comes_while_its_text_waits_has_it() {
         }
         rig.push_event(gst::event::CustomDownstream::new(gst::Structure::new_empty("test")));
         all.extend(rig.until(|entry| *entry == Entry::Other(gst::EventType::CustomDownstream)));
-        rig.said().iter().for_each(|said| posted[said.speaker as usize] += 1);
+        rig.transcripts().iter().for_each(|transcript| posted[transcript.speaker as usize] += 1);
         let waits = |speaker: &usize| texts_of(&all, *speaker).len() < posted[*speaker];
         late = (0..4).find(waits).map(|speaker| {
             let sink = Sink::of_speaker(&rig.element, &format!("speaker_{speaker}"));
@@ -413,7 +413,7 @@ fn unsynced_pad_alone_is_enough() {
     let entries = sink.until_eos();
     let texts = buffers(&entries);
     let segments = texts.iter().filter(|(_, text)| text.contains(r#""kind":"segment""#));
-    let said = engine_said(&samples, live_options(), 0);
-    assert_eq!(segments.count(), said.len());
-    assert_eq!(rig.said(), said, "and no error");
+    let expected = engine_transcripts(&samples, live_options(), 0);
+    assert_eq!(segments.count(), expected.len());
+    assert_eq!(rig.transcripts(), expected, "and no error");
 }

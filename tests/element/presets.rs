@@ -39,7 +39,7 @@ fn preset_that_the_version_does_not_offer_is_replaced_with_a_warning() {
         rig.push_all(&audio("jfk.wav"), 8000);
         let entries = rig.finish();
         assert!(entries.iter().any(Entry::is_text), "it goes on");
-        assert!(rig.said().iter().all(|said| said.end <= 12 * SECOND_NS));
+        assert!(rig.transcripts().iter().all(|transcript| transcript.end <= 12 * SECOND_NS));
     }
 }
 
@@ -123,7 +123,7 @@ fn diarizer_with_fixed_axes_runs_at_its_own_operating_point() {
     rig.harness.set_live(true);
     rig.push_all(&audio("news.wav"), 8000);
     assert!(rig.finish().iter().any(Entry::is_text));
-    assert!(!rig.said().is_empty());
+    assert!(!rig.transcripts().is_empty());
 }
 
 #[test]

@@ -22,11 +22,14 @@ fn conversation_of(messages: Vec<gst::Message>) -> Vec<SegLstRow> {
     serde_json::from_str(&seglst).expect("SegLST")
 }
 
-fn rows(said: &[Said]) -> Vec<(String, String, f64)> {
-    let mut said = said.to_vec();
-    said.sort_by_key(|said| said.start);
-    said.iter()
-        .map(|said| (said.speaker.to_string(), said.text.clone(), said.start as f64 / 1e9))
+fn rows(transcripts: &[Transcript]) -> Vec<(String, String, f64)> {
+    let mut sorted = transcripts.to_vec();
+    sorted.sort_by_key(|transcript| transcript.start);
+    sorted
+        .iter()
+        .map(|transcript| {
+            (transcript.speaker.to_string(), transcript.text.clone(), transcript.start as f64 / 1e9)
+        })
         .collect()
 }
 
@@ -49,7 +52,7 @@ fn seeks_give_the_words_of_the_new_place() {
         .into_iter()
         .map(|row| (row.speaker, row.words, row.start_time))
         .collect();
-    let expected = rows(&engine_said(&samples[5 * 16_000..], file_options(), 5 * SECOND_NS));
+    let expected = rows(&engine_transcripts(&samples[5 * 16_000..], file_options(), 5 * SECOND_NS));
     assert_eq!(found, expected);
     assert!(!expected.is_empty());
 }
@@ -118,7 +121,7 @@ fn part_of_a_file_gives_its_words() {
         .map(|row| (row.speaker, row.words, row.start_time))
         .collect();
     let part = &samples[4 * 16_000..9 * 16_000];
-    assert_eq!(found, rows(&engine_said(part, file_options(), 4 * SECOND_NS)));
+    assert_eq!(found, rows(&engine_transcripts(part, file_options(), 4 * SECOND_NS)));
     assert!(!found.is_empty());
 }
 
@@ -153,13 +156,13 @@ fn several_segments_follow_each_other() {
         segment.set_base(gst::ClockTime::from_nseconds(base));
         rig.push_event(gst::event::Segment::new(&segment));
         rig.push_all(part, 1600);
-        let said = engine_said(part, file_options(), 0);
-        running_times.extend(said.iter().map(|said| base + said.start));
-        expected.extend(said);
+        let of_part = engine_transcripts(part, file_options(), 0);
+        running_times.extend(of_part.iter().map(|transcript| base + transcript.start));
+        expected.extend(of_part);
     }
     rig.finish();
     let messages = rig.posted("multitalkerasr/transcript");
-    assert_eq!(messages.iter().map(said).collect::<Vec<_>>(), expected);
+    assert_eq!(messages.iter().map(transcript).collect::<Vec<_>>(), expected);
     let found: Vec<_> = messages
         .iter()
         .map(|message| message.get::<gst::ClockTime>("running-time").expect("a time").nseconds())
@@ -175,6 +178,6 @@ fn long_buffers_equal_short_ones() {
     let mut rig = Rig::new(&[]);
     rig.push_all(samples, 10 * 16_000);
     rig.finish();
-    let found = rig.said();
-    assert_eq!(found, engine_said(samples, file_options(), 0));
+    let found = rig.transcripts();
+    assert_eq!(found, engine_transcripts(samples, file_options(), 0));
 }

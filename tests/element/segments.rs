@@ -16,17 +16,24 @@ fn times_are_those_of_the_segment() {
     let entries = rig.finish();
 
     let messages = rig.posted("multitalkerasr/transcript");
-    let posted: Vec<_> = messages.iter().map(said).collect();
-    assert_eq!(posted, engine_said(samples, file_options(), 7 * SECOND_NS), "in stream time");
+    let posted: Vec<_> = messages.iter().map(transcript).collect();
+    assert_eq!(
+        posted,
+        engine_transcripts(samples, file_options(), 7 * SECOND_NS),
+        "in stream time"
+    );
     assert!(posted.len() > 3);
-    for (message, said) in messages.iter().zip(&posted) {
+    for (message, transcript) in messages.iter().zip(&posted) {
         let running_time: gst::ClockTime = message.get("running-time").expect("a time");
-        assert_eq!(running_time.nseconds(), said.start - 4 * SECOND_NS);
+        assert_eq!(running_time.nseconds(), transcript.start - 4 * SECOND_NS);
     }
 
-    let by_pts = engine_said(samples, file_options(), 100 * SECOND_NS);
-    let mut starts: Vec<_> =
-        by_pts.iter().flat_map(|said| &said.words).map(|(_, start, _)| *start).collect();
+    let by_pts = engine_transcripts(samples, file_options(), 100 * SECOND_NS);
+    let mut starts: Vec<_> = by_pts
+        .iter()
+        .flat_map(|transcript| &transcript.words)
+        .map(|(_, start, _)| *start)
+        .collect();
     starts.sort();
     let pts: Vec<_> = buffers(&entries).iter().map(|(pts, _)| *pts).collect();
     assert_eq!(pts, starts);
@@ -54,8 +61,8 @@ fn audio_outside_of_the_segment_is_clipped() {
     rig.push_event(gst::event::Segment::new(&inner));
     rig.push_all(samples, 24_000);
     rig.finish();
-    let expected = engine_said(&samples[32_000..96_000], file_options(), 2 * SECOND_NS);
-    assert_eq!(rig.said(), expected);
+    let expected = engine_transcripts(&samples[32_000..96_000], file_options(), 2 * SECOND_NS);
+    assert_eq!(rig.transcripts(), expected);
     assert!(!expected.is_empty());
 }
 
@@ -72,7 +79,7 @@ fn durations_that_lie_do_no_harm() {
         return;
     }
     let samples = &audio("jfk.wav");
-    let expected = engine_said(&samples[32_000..96_000], file_options(), 2 * SECOND_NS);
+    let expected = engine_transcripts(&samples[32_000..96_000], file_options(), 2 * SECOND_NS);
     for (numerator, denominator) in [(10, 1), (1, 10), (0, 1)] {
         let mut rig = Rig::new(&[]);
         let mut inner = segment(2, 2, 0);
@@ -85,7 +92,7 @@ fn durations_that_lie_do_no_harm() {
             rig.harness.push(buffer).expect("taken");
         }
         rig.finish();
-        assert_eq!(rig.said(), expected, "{numerator}/{denominator} of the duration");
+        assert_eq!(rig.transcripts(), expected, "{numerator}/{denominator} of the duration");
     }
 }
 
@@ -105,16 +112,16 @@ fn segments_that_differ_in_more_than_their_position_drain() {
         rig.push(2 * SECOND_NS, &samples[32_000..]);
         rig.finish();
         let expected = if drains {
-            let mut parts = engine_said(&samples[..32_000], file_options(), 0);
-            parts.extend(engine_said(&samples[32_000..], file_options(), 2 * SECOND_NS));
+            let mut parts = engine_transcripts(&samples[..32_000], file_options(), 0);
+            parts.extend(engine_transcripts(&samples[32_000..], file_options(), 2 * SECOND_NS));
             parts
         } else {
-            engine_said(samples, file_options(), 0)
+            engine_transcripts(samples, file_options(), 0)
         };
-        assert_eq!(rig.said(), expected, "{second:?}");
+        assert_eq!(rig.transcripts(), expected, "{second:?}");
     }
-    let whole = engine_said(samples, file_options(), 0);
-    assert_ne!(engine_said(&samples[..32_000], file_options(), 0), whole, "draining shows");
+    let whole = engine_transcripts(samples, file_options(), 0);
+    assert_ne!(engine_transcripts(&samples[..32_000], file_options(), 0), whole, "draining shows");
 }
 
 #[test]
@@ -128,9 +135,9 @@ fn change_of_caps_drains() {
     let second = s16_buffer(Some(2 * SECOND_NS), &integers[32_000..]);
     rig.harness.push(second).expect("taken");
     let entries = rig.finish();
-    let mut expected = engine_said(&samples[..32_000], file_options(), 0);
-    expected.extend(engine_said(&samples[32_000..], file_options(), 2 * SECOND_NS));
-    assert_eq!(rig.said(), expected);
+    let mut expected = engine_transcripts(&samples[..32_000], file_options(), 0);
+    expected.extend(engine_transcripts(&samples[32_000..], file_options(), 2 * SECOND_NS));
+    assert_eq!(rig.transcripts(), expected);
     let caps: Vec<_> = entries.iter().filter(|e| matches!(e, Entry::Caps(_))).collect();
     assert!(!caps.is_empty() && caps.iter().all(|caps| *caps == caps_of_text()), "{caps:?}");
 }
@@ -161,8 +168,8 @@ fn text_comes_out_before_the_next_stream() {
     assert_eq!(buffers(second), buffers(first));
     assert_continuous(first, 0);
     assert_continuous(second, 0);
-    let expected = engine_said(samples, file_options(), 0);
-    assert_eq!(rig.said(), [&expected[..], &expected].concat());
+    let expected = engine_transcripts(samples, file_options(), 0);
+    assert_eq!(rig.transcripts(), [&expected[..], &expected].concat());
 }
 
 #[test]
@@ -175,7 +182,7 @@ fn stream_that_was_only_linked_anew_goes_on() {
     source.link(&rig.sinkpad()).expect("links");
     rig.push(2 * SECOND_NS, &samples[32_000..]);
     rig.finish();
-    assert_eq!(rig.said(), engine_said(samples, file_options(), 0));
+    assert_eq!(rig.transcripts(), engine_transcripts(samples, file_options(), 0));
 }
 
 #[test]

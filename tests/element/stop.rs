@@ -41,8 +41,8 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
         rig.push(50 * SECOND_NS, after);
         let entries = rig.finish();
         let options = with_preset(preset, ChunkLatency::Ms80);
-        let expected = engine_said(after, options.clone(), 50 * SECOND_NS);
-        assert_eq!(rig.said(), expected);
+        let expected = engine_transcripts(after, options.clone(), 50 * SECOND_NS);
+        assert_eq!(rig.transcripts(), expected);
         assert!(!expected.is_empty());
         assert!(entries.iter().all(|entry| match entry {
             Entry::Buffer { pts, .. } => *pts >= 50 * SECOND_NS,
@@ -51,7 +51,7 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
         let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
         let rows: Vec<serde_json::Value> = serde_json::from_str(&seglst).expect("JSON");
         assert_eq!(rows.len(), expected.len(), "the conversation begins anew");
-        let all = engine_said(before, options, 0).len();
+        let all = engine_transcripts(before, options, 0).len();
         assert!(recognized < all, "the flush came in the middle: {recognized} of {all}");
     }
 }
@@ -65,8 +65,8 @@ fn flush_before_any_audio_does_no_harm() {
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
     rig.push_all(samples, 4096);
     rig.finish();
-    let expected = engine_said(samples, file_options(), 0);
-    assert_eq!(rig.said(), expected);
+    let expected = engine_transcripts(samples, file_options(), 0);
+    assert_eq!(rig.transcripts(), expected);
     assert!(!expected.is_empty());
 }
 
@@ -125,7 +125,7 @@ fn flushes_at_any_moment_leave_nothing_behind() {
     rig.push(0, after);
     rig.finish();
     let options = with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms160);
-    assert_eq!(rig.said(), engine_said(after, options, 0));
+    assert_eq!(rig.transcripts(), engine_transcripts(after, options, 0));
 }
 
 /// Blocks what leaves the element, fills its queue from another thread, and returns what tells
@@ -216,12 +216,12 @@ fn stopping_in_the_middle_is_quick() {
 #[test]
 fn same_words_again_after_every_stop() {
     let samples = &audio("jfk.wav")[..64_000];
-    let expected = engine_said(samples, file_options(), 0);
+    let expected = engine_transcripts(samples, file_options(), 0);
     let mut rig = Rig::new(&[]);
     for state in [gst::State::Null, gst::State::Ready, gst::State::Null, gst::State::Ready] {
         rig.push_all(samples, 4000);
         rig.finish();
-        assert_eq!(rig.said(), expected);
+        assert_eq!(rig.transcripts(), expected);
         rig.element.set_state(state).expect("stops");
         rig.element.set_state(gst::State::Playing).expect("starts");
         // The element has forgotten these.

@@ -22,8 +22,8 @@ fn jitter_and_small_holes_do_not_part_the_audio() {
     rig.finish();
     let mut filled = samples.to_vec();
     filled[48_000..48_000 + hole].fill(0.0);
-    assert_eq!(rig.said(), engine_said(&filled, file_options(), 0));
-    assert!(!engine_said(&filled, file_options(), 0).is_empty());
+    assert_eq!(rig.transcripts(), engine_transcripts(&filled, file_options(), 0));
+    assert!(!engine_transcripts(&filled, file_options(), 0).is_empty());
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn small_overlaps_are_cut() {
     let second = (48_000 - overlap) as u64 * SAMPLE_NS;
     rig.harness.push(discont_buffer(second, &samples[48_000 - overlap..])).expect("taken");
     rig.finish();
-    assert_eq!(rig.said(), engine_said(samples, file_options(), 0));
+    assert_eq!(rig.transcripts(), engine_transcripts(samples, file_options(), 0));
 }
 
 /// Pushes buffers of 100 ms, each with the PTS that `pts_ns` gives from the PTS of its samples.
@@ -53,10 +53,10 @@ fn timestamps_that_alternate_change_no_word() {
         let mut rig = Rig::of(demo_element(&[]), Some(F32_CAPS));
         push_with_pts(&mut rig, &samples, pts_ns);
         rig.finish();
-        rig.said()
+        rig.transcripts()
     };
     let even = run(|_, pts| pts + SECOND_NS);
-    let words: usize = even.iter().map(|said| said.words.len()).sum();
+    let words: usize = even.iter().map(|transcript| transcript.words.len()).sum();
     assert!(words > 100, "{words} words");
     // From the first buffer on, whose time is then that of the others, or after it.
     let alternating = run(|index, pts| pts + SECOND_NS + [60_000_000, 0][index % 2] - 30_000_000);
@@ -85,15 +85,15 @@ fn timestamps_that_stay_wrong_are_right_after_a_wait() {
         // The silence is where the wait is over, and everything after it in its place.
         let (before, after) = samples.split_at(48_000 + wait);
         let filled = [before, &[0.0; 2400], after].concat();
-        let expected = engine_said(&filled, file_options(), 0);
-        assert_eq!(rig.said(), expected);
-        assert!(expected.last().is_some_and(|said| said.start > 6 * SECOND_NS));
+        let expected = engine_transcripts(&filled, file_options(), 0);
+        assert_eq!(rig.transcripts(), expected);
+        assert!(expected.last().is_some_and(|transcript| transcript.start > 6 * SECOND_NS));
     }
     // With a threshold above it, it is jitter.
     let mut rig = Rig::new(&[("alignment-threshold", "160000000")]);
     push_with_pts(&mut rig, samples, late);
     rig.finish();
-    assert_eq!(rig.said(), engine_said(samples, file_options(), 0));
+    assert_eq!(rig.transcripts(), engine_transcripts(samples, file_options(), 0));
 }
 
 #[test]
@@ -103,11 +103,11 @@ fn large_holes_close_the_segments() {
     rig.push(0, &samples[..48_000]);
     rig.push(13 * SECOND_NS, &samples[48_000..]);
     let entries = rig.finish();
-    let mut expected = engine_said(&samples[..48_000], file_options(), 0);
+    let mut expected = engine_transcripts(&samples[..48_000], file_options(), 0);
     let before = expected.len();
-    expected.extend(engine_said(&samples[48_000..], file_options(), 13 * SECOND_NS));
+    expected.extend(engine_transcripts(&samples[48_000..], file_options(), 13 * SECOND_NS));
     assert!(0 < before && before < expected.len(), "words on both sides");
-    assert_eq!(rig.said(), expected);
+    assert_eq!(rig.transcripts(), expected);
     // The hole itself is a gap.
     let covers_hole = |entry: &Entry| match entry {
         Entry::Gap { pts, duration } => *pts <= 4 * SECOND_NS && pts + duration >= 13 * SECOND_NS,
@@ -126,11 +126,11 @@ fn time_that_jumps_back_closes_the_segments_and_never_shows() {
     rig.push(20 * SECOND_NS, &first);
     rig.push(19 * SECOND_NS, &samples[48_000..]);
     let entries = rig.finish();
-    let mut expected = engine_said(&first, file_options(), 20 * SECOND_NS);
-    let second = engine_said(&samples[48_000..], file_options(), 19 * SECOND_NS);
+    let mut expected = engine_transcripts(&first, file_options(), 20 * SECOND_NS);
+    let second = engine_transcripts(&samples[48_000..], file_options(), 19 * SECOND_NS);
     assert!(!expected.is_empty() && !second.is_empty());
     expected.extend(second);
-    assert_eq!(rig.said(), expected);
+    assert_eq!(rig.transcripts(), expected);
     assert_continuous(&entries, 20 * SECOND_NS);
     for sink in sinks {
         assert_continuous(&sink.until_eos(), 20 * SECOND_NS);
@@ -151,7 +151,7 @@ fn short_gap_events_are_silence_and_long_ones_are_holes() {
     rig.push(3_100_000_000, &samples[48_000..]);
     rig.finish();
     let filled = [&samples[..48_000], &[0.0; 1600], &samples[48_000..]].concat();
-    assert_eq!(rig.said(), engine_said(&filled, file_options(), 0));
+    assert_eq!(rig.transcripts(), engine_transcripts(&filled, file_options(), 0));
 
     let mut rig = Rig::new(&[]);
     rig.push(0, &samples[..48_000]);
@@ -161,10 +161,13 @@ fn short_gap_events_are_silence_and_long_ones_are_holes() {
         Entry::Gap { pts, duration } => pts + duration == 5 * SECOND_NS,
         _ => false,
     });
-    assert_eq!(rig.said(), engine_said(&samples[..48_000], file_options(), 0));
+    assert_eq!(rig.transcripts(), engine_transcripts(&samples[..48_000], file_options(), 0));
     rig.push(5 * SECOND_NS, &samples[48_000..]);
     rig.finish();
-    assert_eq!(rig.said(), engine_said(&samples[48_000..], file_options(), 5 * SECOND_NS));
+    assert_eq!(
+        rig.transcripts(),
+        engine_transcripts(&samples[48_000..], file_options(), 5 * SECOND_NS)
+    );
 }
 
 #[test]

@@ -11,10 +11,10 @@ use multitalker_asr::{
 };
 
 #[track_caller]
-fn assert_said(rig: &Rig, expected: &[Said]) {
-    let said = rig.said();
+fn assert_transcripts(rig: &Rig, expected: &[Transcript]) {
+    let found = rig.transcripts();
     assert!(!expected.is_empty(), "a test that expects nothing tests nothing");
-    assert_eq!(said, expected);
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -27,9 +27,9 @@ fn file_pipelines_give_what_the_engine_gives() {
         pipeline.set_state(gst::State::Null).expect("stops");
         assert_eq!(messages.last().map(|m| m.type_()), Some(gst::MessageType::Eos), "{name}");
         let posted = structures(messages.iter().cloned(), "multitalkerasr/transcript");
-        let said: Vec<_> = posted.iter().map(said).collect();
-        assert_eq!(said, engine_said(&audio(name), file_options(), 0), "{name}");
-        assert!(said.len() > 3, "{name}");
+        let found: Vec<_> = posted.iter().map(transcript).collect();
+        assert_eq!(found, engine_transcripts(&audio(name), file_options(), 0), "{name}");
+        assert!(found.len() > 3, "{name}");
         for message in posted {
             let start = message.get::<gst::ClockTime>("start-time");
             assert_eq!(message.get("running-time"), start, "{message}");
@@ -64,9 +64,9 @@ fn properties_reach_the_engine() {
     ]);
     rig.push_all(samples, 4096);
     rig.finish();
-    let expected = engine_said(samples, base, 0);
-    assert_said(&rig, &expected);
-    assert!(expected.iter().all(|said| said.speaker < 2));
+    let expected = engine_transcripts(samples, base, 0);
+    assert_transcripts(&rig, &expected);
+    assert!(expected.iter().all(|transcript| transcript.speaker < 2));
 }
 
 #[test]
@@ -79,15 +79,15 @@ fn without_a_diarizer_there_is_one_speaker() {
     rig.push_all(samples, 4096);
     rig.finish();
     let model = ModelOptions { diarization_model: None, ..test_support::tiny_model_options() };
-    let outputs = engine_outputs_of(&model, samples, file_options());
-    let expected: Vec<_> = outputs
+    let events = engine_events_of(&model, samples, file_options());
+    let expected: Vec<_> = events
         .iter()
-        .filter_map(|output| match output {
-            Event::Segment(segment) => Some(said_by_engine(segment, 0)),
+        .filter_map(|event| match event {
+            Event::Segment(segment) => Some(engine_transcript(segment, 0)),
             _ => None,
         })
         .collect();
-    assert_said(&rig, &expected);
+    assert_transcripts(&rig, &expected);
 }
 
 #[test]
@@ -97,18 +97,18 @@ fn live_sources_get_lockstep() {
     rig.harness.set_live(true);
     rig.push(0, samples);
     rig.finish();
-    assert_said(&rig, &engine_said(samples, live_options(), 0));
+    assert_transcripts(&rig, &engine_transcripts(samples, live_options(), 0));
 }
 
 #[test]
 fn size_of_buffers_changes_nothing() {
     let samples = &audio("jfk.wav")[..48_000];
-    let expected = engine_said(samples, file_options(), 0);
+    let expected = engine_transcripts(samples, file_options(), 0);
     for size in [1, 159, 1024, 48_000] {
         let mut rig = Rig::new(&[]);
         rig.push_all(samples, size);
         rig.finish();
-        assert_said(&rig, &expected);
+        assert_transcripts(&rig, &expected);
     }
 }
 
@@ -122,7 +122,7 @@ fn s16_gives_what_f32_gives() {
         rig.harness.push(s16_buffer(Some(pts), piece)).expect("taken");
     }
     let from_s16 = rig.finish();
-    assert_said(&rig, &engine_said(&samples, file_options(), 0));
+    assert_transcripts(&rig, &engine_transcripts(&samples, file_options(), 0));
 
     let mut rig = Rig::new(&[]);
     rig.push_all(&samples, 1600);
@@ -142,15 +142,16 @@ fn partials_are_posted_on_request() {
     let mut rig = Rig::new(&[("post-partials", "true")]);
     rig.push_all(samples, 4096);
     rig.finish();
-    let posted: Vec<_> = rig.posted("multitalkerasr/partial").iter().map(said).collect();
-    let expected: Vec<_> = engine_outputs(samples, file_options())
+    let posted: Vec<_> = rig.posted("multitalkerasr/partial").iter().map(transcript).collect();
+    let expected: Vec<_> = engine_events(samples, file_options())
         .iter()
-        .filter_map(|output| match output {
+        .filter_map(|event| match event {
             Event::Partial(partial) => Some((partial.speaker as u32, partial.text())),
             _ => None,
         })
         .collect();
-    let posted: Vec<_> = posted.into_iter().map(|said| (said.speaker, said.text)).collect();
+    let posted: Vec<_> =
+        posted.into_iter().map(|transcript| (transcript.speaker, transcript.text)).collect();
     assert_eq!(posted, expected);
     assert!(posted.len() > 3);
 }
@@ -160,12 +161,12 @@ fn eos_decodes_the_last_partial_chunk() {
     // Half a chunk more than three.
     let samples = &audio("jfk.wav")[..16_000 * 112 / 100 * 7 / 2];
     let whole_chunks = &samples[..16_000 * 112 / 100 * 3];
-    let expected = engine_said(samples, file_options(), 0);
-    assert_ne!(expected, engine_said(whole_chunks, file_options(), 0), "it matters");
+    let expected = engine_transcripts(samples, file_options(), 0);
+    assert_ne!(expected, engine_transcripts(whole_chunks, file_options(), 0), "it matters");
     let mut rig = Rig::new(&[]);
     rig.push_all(samples, 1000);
     rig.finish();
-    assert_said(&rig, &expected);
+    assert_transcripts(&rig, &expected);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use multitalker_asr::{
 };
 use test_support::tiny_model_options;
 
-use crate::{Said, said_by_engine};
+use crate::{Transcript, engine_transcript};
 
 /// The engine's options that equal the element's defaults with this preset and chunk.
 pub fn with_preset(preset: DiarizationPreset, chunk_latency: ChunkLatency) -> StreamOptions {
@@ -30,30 +30,34 @@ pub fn live_options() -> StreamOptions {
 }
 
 /// The output of the engine with the tiny models.
-pub fn engine_outputs(samples: &[f32], options: StreamOptions) -> Vec<Event> {
-    engine_outputs_of(&tiny_model_options(), samples, options)
+pub fn engine_events(samples: &[f32], options: StreamOptions) -> Vec<Event> {
+    engine_events_of(&tiny_model_options(), samples, options)
 }
 
 /// The output of the engine with a model.
-pub fn engine_outputs_of(
+pub fn engine_events_of(
     model: &ModelOptions,
     samples: &[f32],
     options: StreamOptions,
 ) -> Vec<Event> {
     let model = Model::load(model, &Canceller::new()).expect("a model");
     let mut stream = Stream::new(model, options).expect("valid options");
-    let mut outputs = stream.push(samples).expect("inference");
-    outputs.extend(stream.finish().expect("inference"));
-    outputs
+    let mut events = stream.push(samples).expect("inference");
+    events.extend(stream.finish().expect("inference"));
+    events
 }
 
 /// The segments that the engine emits with the tiny models for audio that begins at `base_ns`.
-pub fn engine_said(samples: &[f32], options: StreamOptions, base_ns: u64) -> Vec<Said> {
-    let outputs = engine_outputs(samples, options);
-    outputs
+pub fn engine_transcripts(
+    samples: &[f32],
+    options: StreamOptions,
+    base_ns: u64,
+) -> Vec<Transcript> {
+    let events = engine_events(samples, options);
+    events
         .iter()
-        .filter_map(|output| match output {
-            Event::Segment(segment) => Some(said_by_engine(segment, base_ns)),
+        .filter_map(|event| match event {
+            Event::Segment(segment) => Some(engine_transcript(segment, base_ns)),
             _ => None,
         })
         .collect()
@@ -61,9 +65,9 @@ pub fn engine_said(samples: &[f32], options: StreamOptions, base_ns: u64) -> Vec
 
 /// The words that the engine emits with the tiny models, each with its speaker, by start and speaker.
 pub fn engine_words(samples: &[f32], options: StreamOptions) -> Vec<(usize, Word)> {
-    let mut words: Vec<_> = engine_outputs(samples, options)
+    let mut words: Vec<_> = engine_events(samples, options)
         .into_iter()
-        .filter_map(|output| match output {
+        .filter_map(|event| match event {
             Event::Word { speaker, word } => Some((speaker, word)),
             _ => None,
         })

@@ -36,7 +36,7 @@ pub fn warnings(messages: &[gst::Message]) -> Vec<gst::message::Warning<gst::Mes
 /// A segment. Times are in nanoseconds.
 #[expect(missing_docs, reason = "the fields have the names of the message")]
 #[derive(Clone, Debug, PartialEq)]
-pub struct Said {
+pub struct Transcript {
     pub speaker: u32,
     pub text: String,
     pub start: u64,
@@ -45,7 +45,7 @@ pub struct Said {
 }
 
 /// Reads a `multitalkerasr/transcript` message.
-pub fn said(message: &gst::Structure) -> Said {
+pub fn transcript(message: &gst::Structure) -> Transcript {
     let time = |structure: &gst::StructureRef, field| {
         structure.get::<gst::ClockTime>(field).expect("a time").nseconds()
     };
@@ -54,7 +54,7 @@ pub fn said(message: &gst::Structure) -> Said {
         let word: gst::Structure = word.get().expect("a structure");
         (word.get("word").expect("a string"), time(&word, "start"), time(&word, "end"))
     });
-    Said {
+    Transcript {
         speaker: message.get("speaker-id").expect("a uint"),
         text: message.get("text").expect("a string"),
         start: time(message, "start-time"),
@@ -64,10 +64,10 @@ pub fn said(message: &gst::Structure) -> Said {
 }
 
 /// Converts a segment of the engine for audio that begins at `base_ns`.
-pub fn said_by_engine(segment: &Segment, base_ns: u64) -> Said {
+pub fn engine_transcript(segment: &Segment, base_ns: u64) -> Transcript {
     let time = |sample: u64| base_ns + sample * SAMPLE_NS;
     let words = segment.words.iter();
-    Said {
+    Transcript {
         speaker: segment.speaker as u32,
         text: segment.text(),
         start: time(segment.start_sample()),
@@ -79,7 +79,7 @@ pub fn said_by_engine(segment: &Segment, base_ns: u64) -> Said {
 }
 
 /// The segments among the messages.
-pub fn transcripts(messages: &[gst::Message]) -> Vec<Said> {
+pub fn transcripts(messages: &[gst::Message]) -> Vec<Transcript> {
     let messages = messages.iter().cloned();
-    structures(messages, "multitalkerasr/transcript").iter().map(said).collect()
+    structures(messages, "multitalkerasr/transcript").iter().map(transcript).collect()
 }

@@ -8,8 +8,8 @@ use gst::prelude::*;
 
 use crate::entries::until;
 use crate::{
-    Entry, F32_CAPS, SAMPLE_NS, Said, element, f32_buffer, init_with_runtime, record, said,
-    structures, wait_for,
+    Entry, F32_CAPS, SAMPLE_NS, Transcript, element, f32_buffer, init_with_runtime, record,
+    structures, transcript, wait_for,
 };
 
 /// An element whose source and sink are the test. It stops when dropped.
@@ -117,8 +117,8 @@ impl Rig {
     }
 
     /// Calls [`Self::posted`] and returns the segments.
-    pub fn said(&self) -> Vec<Said> {
-        self.posted("multitalkerasr/transcript").iter().map(said).collect()
+    pub fn transcripts(&self) -> Vec<Transcript> {
+        self.posted("multitalkerasr/transcript").iter().map(transcript).collect()
     }
 
     /// Waits for a message of a type and drops those before it.
