@@ -9,29 +9,16 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use crate::multitalkerasr::input::Input;
 use crate::multitalkerasr::input::samples::SampleFormat;
-use crate::multitalkerasr::output::latency;
 use crate::multitalkerasr::output::speaker_pads;
 use crate::multitalkerasr::output::transcript_log::seglst;
+use crate::multitalkerasr::output::{latency, messages};
 use crate::multitalkerasr::properties;
 use crate::multitalkerasr::shared::Shared;
-use crate::multitalkerasr::worker::queue::{Queue, WhenFull};
+use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::{CAT, worker};
-use multitalker_asr::SAMPLE_RATE_HZ;
 use multitalker_asr::lock::lock;
-
-/// What the streaming thread knows of the audio.
-#[derive(Default)]
-struct Input {
-    format: Option<SampleFormat>,
-    segment: gst::FormattedSegment<gst::ClockTime>,
-    /// The last event that was refused.
-    refused: Option<gst::Seqnum>,
-    /// What upstream answered last, when it was asked whether it is live.
-    live: Option<bool>,
-    /// Whether it answered for this stream.
-    has_answered: bool,
-}
 
 /// Between READY and PAUSED.
 struct Running {
@@ -41,7 +28,7 @@ struct Running {
 
 pub struct MultitalkerAsr {
     shared: Arc<Shared>,
-    input: Mutex<Input>,
+    input: Input,
     running: Mutex<Option<Running>>,
 }
 
@@ -50,82 +37,21 @@ impl MultitalkerAsr {
         lock(&self.running).as_ref().map(|running| running.queue.clone())
     }
 
-    fn sink_chain(&self, mut buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn sink_chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let queue = self.queue().ok_or(gst::FlowError::Flushing)?;
-        let (format, segment) = {
-            let input = lock(&self.input);
-            (input.format.ok_or(gst::FlowError::NotNegotiated)?, input.segment.clone())
-        };
-        if buffer.pts().is_none() {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Format,
-                ("Audio without timestamps: expected a PTS on every buffer, found one without")
-            );
-            return Err(gst::FlowError::Error);
-        }
-        let resync =
-            buffer.flags().intersects(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
-        // Clipping believes a duration, which may not be that of the data.
-        if buffer.duration().is_some() {
-            buffer.make_mut().set_duration(gst::ClockTime::NONE);
-        }
-        let clipped = gst_audio::audio_buffer_clip(
-            buffer,
-            segment.upcast_ref(),
-            SAMPLE_RATE_HZ,
-            format.bytes() as u32,
-        );
-        let Some(buffer) = clipped else {
+        let ask_upstream = || self.shared.upstream_latency().map(|(live, _, _)| live);
+        let audio = self.input.audio(buffer, ask_upstream).map_err(|error| {
+            messages::post_input_error(&self.shared, &error);
+            error.flow()
+        })?;
+        let Some(audio) = audio else {
             gst::log!(CAT, imp = self, "Dropping a buffer outside of the segment");
             return Ok(gst::FlowSuccess::Ok);
         };
-        let Some(pts) = buffer.pts() else { return Err(gst::FlowError::Error) };
-        let data = buffer.map_readable().map_err(|_| {
-            gst::element_imp_error!(self, gst::ResourceError::Read, ("Cannot map a buffer"));
-            gst::FlowError::Error
-        })?;
-        gst::trace!(CAT, imp = self, "{} bytes of audio at {pts}", data.len());
-        queue.push_audio(pts, format.samples(&data), resync, self.when_full())?;
+        gst::trace!(CAT, imp = self, "{} samples at {}", audio.samples.len(), audio.pts);
+        let max_samples = self.shared.max_queued_samples(audio.live);
+        queue.push_audio(audio, max_samples)?;
         Ok(gst::FlowSuccess::Ok)
-    }
-
-    /// A live source must not wait; any other waits.
-    ///
-    /// Upstream is asked once, with the first buffer after a STREAM_START, since another stream may
-    /// come of another source. The answer goes to the worker with the audio, so that the queue and
-    /// the engine never disagree. A query that fails is no answer, since a bin may not know yet: until
-    /// one succeeds the source counts as what the one before was, or as not live. The worker begins
-    /// anew if the answer is another.
-    fn when_full(&self) -> WhenFull {
-        let (last, has_answered) = {
-            let input = lock(&self.input);
-            (input.live, input.has_answered)
-        };
-        let answer = match has_answered {
-            true => last,
-            false => self.shared.upstream_latency().map(|(live, _, _)| live),
-        };
-        let live = answer.or(last).unwrap_or(false);
-        if answer.is_some() {
-            let mut input = lock(&self.input);
-            input.live = answer;
-            input.has_answered = true;
-        }
-        let max_samples = self.shared.max_queued_samples(live);
-        match live {
-            true => WhenFull::DropOldest { max_samples },
-            false => WhenFull::Wait { max_samples },
-        }
-    }
-
-    /// An event that is refused comes again before the next buffer, so what is wrong with it is
-    /// told once.
-    fn refuse(&self, event: &gst::Event, post: impl FnOnce()) {
-        let known = lock(&self.input).refused.replace(event.seqnum());
-        if known != Some(event.seqnum()) {
-            post();
-        }
     }
 
     fn sink_event(
@@ -134,73 +60,30 @@ impl MultitalkerAsr {
         event: gst::Event,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::log!(CAT, obj = pad, "Handling {event:?}");
-        let flow = |taken| match taken {
+        let flow = |handled| match handled {
             true => Ok(gst::FlowSuccess::Ok),
             false => Err(gst::FlowError::Error),
         };
         let queue = self.queue().ok_or(gst::FlowError::Flushing)?;
+        if let Err(error) = self.input.event(&event) {
+            if self.input.is_newly_rejected(&event) {
+                messages::post_input_error(&self.shared, &error);
+            }
+            return Err(error.flow());
+        }
         match event.view() {
             gst::EventView::FlushStart(_) => {
                 queue.flush_start();
-                return flow(self.shared.push_event(&event));
+                flow(self.shared.push_event(&event))
             }
             gst::EventView::FlushStop(_) => {
-                lock(&self.input).segment = gst::FormattedSegment::new();
-                return flow(queue.flush_stop(|| self.shared.push_event(&event)));
+                flow(queue.flush_stop(|| self.shared.push_event(&event)))
             }
-            gst::EventView::StreamStart(_) => {
-                lock(&self.input).has_answered = false;
+            _ if event.is_serialized() => {
+                queue.push_event(event)?;
+                Ok(gst::FlowSuccess::Ok)
             }
-            gst::EventView::Caps(caps) => {
-                let format = SampleFormat::of(caps.caps());
-                lock(&self.input).format = format;
-                if format.is_none() {
-                    self.refuse(&event, || {
-                        gst::element_imp_error!(
-                            self,
-                            gst::StreamError::Format,
-                            (
-                                "Cannot take this audio: expected {}, found {}; put audioconvert \
-                                 and audioresample before",
-                                pad.pad_template_caps(),
-                                caps.caps()
-                            )
-                        );
-                    });
-                    return Err(gst::FlowError::NotNegotiated);
-                }
-            }
-            gst::EventView::Segment(segment) => {
-                let segment = segment.segment();
-                let Some(time_segment) = segment.downcast_ref::<gst::ClockTime>() else {
-                    self.refuse(&event, || {
-                        gst::element_imp_error!(
-                            self,
-                            gst::StreamError::Format,
-                            ("Segment: expected format Time, found {:?}", segment.format())
-                        );
-                    });
-                    return Err(gst::FlowError::Error);
-                };
-                if time_segment.rate() != 1.0 {
-                    self.refuse(&event, || {
-                        gst::element_imp_error!(
-                            self,
-                            gst::StreamError::Format,
-                            ("Playback rate: expected 1, found {}", time_segment.rate())
-                        );
-                    });
-                    return Err(gst::FlowError::Error);
-                }
-                lock(&self.input).segment = time_segment.clone();
-            }
-            _ => (),
-        }
-        if event.is_serialized() {
-            queue.push_event(event)?;
-            Ok(gst::FlowSuccess::Ok)
-        } else {
-            flow(gst::Pad::event_default(pad, Some(&*self.obj()), event))
+            _ => flow(gst::Pad::event_default(pad, Some(&*self.obj()), event)),
         }
     }
 
@@ -246,7 +129,7 @@ impl MultitalkerAsr {
             );
         }
         self.check_latency();
-        *lock(&self.input) = Input::default();
+        self.input.reset();
         let queue = Arc::new(Queue::new());
         let thread =
             worker::spawn(self.shared.clone(), queue.clone(), settings).map_err(|error| {
@@ -338,7 +221,7 @@ impl ObjectSubclass for MultitalkerAsr {
         let unsynced_srcpad = src_pad(&template("unsynced_src")).build();
         Self {
             shared: Arc::new(Shared::new(sinkpad, srcpad, unsynced_srcpad)),
-            input: Mutex::default(),
+            input: Input::default(),
             running: Mutex::default(),
         }
     }
@@ -421,16 +304,11 @@ impl ElementImpl for MultitalkerAsr {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let sink_caps = gst_audio::AudioCapsBuilder::new_interleaved()
-                .format_list([gst_audio::AUDIO_FORMAT_F32, gst_audio::AUDIO_FORMAT_S16])
-                .rate(SAMPLE_RATE_HZ as i32)
-                .channels(1)
-                .build();
             let sink = gst::PadTemplate::new(
                 "sink",
                 gst::PadDirection::Sink,
                 gst::PadPresence::Always,
-                &sink_caps,
+                &SampleFormat::all_caps(),
             );
             let mut templates = vec![sink.expect("name and presence go together")];
             templates.extend(speaker_pads::templates());

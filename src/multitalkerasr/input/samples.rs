@@ -1,17 +1,29 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The formats of audio that the element takes.
+//! Sample formats that the sink pad accepts, and their conversion to what the engine expects: mono
+//! `f32` samples at 16 kHz.
 
 use multitalker_asr::SAMPLE_RATE_HZ;
 
-#[derive(Clone, Copy, Debug)]
+/// Format of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleFormat {
     S16,
     F32,
 }
 
 impl SampleFormat {
-    pub fn of(caps: &gst::CapsRef) -> Option<Self> {
+    /// Caps of all formats.
+    pub fn all_caps() -> gst::Caps {
+        gst_audio::AudioCapsBuilder::new_interleaved()
+            .format_list([gst_audio::AUDIO_FORMAT_F32, gst_audio::AUDIO_FORMAT_S16])
+            .rate(SAMPLE_RATE_HZ as i32)
+            .channels(1)
+            .build()
+    }
+
+    /// The format of fixed caps; `None` if they are not among [`Self::all_caps`].
+    pub fn from_caps(caps: &gst::CapsRef) -> Option<Self> {
         let info = gst_audio::AudioInfo::from_caps(caps).ok()?;
         let layout_fits = info.rate() == SAMPLE_RATE_HZ && info.channels() == 1;
         match info.format() {
@@ -21,6 +33,7 @@ impl SampleFormat {
         }
     }
 
+    /// Bytes per sample.
     pub const fn bytes(self) -> usize {
         match self {
             Self::S16 => size_of::<i16>(),
@@ -28,7 +41,7 @@ impl SampleFormat {
         }
     }
 
-    /// Full scale is 1; exact for both formats.
+    /// Converts samples. Full scale is 1; the conversion is exact for both formats.
     pub fn samples(self, data: &[u8]) -> Vec<f32> {
         match self {
             Self::S16 => data

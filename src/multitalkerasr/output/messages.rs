@@ -5,6 +5,7 @@
 use gst::prelude::*;
 
 use crate::multitalkerasr::CAT;
+use crate::multitalkerasr::input::InputError;
 use crate::multitalkerasr::shared::Shared;
 use multitalker_asr::Error;
 
@@ -45,6 +46,19 @@ pub fn post_progress(shared: &Shared, type_: gst::ProgressType, text: &str) {
     let message = gst::message::Progress::builder(type_, "loading", text).src(&element).build();
     // It fails without a bus, where nobody waits for it.
     let _ = element.post_message(message);
+}
+
+/// Posts an error of the input; nothing without caps, since an error of the caps was posted then or
+/// core returns the error upstream.
+pub fn post_input_error(shared: &Shared, error: &InputError) {
+    match error {
+        InputError::NoCaps => (),
+        InputError::Unreadable => post_error!(shared, gst::ResourceError::Read, ("{error}")),
+        InputError::Caps(_)
+        | InputError::SegmentFormat(_)
+        | InputError::Rate(_)
+        | InputError::NoPts => post_error!(shared, gst::StreamError::Format, ("{error}")),
+    }
 }
 
 /// Posts an error of the engine in the domain of GStreamer that it belongs to.

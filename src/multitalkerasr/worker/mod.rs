@@ -71,9 +71,7 @@ fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, model: Option
             worker.session.forget();
         }
         match item {
-            Item::Audio { pts, samples, live, resync } => {
-                worker.session.audio(pts, &samples, live, resync);
-            }
+            Item::Audio(audio) => worker.session.audio(&audio),
             Item::Event(event) => worker.event(event),
             Item::Gap { start, end, is_short } => worker.session.gaps(start, end, is_short),
             Item::Missing { from, to, cause } => worker.session.missing(from, to, cause),
@@ -216,7 +214,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::multitalkerasr::worker::queue::WhenFull;
+    use crate::multitalkerasr::input::Audio;
 
     #[test]
     fn panic_is_one_error_and_ends_the_text() {
@@ -257,8 +255,9 @@ mod tests {
         assert_eq!(errors[1], "Panicked: injected");
 
         let push = || {
-            let when_full = WhenFull::Wait { max_samples: 10 };
-            queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 20], false, when_full)
+            let samples = vec![0.0; 20];
+            let audio = Audio { pts: gst::ClockTime::ZERO, samples, resync: false, live: false };
+            queue.push_audio(audio, 10)
         };
         assert_eq!(push(), Err(gst::FlowError::Error));
         // A flush neither hangs nor lets audio in, and events go through.

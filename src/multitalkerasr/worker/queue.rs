@@ -7,19 +7,11 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::multitalkerasr::input::Audio;
 use crate::multitalkerasr::input::timeline::{duration_of, is_continuous};
 use multitalker_asr::Canceller;
 use multitalker_asr::SAMPLE_RATE_HZ;
 use multitalker_asr::lock::lock;
-
-/// What happens to audio when too much is queued.
-#[derive(Clone, Copy, Debug)]
-pub enum WhenFull {
-    /// It waits until the queue holds less than this.
-    Wait { max_samples: usize },
-    /// The oldest makes room in a queue of this capacity.
-    DropOldest { max_samples: usize },
-}
 
 /// Why live audio is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +25,7 @@ pub enum Cause {
 /// What the worker is given.
 #[derive(Debug)]
 pub enum Item {
-    Audio {
-        pts: gst::ClockTime,
-        samples: Vec<f32>,
-        /// Whether data was lost before it.
-        resync: bool,
-        /// Whether the source is live. Each piece says so, since a flush may drop any of them.
-        live: bool,
-    },
+    Audio(Audio),
     Event(gst::Event),
     /// One GAP event or several that touch, all of them too short for a discontinuity or none.
     Gap {
@@ -65,7 +50,7 @@ pub enum Item {
 impl Item {
     fn samples(&self) -> usize {
         match self {
-            Self::Audio { samples, .. } => samples.len(),
+            Self::Audio(audio) => audio.samples.len(),
             _ => 0,
         }
     }
@@ -149,10 +134,10 @@ impl QueueState {
             true => Cause::Downstream,
             false => Cause::Recognition,
         };
-        let is_audio = |item: &Item| matches!(item, Item::Audio { .. });
+        let is_audio = |item: &Item| matches!(item, Item::Audio(_));
         while self.queued_samples > max_samples
             && let Some(index) = self.items.iter().position(is_audio)
-            && let Some(Item::Audio { pts, samples, .. }) = self.items.remove(index)
+            && let Some(Item::Audio(Audio { pts, samples, .. })) = self.items.remove(index)
         {
             self.queued_samples -= samples.len();
             let end = pts.saturating_add(duration_of(samples.len()));
@@ -203,39 +188,32 @@ impl Queue {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues audio as soon as there is room, or makes room. `resync` says that data was lost before
-    /// it.
-    pub fn push_audio(
-        &self,
-        pts: gst::ClockTime,
-        samples: Vec<f32>,
-        resync: bool,
-        when_full: WhenFull,
-    ) -> Result<(), gst::FlowError> {
+    /// Queues audio. If the queue holds `max_samples`, a live source makes room by dropping the
+    /// oldest, and any other waits for room.
+    pub fn push_audio(&self, audio: Audio, max_samples: usize) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         loop {
             if state.flushing || state.stopping {
                 return Err(gst::FlowError::Flushing);
             }
             state.flow?;
-            match when_full {
-                WhenFull::DropOldest { max_samples } => {
-                    if state.queued_samples + samples.len() > max_samples {
-                        // By half, so that there are few holes.
-                        state.drop_oldest(max_samples / 2);
-                    }
-                    break;
+            if audio.live {
+                if state.queued_samples + audio.samples.len() > max_samples {
+                    // By half, so that there are few gaps.
+                    state.drop_oldest(max_samples / 2);
                 }
-                WhenFull::Wait { max_samples } if state.queued_samples < max_samples => break,
-                WhenFull::Wait { .. } => state = self.wait(state),
+                break;
             }
+            if state.queued_samples < max_samples {
+                break;
+            }
+            state = self.wait(state);
         }
-        state.queued_samples += samples.len();
+        state.queued_samples += audio.samples.len();
         if state.busy && !state.computing {
-            state.came_in_push += samples.len();
+            state.came_in_push += audio.samples.len();
         }
-        let live = matches!(when_full, WhenFull::DropOldest { .. });
-        state.items.push_back(Item::Audio { pts, samples, live, resync });
+        state.items.push_back(Item::Audio(audio));
         self.changed.notify_all();
         Ok(())
     }
@@ -289,7 +267,7 @@ impl Queue {
                 let is_over = [gst::EventType::Segment, gst::EventType::Eos];
                 event.is_sticky() && !is_over.contains(&event.type_())
             }
-            Item::Audio { .. } | Item::Missing { .. } | Item::Gap { .. } => false,
+            Item::Audio(_) | Item::Missing { .. } | Item::Gap { .. } => false,
             _ => true,
         });
         state.clear_audio();
@@ -339,8 +317,8 @@ impl Queue {
             if !state.flushing
                 && let Some(item) = state.items.pop_front()
             {
-                if let Item::Audio { samples, .. } = &item {
-                    state.queued_samples -= samples.len();
+                if let Item::Audio(audio) = &item {
+                    state.queued_samples -= audio.samples.len();
                     state.blocked_samples = state.blocked_samples.min(state.queued_samples);
                 }
                 state.busy = true;
@@ -405,7 +383,7 @@ impl Queue {
         let mut state = lock(&self.state);
         let mut is_refused = true;
         state.items.retain(|item| match item {
-            Item::Audio { .. } | Item::Missing { .. } => !is_refused,
+            Item::Audio(_) | Item::Missing { .. } => !is_refused,
             Item::Event(event) if event.type_() == gst::EventType::StreamStart => {
                 is_refused = for_good;
                 true
@@ -437,10 +415,24 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use multitalker_asr::SAMPLE_RATE_HZ;
 
+    const SECOND: usize = SAMPLE_RATE_HZ as usize;
     const MAX_SAMPLES: usize = 100;
-    const WAIT: WhenFull = WhenFull::Wait { max_samples: MAX_SAMPLES };
+
+    fn audio(pts: gst::ClockTime, samples: usize, live: bool) -> Audio {
+        Audio { pts, samples: vec![0.0; samples], resync: false, live }
+    }
+
+    /// Pushes audio of a source that is not live.
+    fn push(queue: &Queue, pts: gst::ClockTime, samples: usize) -> Result<(), gst::FlowError> {
+        queue.push_audio(audio(pts, samples, false), MAX_SAMPLES)
+    }
+
+    /// Pushes a second of live audio.
+    fn push_live(queue: &Queue, second: u64, max_samples: usize) {
+        let audio = audio(gst::ClockTime::from_seconds(second), SECOND, true);
+        queue.push_audio(audio, max_samples).expect("accepted");
+    }
 
     fn event() -> gst::Event {
         gst::init().expect("GStreamer");
@@ -448,7 +440,7 @@ mod tests {
     }
 
     fn is_audio(taken: Option<(Item, bool)>) -> Option<bool> {
-        taken.map(|(item, _)| matches!(item, Item::Audio { .. }))
+        taken.map(|(item, _)| matches!(item, Item::Audio(_)))
     }
 
     fn queued_samples(queue: &Queue) -> usize {
@@ -458,7 +450,7 @@ mod tests {
     /// With times in whole seconds.
     fn describe(item: Item) -> String {
         match item {
-            Item::Audio { pts, .. } => format!("audio {}", pts.seconds()),
+            Item::Audio(audio) => format!("audio {}", audio.pts.seconds()),
             Item::Missing { from, to, cause } => {
                 format!("missing {}-{} {cause:?}", from.seconds(), to.seconds())
             }
@@ -475,9 +467,9 @@ mod tests {
     #[test]
     fn order_is_kept() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], false, WAIT).expect("taken");
+        push(&queue, gst::ClockTime::ZERO, 10).expect("accepted");
         assert_eq!(queue.push_event(event()), Ok(()));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; 10], false, WAIT).expect("taken");
+        push(&queue, gst::ClockTime::ZERO, 10).expect("accepted");
         let taken: Vec<_> = (0..3).map(|_| is_audio(queue.take(None))).collect();
         assert_eq!(taken, [Some(true), Some(false), Some(true)]);
     }
@@ -485,10 +477,9 @@ mod tests {
     #[test]
     fn audio_waits_for_room() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], false, WAIT).expect("taken");
+        push(&queue, gst::ClockTime::ZERO, MAX_SAMPLES).expect("accepted");
         std::thread::scope(|scope| {
-            let second =
-                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], false, WAIT));
+            let second = scope.spawn(|| push(&queue, gst::ClockTime::SECOND, 1));
             // Both come out, however the threads meet.
             assert_eq!(is_audio(queue.take(None)), Some(true));
             assert_eq!(is_audio(queue.take(None)), Some(true));
@@ -499,20 +490,19 @@ mod tests {
     #[test]
     fn flush_drops_all_and_releases_those_who_wait() {
         let queue = Queue::new();
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0; MAX_SAMPLES], false, WAIT).expect("taken");
+        push(&queue, gst::ClockTime::ZERO, MAX_SAMPLES).expect("accepted");
         assert_eq!(queue.push_event(event()), Ok(()));
         std::thread::scope(|scope| {
-            let waiting =
-                scope.spawn(|| queue.push_audio(gst::ClockTime::SECOND, vec![0.0], false, WAIT));
+            let waiting = scope.spawn(|| push(&queue, gst::ClockTime::SECOND, 1));
             queue.flush_start();
             assert_eq!(waiting.join().expect("no panic"), Err(gst::FlowError::Flushing));
         });
         assert!(queue.inference.is_canceled() && !queue.loading.is_canceled());
         assert_eq!(queue.push_event(event()), Err(gst::FlowError::Flushing));
         assert!(queue.flush_stop(|| true));
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
+        push(&queue, gst::ClockTime::ZERO, 1).expect("accepted");
         let (item, flushed) = queue.take(None).expect("an item");
-        assert!(matches!(item, Item::Audio { samples, .. } if samples.len() == 1) && flushed);
+        assert!(matches!(item, Item::Audio(audio) if audio.samples.len() == 1) && flushed);
     }
 
     #[test]
@@ -541,7 +531,7 @@ mod tests {
     #[test]
     fn errors_of_downstream_end_with_a_flush_and_failures_do_not() {
         let queue = Queue::new();
-        let push = || queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT);
+        let push = || push(&queue, gst::ClockTime::ZERO, 1);
         let flush = || {
             queue.flush_start();
             queue.flush_stop(|| true);
@@ -578,13 +568,8 @@ mod tests {
 
     #[test]
     fn live_audio_drops_the_oldest_and_says_which() {
-        const SECOND: usize = SAMPLE_RATE_HZ as usize;
         let queue = Queue::new();
-        let push = |second: u64| {
-            let pts = gst::ClockTime::from_seconds(second);
-            let when_full = WhenFull::DropOldest { max_samples: 4 * SECOND };
-            queue.push_audio(pts, vec![0.0; SECOND], false, when_full).expect("taken");
-        };
+        let push = |second| push_live(&queue, second, 4 * SECOND);
         assert_eq!(queue.push_event(event()), Ok(()), "stays");
         (0..11).for_each(push);
         assert_eq!(queue.push_event(event()), Ok(()));
@@ -598,11 +583,7 @@ mod tests {
         assert_eq!(queued_samples(&queue), 0);
 
         // A jump of the times is not missing.
-        let when_full = WhenFull::DropOldest { max_samples: 2 * SECOND };
-        for second in [100, 101, 50, 51, 52] {
-            let pts = gst::ClockTime::from_seconds(second);
-            queue.push_audio(pts, vec![0.0; SECOND], false, when_full).expect("taken");
-        }
+        [100, 101, 50, 51, 52].into_iter().for_each(|second| push_live(&queue, second, 2 * SECOND));
         let missing: Vec<_> =
             (0..2).map(|_| describe(queue.take(None).expect("an item").0)).collect();
         assert_eq!(missing, ["missing 100-102 Downstream", "missing 50-51 Downstream"]);
@@ -611,23 +592,16 @@ mod tests {
         }
 
         // One buffer that is longer than the queue is taken whole.
-        let when_full = WhenFull::DropOldest { max_samples: SECOND };
-        queue
-            .push_audio(gst::ClockTime::ZERO, vec![0.0; 3 * SECOND], false, when_full)
-            .expect("taken");
+        let long = audio(gst::ClockTime::ZERO, 3 * SECOND, true);
+        queue.push_audio(long, SECOND).expect("accepted");
         assert_eq!(queued_samples(&queue), 3 * SECOND);
     }
 
     /// Audio that comes while the worker has an item in hand and does not compute.
     #[test]
     fn audio_that_waits_for_downstream_is_no_backlog() {
-        const SECOND: usize = SAMPLE_RATE_HZ as usize;
         let queue = Queue::new();
-        let push = |second: u64| {
-            let pts = gst::ClockTime::from_seconds(second);
-            let when_full = WhenFull::DropOldest { max_samples: 8 * SECOND };
-            queue.push_audio(pts, vec![0.0; SECOND], false, when_full).expect("taken");
-        };
+        let push = |second| push_live(&queue, second, 8 * SECOND);
         push(0);
         queue.take(None);
         // While it computes, one second comes; while it pushes, three.
@@ -657,7 +631,7 @@ mod tests {
     fn quiet_is_told_at_the_deadline_and_not_before() {
         let queue = Queue::new();
         let now = Instant::now;
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
+        push(&queue, gst::ClockTime::ZERO, 1).expect("accepted");
         let take = |deadline| describe(queue.take(Some(deadline)).expect("an item").0);
         assert_eq!(take(now()), "audio 0");
         let deadline = now() + Duration::from_millis(20);
@@ -695,7 +669,7 @@ mod tests {
     fn one_update_of_the_pads_serves_all_requests() {
         let queue = Queue::new();
         (0..10).for_each(|_| queue.push_pads());
-        queue.push_audio(gst::ClockTime::ZERO, vec![0.0], false, WAIT).expect("taken");
+        push(&queue, gst::ClockTime::ZERO, 1).expect("accepted");
         queue.push_pads();
         assert_eq!(describe(queue.take(None).expect("an item").0), "pads");
         assert_eq!(describe(queue.take(None).expect("an item").0), "audio 0");
@@ -708,7 +682,7 @@ mod tests {
     #[test]
     fn what_is_refused_of_one_stream_is_taken_of_the_next() {
         let queue = Queue::new();
-        let push = |pts| queue.push_audio(pts, vec![0.0], false, WAIT);
+        let push = |pts| push(&queue, pts, 1);
         push(gst::ClockTime::ZERO).expect("taken");
         queue.refuse_audio(gst::FlowError::Eos, false);
         assert_eq!(push(gst::ClockTime::ZERO), Err(gst::FlowError::Eos));

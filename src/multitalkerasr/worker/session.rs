@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::multitalkerasr::CAT;
+use crate::multitalkerasr::input::Audio;
 use crate::multitalkerasr::input::timeline::{
     Placement, Timeline, duration_of, is_continuous, samples_in,
 };
@@ -117,8 +118,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes the audio of a buffer; `resync` says that data was lost before it.
-    pub fn audio(&mut self, pts: gst::ClockTime, samples: &[f32], live: bool, resync: bool) {
+    /// Recognizes the audio of a buffer.
+    pub fn audio(&mut self, audio: &Audio) {
+        let &Audio { pts, ref samples, resync, live } = audio;
         if self.model.is_none() {
             return;
         }
