@@ -3,15 +3,15 @@
 #
 # Usage: examples/burn_in.sh VIDEO OUTPUT.mkv
 #
-# Draws what is said into the video, a line and a color for each of up to four speakers. Each
-# branch reads the file itself, so that none holds up another, and the text may wait in its queue.
+# Burns the transcript into the video, with a line and a color for each of up to four speakers. Each
+# branch reads the file separately, so no branch blocks another, and text can wait in its queue.
 set -eu
 . "$(dirname "$0")/environment.sh"
 has_video || fail "no video in $input"
 
 overlay='textoverlay font-desc=Sans,16 valignment=bottom shaded-background=true'
 queue='queue max-size-time=0 max-size-bytes=0 max-size-buffers=0'
-# shellcheck disable=SC2086 # lists of words
+# shellcheck disable=SC2086 # these variables are lists of words
 gst-launch-1.0 -q \
   filesrc location="$input" ! decodebin ! audioconvert ! opusenc ! mux. \
   filesrc location="$input" ! decodebin ! videoconvert ! \

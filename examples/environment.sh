@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
 #
-# Read by the example scripts: their arguments in $input and $output, the models in $MODEL_DIR and
-# $DIARIZATION_MODEL (without them the small ones of the repository), and the plugin that
-# `make build` built where none is installed.
+# Sourced by the example scripts. It puts the arguments into $input and $output, sets $MODEL_DIR and
+# $DIARIZATION_MODEL to the repository's demo models if they are unset, and selects the plugin that
+# `make build` built if none is installed.
 
 fail() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
@@ -20,15 +20,15 @@ if [ -z "${MODEL_DIR:-}" ]; then
   : "${DIARIZATION_MODEL=$MODEL_DIR/sortformer.onnx}"
 fi
 : "${DIARIZATION_MODEL:=}"
-# Where there is none, the element looks for others.
+# Without this library, the element searches for others.
 if [ -z "${ORT_DYLIB_PATH:-}" ] && [ -e "$repository/.onnxruntime/libonnxruntime.so" ]; then
   export ORT_DYLIB_PATH="$repository/.onnxruntime/libonnxruntime.so"
 fi
 
-is_there() { gst-inspect-1.0 multitalkerasr >/dev/null 2>&1; }
-if ! is_there; then
+is_available() { gst-inspect-1.0 multitalkerasr >/dev/null 2>&1; }
+if ! is_available; then
   export GST_PLUGIN_PATH="$repository/target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
-  is_there || fail "no element multitalkerasr: run \`make build\`, or set GST_PLUGIN_PATH"
+  is_available || fail "no element multitalkerasr: run \`make build\` or set GST_PLUGIN_PATH"
 fi
 
 has_video() { gst-discoverer-1.0 "$input" | grep -q '^ *video'; }

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Prints what is said, each speaker in a color, while it is being said.
+"""Prints a live transcript with a color for each speaker.
 
-SOURCE is a file or a URI such as rtsp://camera/stream; without it the microphone is heard. On a
-terminal the line that is still being said is shown and renewed. The models are those of MODEL_DIR
-and DIARIZATION_MODEL, or without them the small ones of the repository.
+SOURCE is a file or a URI such as rtsp://camera/stream; without it, the program transcribes the
+microphone. On a terminal, the last line shows the segment in progress. The models are read from
+MODEL_DIR and DIARIZATION_MODEL; if these are not set, the repository's demo models are used.
 """
 import argparse
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUNTIME = REPOSITORY / ".onnxruntime/libonnxruntime.so"
-if RUNTIME.exists():  # where there is none, the element looks for others
+if RUNTIME.exists():  # otherwise the element searches for other libraries
     os.environ.setdefault("ORT_DYLIB_PATH", str(RUNTIME))
 
 try:
@@ -24,16 +24,16 @@ try:
 except (ImportError, ValueError) as error:
     sys.exit(f"live_transcript.py: {error}: install python3-gi and gir1.2-gstreamer-1.0")
 
-# White, yellow, cyan and green, as broadcasters do.
+# White, yellow, cyan, and green are the colors that broadcasters use.
 COLORS = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"]
 RESET, CLEAR_LINE = "\x1b[0m", "\r\x1b[K"
 
 
-def pipeline_of(source: str | None) -> Gst.Pipeline:
+def build_pipeline(source: str | None) -> Gst.Pipeline:
     if not Gst.ElementFactory.find("multitalkerasr"):
         Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
     if not Gst.ElementFactory.find("multitalkerasr"):
-        sys.exit("live_transcript.py: no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
+        sys.exit("live_transcript.py: no element multitalkerasr: run `make build` or set GST_PLUGIN_PATH")
     pipeline = Gst.parse_launch(
         f"{'uridecodebin name=source' if source else 'autoaudiosrc'} ! audioconvert ! audioresample ! queue ! "
         "multitalkerasr name=asr post-partials=true ! fakesink sync=false"
@@ -50,11 +50,11 @@ def pipeline_of(source: str | None) -> Gst.Pipeline:
     return pipeline
 
 
-def line(said: Gst.Structure) -> str:
-    speaker = said.get_uint("speaker-id").value
-    seconds = said.get_clock_time("start-time").value / Gst.SECOND
+def format_line(segment: Gst.Structure) -> str:
+    speaker = segment.get_uint("speaker-id").value
+    seconds = segment.get_clock_time("start-time").value / Gst.SECOND
     color = COLORS[speaker % len(COLORS)]
-    return f"{color}{seconds:7.2f} s  Speaker {speaker + 1}: {said.get_string('text')}{RESET}"
+    return f"{color}{seconds:7.2f} s  Speaker {speaker + 1}: {segment.get_string('text')}{RESET}"
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("source", metavar="SOURCE", nargs="?")
     arguments = parser.parse_args()
     Gst.init(None)
-    pipeline = pipeline_of(arguments.source)
+    pipeline = build_pipeline(arguments.source)
     loop = GLib.MainLoop()
     is_terminal = sys.stdout.isatty()
     failures = []
@@ -75,11 +75,12 @@ def main() -> int:
             failures.append(f"live_transcript.py: {message.src.get_name()}: {error.message}")
             loop.quit()
         elif message.type == Gst.MessageType.ELEMENT:
-            said = message.get_structure()
-            if said.get_name() == "multitalkerasr/transcript":
-                print(f"{CLEAR_LINE if is_terminal else ''}{line(said)}", flush=True)
-            elif said.get_name() == "multitalkerasr/partial" and is_terminal:
-                print(f"{CLEAR_LINE}{line(said)[:os.get_terminal_size().columns]}{RESET}", end="", flush=True)
+            segment = message.get_structure()
+            if segment.get_name() == "multitalkerasr/transcript":
+                print(f"{CLEAR_LINE if is_terminal else ''}{format_line(segment)}", flush=True)
+            elif segment.get_name() == "multitalkerasr/partial" and is_terminal:
+                columns = os.get_terminal_size().columns
+                print(f"{CLEAR_LINE}{format_line(segment)[:columns]}{RESET}", end="", flush=True)
 
     bus = pipeline.get_bus()
     bus.add_signal_watch()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Prints what is said, each speaker in a color, while it is being said.
+//! Prints a live transcript with a color for each speaker.
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
@@ -10,26 +10,26 @@ use std::process::ExitCode;
 use clap::Parser;
 use gst::prelude::*;
 
-/// Prints what is said, each speaker in a color, while it is being said. On a terminal the line
-/// that is still being said is shown and renewed.
+/// Prints a live transcript with a color for each speaker. On a terminal, the last line shows the
+/// segment in progress.
 #[derive(Parser)]
 struct Arguments {
-    /// A file, or a URI such as rtsp://camera/stream; without it the microphone is heard.
+    /// File, or URI such as rtsp://camera/stream; the default is the microphone.
     source: Option<String>,
-    /// Folder with the encoder, the decoder and the tokenizer.
+    /// Folder with the encoder, the decoder, and the tokenizer.
     #[arg(long)]
     model_dir: PathBuf,
-    /// The Sortformer file; without it there is one speaker.
+    /// Sortformer file; without it, a single speaker is assumed.
     #[arg(long)]
     diarization_model: Option<PathBuf>,
 }
 
-/// White, yellow, cyan and green, as broadcasters do.
+/// White, yellow, cyan, and green are the colors that broadcasters use.
 const COLORS: [&str; 4] = ["\x1b[97m", "\x1b[93m", "\x1b[96m", "\x1b[92m"];
 const RESET: &str = "\x1b[0m";
 const CLEAR_LINE: &str = "\r\x1b[K";
 
-fn pipeline(arguments: &Arguments) -> Result<gst::Element, Box<dyn Error>> {
+fn build_pipeline(arguments: &Arguments) -> Result<gst::Element, Box<dyn Error>> {
     let source = match &arguments.source {
         Some(_) => "uridecodebin name=source",
         None => "autoaudiosrc",
@@ -55,22 +55,23 @@ fn pipeline(arguments: &Arguments) -> Result<gst::Element, Box<dyn Error>> {
     Ok(pipeline)
 }
 
-/// A line of a `multitalkerasr/transcript` or `multitalkerasr/partial` message.
-fn line(said: &gst::StructureRef) -> Result<String, Box<dyn Error>> {
-    let speaker = said.get::<u32>("speaker-id")?;
-    let start = said.get::<gst::ClockTime>("start-time")?.mseconds() as f64 / 1000.0;
-    let text = said.get::<&str>("text")?;
+/// Formats a `multitalkerasr/transcript` or `multitalkerasr/partial` message as a line.
+fn format_line(segment: &gst::StructureRef) -> Result<String, Box<dyn Error>> {
+    let speaker = segment.get::<u32>("speaker-id")?;
+    let start = segment.get::<gst::ClockTime>("start-time")?.mseconds() as f64 / 1000.0;
+    let text = segment.get::<&str>("text")?;
     let color = COLORS[speaker as usize % COLORS.len()];
     Ok(format!("{color}{start:7.2} s  Speaker {}: {text}{RESET}", speaker + 1))
 }
 
-fn show(said: &gst::StructureRef) -> Result<(), Box<dyn Error>> {
+/// Prints a message if it contains a segment.
+fn show(message: &gst::StructureRef) -> Result<(), Box<dyn Error>> {
     let mut stdout = std::io::stdout().lock();
     let clear = if stdout.is_terminal() { CLEAR_LINE } else { "" };
-    match said.name().as_str() {
-        "multitalkerasr/transcript" => writeln!(stdout, "{clear}{}", line(said)?)?,
+    match message.name().as_str() {
+        "multitalkerasr/transcript" => writeln!(stdout, "{clear}{}", format_line(message)?)?,
         "multitalkerasr/partial" if stdout.is_terminal() => {
-            write!(stdout, "{clear}{}", line(said)?)?;
+            write!(stdout, "{clear}{}", format_line(message)?)?;
             stdout.flush()?;
         }
         _ => (),
@@ -78,18 +79,18 @@ fn show(said: &gst::StructureRef) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Plays the pipeline to its end.
+/// Plays the pipeline until EOS.
 fn play(pipeline: &gst::Element) -> Result<(), Box<dyn Error>> {
     let bus = pipeline.bus().ok_or("a pipeline without a bus")?;
-    // A failure is told by a message.
+    // A failure is posted as a message.
     let _ = pipeline.set_state(gst::State::Playing);
     for message in bus.iter_timed(gst::ClockTime::NONE) {
         match message.view() {
             gst::MessageView::Eos(_) => break,
             gst::MessageView::Error(error) => return Err(error.error().into()),
             gst::MessageView::Element(element) => {
-                if let Some(said) = element.structure() {
-                    show(said)?;
+                if let Some(structure) = element.structure() {
+                    show(structure)?;
                 }
             }
             _ => (),
@@ -102,7 +103,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     gst::init()?;
     gstmultitalkerasr::plugin_register_static()?;
-    let pipeline = pipeline(&arguments)?;
+    let pipeline = build_pipeline(&arguments)?;
     let result = play(&pipeline);
     pipeline.set_state(gst::State::Null)?;
     result

@@ -3,15 +3,16 @@
 #
 # Usage: examples/to_matroska.sh MEDIA OUTPUT.mkv
 #
-# Adds a subtitle track for each of up to four speakers. Audio and video are copied as they are.
-# The file is read twice, so audio and video wait in the file, and not in a queue, for their text. The
-# text of a speaker waits for that of the others, which is why its queue has no limit. GStreamer 1.22
-# can stand still on a Matroska or Ogg file whose video ends seconds before its audio, with or without text.
+# Adds a subtitle track for each of up to four speakers. Audio and video are copied without
+# re-encoding. The file is read twice, so the backlog of audio and video stays in the file instead of
+# in a queue. The text of one speaker waits for that of the others, so its queue has no limit.
+# GStreamer 1.22 can stall on a Matroska or Ogg file whose video ends seconds before its audio, with or
+# without text.
 set -eu
 . "$(dirname "$0")/environment.sh"
 
 queue='queue max-size-time=0 max-size-bytes=0 max-size-buffers=0'
-# shellcheck disable=SC2086 # lists of words
+# shellcheck disable=SC2086 # these variables are lists of words
 gst-launch-1.0 -q \
   urisourcebin uri="file://$(realpath "$input" | sed 's/%/%25/g; s/#/%23/g; s/?/%3F/g')" parse-streams=true : \
     matroskamux name=mux ! filesink location="$output" \

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Writes down who said what in any media file that GStreamer decodes.
+"""Transcribes every speaker in any media file that GStreamer decodes.
 
-Each OUTPUT is written in the format that its name ends with: .vtt (WebVTT, each cue in the voice
-of its speaker), .srt, .json (SegLST) or .rttm. The models are those of MODEL_DIR and
-DIARIZATION_MODEL, or without them the small ones of the repository.
+The extension of each OUTPUT selects its format: .vtt (WebVTT with a voice for each speaker), .srt,
+.json (SegLST), or .rttm. The models are read from MODEL_DIR and DIARIZATION_MODEL; if these are not
+set, the repository's demo models are used.
 """
 import argparse
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUNTIME = REPOSITORY / ".onnxruntime/libonnxruntime.so"
-if RUNTIME.exists():  # where there is none, the element looks for others
+if RUNTIME.exists():  # otherwise the element searches for other libraries
     os.environ.setdefault("ORT_DYLIB_PATH", str(RUNTIME))
 
 try:
@@ -26,11 +26,11 @@ except (ImportError, ValueError) as error:
     sys.exit(f"transcribe.py: {error}: install python3-gi and gir1.2-gstreamer-1.0")
 
 
-def pipeline_of(media: Path) -> Gst.Pipeline:
+def build_pipeline(media: Path) -> Gst.Pipeline:
     if not Gst.ElementFactory.find("multitalkerasr"):
         Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
     if not Gst.ElementFactory.find("multitalkerasr"):
-        sys.exit("transcribe.py: no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
+        sys.exit("transcribe.py: no element multitalkerasr: run `make build` or set GST_PLUGIN_PATH")
     pipeline = Gst.parse_launch(
         "filesrc name=file ! decodebin ! audioconvert ! audioresample ! multitalkerasr name=asr ! fakesink"
     )
@@ -46,8 +46,8 @@ def pipeline_of(media: Path) -> Gst.Pipeline:
 
 
 def transcribe(media: Path) -> list[dict]:
-    """The rows of SegLST, by start time."""
-    pipeline = pipeline_of(media)
+    """Returns the SegLST rows, sorted by start time."""
+    pipeline = build_pipeline(media)
     rows = []
     bus = pipeline.get_bus()
     pipeline.set_state(Gst.State.PLAYING)
@@ -67,7 +67,7 @@ def transcribe(media: Path) -> list[dict]:
         pipeline.set_state(Gst.State.NULL)
 
 
-def clock(seconds: float, separator: str) -> str:
+def timestamp(seconds: float, separator: str) -> str:
     minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{separator}{milliseconds % 1000:03}"
 
@@ -80,14 +80,15 @@ def webvtt(rows: list[dict]) -> str:
     cues = ["WEBVTT\n"]
     for row in rows:
         words = row["words"].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        times = f"{clock(row['start_time'], '.')} --> {clock(row['end_time'], '.')}"
+        times = f"{timestamp(row['start_time'], '.')} --> {timestamp(row['end_time'], '.')}"
         cues.append(f"{times}\n<v {speaker(row)}>{words}</v>\n")
     return "\n".join(cues)
 
 
 def srt(rows: list[dict]) -> str:
     return "\n".join(
-        f"{number}\n{clock(row['start_time'], ',')} --> {clock(row['end_time'], ',')}\n{speaker(row)}: {row['words']}\n"
+        f"{number}\n{timestamp(row['start_time'], ',')} --> {timestamp(row['end_time'], ',')}\n"
+        f"{speaker(row)}: {row['words']}\n"
         for number, row in enumerate(rows, 1)
     )
 

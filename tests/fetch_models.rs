@@ -661,14 +661,14 @@ fn make_models_is_what_make_demo_runs_on() {
         .env_remove("GST_PLUGIN_PATH")
         .env("GST_REGISTRY", root.join("registry"));
     let said = succeeds(demo);
-    assert!(said.contains("The models are those in models/multitalker"), "{said}");
+    assert!(said.contains("Using the models in models/multitalker"), "{said}");
     assert!(
         said.contains(
             "model-dir=models/multitalker diarization-model=models/multitalker/sortformer.onnx"
         ),
         "{said}"
     );
-    let (heard, expected) = said.split_once("What was said:").expect("both");
+    let (heard, expected) = said.split_once("Reference transcript:").expect("both");
     let words = |text: &str| -> Vec<String> {
         let lines = text.lines().filter_map(|line| Some(line.split_once("] speaker ")?.1));
         lines.flat_map(str::split_whitespace).map(ToOwned::to_owned).collect()

@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
 #
-# Makes each requirements.txt of its requirements.in: all packages that are needed, with the hashes
-# of their files for all systems, for Python 3.11 and later. What is pinned stays as it is;
-# `tools/lock-requirements.sh --upgrade` takes the newest. Needs uv 0.13 (`pip install uv==0.13.9`).
+# Writes each requirements.txt from its requirements.in: all required packages with the hashes of
+# their files on all systems, for Python 3.11 and later. Pinned versions are kept;
+# `tools/lock-requirements.sh --upgrade` updates them. Needs uv 0.13 (`pip install uv==0.13.9`).
 set -eu
 cd "$(dirname "$0")/.."
 lock() {
@@ -13,7 +13,7 @@ lock() {
     --custom-compile-command tools/lock-requirements.sh "$@" "$input" -o "${input%.in}.txt"
 }
 lock tests/requirements.in "$@"
-# What the tests install has the same versions here, since both go into .venv.
+# The tests install into the same .venv, so shared packages must have the same versions.
 for input in tools/fetch-models/requirements.in tools/prepare-models/requirements.in tools/evaluate/requirements.in \
   tools/requirements/build.in; do
   lock "$input" --constraint tests/requirements.txt "$@"

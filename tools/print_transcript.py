@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Prints segments, one a line: those in the messages of `gst-launch-1.0 --messages` on the standard
-input, or the rows of SegLST files whose speakers are numbers from 0."""
+"""Prints segments, one per line. The input is the output of `gst-launch-1.0 --messages` on standard
+input, or SegLST files whose speakers are numbers from 0."""
 import argparse
 import json
 import re
@@ -10,8 +10,8 @@ import sys
 FIELD = re.compile(r'([a-z-]+)=\((?:string|uint|guint64|double)\)("(?:[^"\\]|\\.)*"|[^,;]*)')
 
 
-def text(value: str) -> str:
-    """The value of a serialized string: without quotes, its escapes (octal bytes) undone."""
+def unescape(value: str) -> str:
+    """Returns the value of a serialized string: removes the quotes and decodes the escapes (octal bytes)."""
     if not value.startswith('"'):
         return value
     octal = re.sub(rb"\\([0-3][0-7]{2})", lambda m: bytes([int(m[1], 8)]), value[1:-1].encode())
@@ -37,7 +37,7 @@ def main() -> int:
         if "multitalkerasr/transcript," in line:
             fields = dict(FIELD.findall(line.partition(" words=")[0]))
             show(int(fields["start-time"]) / 1e9, int(fields["end-time"]) / 1e9, int(fields["speaker-id"]),
-                 text(fields["text"]))
+                 unescape(fields["text"]))
         elif line.startswith("ERROR"):
             failed = True
             print(line.rstrip(), file=sys.stderr)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Draws the colored output of a command, read from the standard input, as a terminal in an SVG file.
+"""Draws the colored output of a command, read from standard input, as a terminal in an SVG file.
 
-The picture of the README, with the package rich:
+The following command writes the README's picture. It needs the package rich.
 
     examples/live_transcript.py testdata/demo/conversation.wav | head -n 12 |
       tools/terminal_picture.py 'examples/live_transcript.py meeting.wav' docs/pictures/live-transcript.svg
@@ -16,14 +16,14 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 COLUMNS = 84
-# Background, text, and the two rows of eight colors.
+# Background, text, and the two sets of eight ANSI colors.
 THEME = TerminalTheme(
     (28, 30, 36),
     (220, 222, 228),
     [(40, 42, 48), (240, 100, 100), (100, 210, 120), (230, 200, 90), (100, 160, 250), (210, 130, 230), (90, 210, 220), (200, 202, 208)],
     [(130, 134, 144), (255, 130, 130), (130, 235, 150), (255, 220, 100), (140, 190, 255), (230, 160, 250), (120, 230, 240), (255, 255, 255)],
 )
-# As rich's own, without the font that it fetches from the network.
+# Rich's own template without its web font.
 SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
 <style>
 .{unique_id}-matrix {{ font: {char_height}px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace }}
