@@ -161,27 +161,27 @@ fn demo_conversation_and_real_people_are_measured() {
         let der = rate(people, "der_0");
         assert!((0.1..1.0).contains(&der), "{der}");
         // Errors and speech add up; a mean of the rates would be another number.
-        let together = &configuration(&results, &name)["together"];
+        let overall = &configuration(&results, &name)["overall"];
         let sum = |key: &str| {
             let of = |scored: &Value| scored["scores"]["der_0"][key].as_f64().expect("seconds");
             of(conversation) + of(people)
         };
         let wrong = sum("missed_s") + sum("false_alarm_s") + sum("confused_s");
-        assert_near(rate(together, "der_0"), wrong / sum("spoken_s"));
+        assert_near(rate(overall, "der_0"), wrong / sum("spoken_s"));
     }
     assert!(run.printed.contains("the diarizer's activity"), "{}", run.printed);
     assert!(run.printed.contains("the sentences as they were mixed"), "{}", run.printed);
     let png = std::fs::read(bench.path("evaluation/results.png")).expect("a picture");
     assert!(png.starts_with(b"\x89PNG") && png.len() > 10_000);
     let svg = std::fs::read_to_string(bench.path("evaluation/results.svg")).expect("a picture");
-    assert!(svg.contains("together") && svg.contains("Demo conversation"));
+    assert!(svg.contains("overall") && svg.contains("Demo conversation"));
 
-    // The same again goes on from what was heard, and its figures are the same.
-    let heard = written(&bench.path("evaluation/heard"));
-    assert_eq!(heard.len(), 2 * 2 + 2, "by two configurations and one diarizer");
+    // A second run uses the cached results and reports the same figures.
+    let cached = written(&bench.path("evaluation/cache"));
+    assert_eq!(cached.len(), 2 * 2 + 2, "by two configurations and one diarizer");
     let again = bench.evaluate(&manifest, &["--jobs", "2"]);
     assert_eq!((again.code, again.printed), (Some(0), run.printed));
-    assert_eq!(written(&bench.path("evaluation/heard")), heard);
+    assert_eq!(written(&bench.path("evaluation/cache")), cached);
     assert_eq!(bench.results(), results);
 
     // By the segments of words, which is said, and is another number.
@@ -330,19 +330,19 @@ fn bad_rows_are_named_and_the_others_go_on() {
     let complaints: Vec<&str> = run.complaints.lines().collect();
     assert_eq!(complaints.len(), 12, "{}", run.complaints);
     for (row, session, said) in [
-        (2, "row 2", "expected a JSON object, found what is no JSON"),
+        (2, "row 2", "expected a JSON object, found invalid JSON"),
         (3, "row 3", "expected a JSON object, found list"),
         (4, "nowhere", "audio_filepath: no file "),
-        (5, "bare", "no reference: expected a seglst_filepath, an rttm_filepath or both"),
-        (6, "conversation", "expected a name of its own, found 'conversation' of row 1 again"),
+        (5, "bare", "no reference: expected a seglst_filepath, an rttm_filepath, or both"),
+        (6, "conversation", "expected a unique name, found 'conversation' as in row 1"),
         (7, "text", "README.md: This appears to be a text file"),
         (
             8,
             "no rttm",
-            "no.rttm, line 1: no RTTM: expected SPEAKER SESSION 1 START DURATION <NA> <NA> NAME, found 'who knows'",
+            "no.rttm, line 1: invalid RTTM: expected SPEAKER SESSION 1 START DURATION <NA> <NA> NAME, found 'who knows'",
         ),
-        (9, "no seglst", "no.json: no SegLST: a row without 'session_id'"),
-        (10, "others", "others.rttm: expected rows of 'others', found those of 'b', 'c'"),
+        (9, "no seglst", "no.json: invalid SegLST: a row without 'session_id'"),
+        (10, "others", "others.rttm: expected rows of 'others', found only 'b', 'c'"),
         (11, "part", "offset: expected 0"),
         (12, "short", "duration: expected 3 s of audio, found 50.0 s in"),
         (13, "number", "audio_filepath: expected a string, found 3"),
@@ -354,8 +354,8 @@ fn bad_rows_are_named_and_the_others_go_on() {
     }
     let results = bench.results();
     let configuration = configuration(&results, "target-mode=nemo");
-    assert_eq!(configuration["together"]["recordings"], 13);
-    assert_eq!(configuration["together"]["failed"], 12);
+    assert_eq!(configuration["overall"]["recordings"], 13);
+    assert_eq!(configuration["overall"]["failed"], 12);
     let statuses: Vec<&str> = configuration["recordings"]
         .as_array()
         .expect("an array")
@@ -381,19 +381,19 @@ fn what_cannot_run_is_said_before_any_work() {
     };
     for (manifest, arguments, said) in [
         (Path::new("/nowhere.jsonl"), &[][..], "no file /nowhere.jsonl"),
-        (&empty, &[], "expected a JSON object a line, found no line"),
-        (&manifest, &["--set", "chunk-latncy=560ms"], "no property chunk-latncy"),
+        (&empty, &[], "expected one JSON object per line, found no lines"),
+        (&manifest, &["--set", "chunk-latncy=560ms"], "has no property chunk-latncy"),
         (
             &manifest,
             &["--set", "chunk-latency=5ms"],
             "property chunk-latency: expected one of 1120ms, 560ms, 160ms, 80ms, found '5ms'",
         ),
         (&manifest, &["--set", "activity-threshold=7"], "property activity-threshold: expected"),
-        (&manifest, &["--set", "model-dir=/x"], "model-dir is given by --models"),
+        (&manifest, &["--set", "model-dir=/x"], "model-dir is set by --models"),
         (&manifest, &["--compare", "precision"], "--compare: expected NAME=VALUE"),
         (&manifest, &["--models", "/nowhere"], "--models: no folder /nowhere"),
         (&manifest, &["--diarizer", "/nowhere.onnx"], "--diarizer: no file /nowhere.onnx"),
-        (&manifest, &["--diarizer-program", "/none"], "no program /none, which DER needs"),
+        (&manifest, &["--diarizer-program", "/none"], "no program /none, which DER requires"),
         (&manifest, &["--hypotheses", "peer=/nowhere"], "--hypotheses: no folder /nowhere"),
         (&manifest, &["--jobs", "0"], "--jobs: expected at least 1, found 0"),
     ] {
@@ -509,7 +509,7 @@ fn ami_is_prepared_from_its_download() {
     assert!(run.complaints.contains("ihm-mix, ES2004b: "), "{}", run.complaints);
     assert!(run.complaints.contains("meetings.xml: no meeting ES2004b"), "{}", run.complaints);
     assert!(
-        run.complaints.contains("sdm, EN2002a: no EN2002a.Array1-01.wav below corpus"),
+        run.complaints.contains("sdm, EN2002a: no EN2002a.Array1-01.wav in corpus"),
         "{}",
         run.complaints
     );

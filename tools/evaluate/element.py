@@ -1,11 +1,15 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Runs the element on recordings, for evaluate.py: a job a line on standard input, a result a line on standard output.
+"""Runs the element on recordings for evaluate.py: one job per line on standard input, one result per line on standard output.
 
-Both are JSON. {"properties": {NAME: VALUE}} checks names and values and answers with the values of all properties
-and the plugin's file; with "audio" and "session" the element transcribes that file; with "audio" and "wav" the file
-is written as 16 kHz mono WAV. A failure is {"error": TEXT}. It runs in the system's Python, which has the GObject bindings
-(python3-gi and gir1.2-gstreamer-1.0) that cannot be installed beside the scorers.
+Jobs and results are JSON objects:
+
+- {"properties": {NAME: VALUE}} checks names and values, and returns the values of all properties and the plugin's file.
+- With "audio" and "session", the element transcribes the audio file.
+- With "audio" and "wav", the audio file is converted to 16 kHz mono WAV.
+
+A failure returns {"error": TEXT}. This program runs in the system's Python, because the GObject bindings (python3-gi
+and gir1.2-gstreamer-1.0) cannot be installed into the environment of the scorers.
 """
 import json
 import os
@@ -17,12 +21,12 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 os.environ.setdefault("ORT_DYLIB_PATH", str(REPOSITORY / ".onnxruntime/libonnxruntime.so"))
 
-# What libraries print is not to stand among the results.
+# Output of libraries must not mix with the results.
 results = os.fdopen(os.dup(1), "w", encoding="utf-8")
 os.dup2(2, 1)
 
 
-def answer(**fields):
+def send(**fields):
     print(json.dumps(fields), file=results, flush=True)
 
 
@@ -32,7 +36,7 @@ try:
     gi.require_version("Gst", "1.0")
     from gi.repository import GObject, Gst
 except (ImportError, ValueError) as problem:
-    answer(error=f"{problem}: install python3-gi and gir1.2-gstreamer-1.0")
+    send(error=f"{problem}: install python3-gi and gir1.2-gstreamer-1.0")
     sys.exit(1)
 
 
@@ -45,8 +49,8 @@ def text_of(value) -> str:
     return nick if nick is not None else "" if value is None else str(value)
 
 
-def is_taken(value, text: str) -> bool:
-    """Whether a property that was set to the text has its value: GStreamer leaves it alone where it does not."""
+def is_set(value, text: str) -> bool:
+    """Returns whether a property has the value in `text`: GStreamer ignores invalid values silently."""
     if isinstance(value, bool):
         return text.lower() in {True: ("true", "yes", "1"), False: ("false", "no", "0")}[value]
     if isinstance(value, (int, float)) and not hasattr(value, "value_nick"):
@@ -61,13 +65,13 @@ def set_properties(element, properties: dict):
     for name, text in properties.items():
         spec = element.find_property(name)
         if spec is None or not spec.flags & GObject.ParamFlags.WRITABLE:
-            raise Failed(f"no property {name} of multitalkerasr can be set")
+            raise Failed(f"multitalkerasr has no property {name} that can be set")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             Gst.util_set_object_arg(element, name, text)
-        if not is_taken(element.get_property(name), text):
+        if not is_set(element.get_property(name), text):
             kinds = getattr(type(spec.default_value), "__enum_values__", {})
-            expected = f"one of {', '.join(text_of(kind) for kind in kinds.values())}" if kinds else f"what gst-inspect-1.0 says ({spec.blurb})"
+            expected = f"one of {', '.join(text_of(kind) for kind in kinds.values())}" if kinds else f"a value in the range that gst-inspect-1.0 shows ({spec.blurb})"
             raise Failed(f"property {name}: expected {expected}, found {text!r}")
 
 
@@ -75,7 +79,7 @@ def make_element(properties: dict):
     if not Gst.ElementFactory.find("multitalkerasr"):
         Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
     if not Gst.ElementFactory.find("multitalkerasr"):
-        raise Failed("no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
+        raise Failed("no element multitalkerasr: run `make build` or set GST_PLUGIN_PATH")
     element = Gst.ElementFactory.make("multitalkerasr", "asr")
     set_properties(element, properties)
     return element
@@ -88,8 +92,8 @@ def describe(properties: dict) -> dict:
             "plugin": element.get_factory().get_plugin().get_filename()}
 
 
-def pipeline_of(audio: str, element) -> Gst.Pipeline:
-    """audio ! decodebin ! 16 kHz mono ! element"""
+def build_pipeline(audio: str, element) -> Gst.Pipeline:
+    """Builds audio ! decodebin ! 16 kHz mono ! element."""
     pipeline = Gst.parse_launch(
         "filesrc name=file ! decodebin ! audioconvert ! audioresample ! "
         "capsfilter name=caps caps=audio/x-raw,rate=16000,channels=1")
@@ -99,21 +103,21 @@ def pipeline_of(audio: str, element) -> Gst.Pipeline:
     return pipeline
 
 
-def run(pipeline: Gst.Pipeline, see=lambda message: None):
-    """Until EOS; `see` is given the other messages."""
+def run(pipeline: Gst.Pipeline, on_message=lambda message: None):
+    """Runs the pipeline until EOS and passes the other messages to `on_message`."""
     pipeline.set_state(Gst.State.PLAYING)
     kinds = (Gst.MessageType.EOS | Gst.MessageType.ERROR | Gst.MessageType.WARNING | Gst.MessageType.ELEMENT
              | Gst.MessageType.PROGRESS)
     while (message := pipeline.get_bus().timed_pop_filtered(Gst.CLOCK_TIME_NONE, kinds)).type != Gst.MessageType.EOS:
         if message.type == Gst.MessageType.ERROR:
             raise Failed(message.parse_error()[0].message)
-        see(message)
+        on_message(message)
 
 
-def transcribe(audio: str, session: str, properties: dict, earlier: list) -> dict:
+def transcribe(audio: str, session: str, properties: dict, previous: list) -> dict:
     element = make_element(properties)
     element.set_property("session-id", session)
-    pipeline = pipeline_of(audio, element)
+    pipeline = build_pipeline(audio, element)
     sink = Gst.ElementFactory.make("fakesink")
     pipeline.add(sink)
     element.link(sink)
@@ -128,7 +132,7 @@ def transcribe(audio: str, session: str, properties: dict, earlier: list) -> dic
     element.get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, note_end)
     found = {"seglst": None, "loaded": None, "warnings": []}
 
-    def see(message):
+    def on_message(message):
         structure = message.get_structure()
         if message.type == Gst.MessageType.WARNING:
             found["warnings"].append(message.parse_warning()[0].message)
@@ -141,15 +145,15 @@ def transcribe(audio: str, session: str, properties: dict, earlier: list) -> dic
 
     started = time.monotonic()
     try:
-        run(pipeline, see)
+        run(pipeline, on_message)
     except Failed:
         pipeline.set_state(Gst.State.NULL)
         raise
     ended = time.monotonic()
-    # The models stay loaded as long as an element has them: the last one is stopped after this one began.
-    while earlier:
-        earlier.pop().set_state(Gst.State.NULL)
-    earlier.append(pipeline)
+    # Models stay loaded while an element uses them, so the previous pipeline is stopped only now.
+    while previous:
+        previous.pop().set_state(Gst.State.NULL)
+    previous.append(pipeline)
     if found["seglst"] is None:
         raise Failed("the element ended without a transcript")
     if not ends[0]:
@@ -161,7 +165,7 @@ def transcribe(audio: str, session: str, properties: dict, earlier: list) -> dic
 
 def write_wav(audio: str, wav: str) -> dict:
     encoder = Gst.ElementFactory.make("wavenc")
-    pipeline = pipeline_of(audio, encoder)
+    pipeline = build_pipeline(audio, encoder)
     sink = Gst.ElementFactory.make("filesink")
     sink.set_property("location", wav)
     pipeline.add(sink)
@@ -175,19 +179,19 @@ def write_wav(audio: str, wav: str) -> dict:
 
 def main():
     Gst.init(None)
-    earlier = []
+    previous = []
     for line in sys.stdin:
         job = json.loads(line)
         try:
             if "wav" in job:
-                answer(**write_wav(job["audio"], job["wav"]))
+                send(**write_wav(job["audio"], job["wav"]))
             elif "audio" in job:
-                answer(**transcribe(job["audio"], job["session"], job["properties"], earlier))
+                send(**transcribe(job["audio"], job["session"], job["properties"], previous))
             else:
-                answer(**describe(job["properties"]))
+                send(**describe(job["properties"]))
         except Failed as failure:
-            answer(error=" ".join(str(failure).split()))
-    for pipeline in earlier:
+            send(error=" ".join(str(failure).split()))
+    for pipeline in previous:
         pipeline.set_state(Gst.State.NULL)
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Measures how well the element recognizes and separates speakers: cpWER, tcpWER, DER, JER and the real-time factor.
+"""Measures how accurately the element recognizes and separates speakers: cpWER, tcpWER, DER, JER, and real-time factor.
 
-The element runs over each recording of MANIFEST (JSON lines, as manifest.py says) in each configuration. A table
-goes to the terminal; results.json, results.svg and results.png into the folder of --out. What was heard is kept there too, so
-that the same command goes on where it was stopped. Exit code 1: a recording failed or nothing was heard in it;
-the others are measured. docs/evaluation.md explains each figure.
+The element runs over each recording of MANIFEST (JSON Lines; manifest.py describes the format) in each configuration.
+The terminal shows tables, and the folder of --out receives results.json, results.svg, and results.png. The folder also
+caches transcripts, so the same command continues an evaluation that was stopped. The exit code is 1 if a recording
+failed or nothing was recognized in it; the others are measured. docs/evaluation.md explains each figure.
 """
 import argparse
 import itertools
@@ -20,12 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import report
 from manifest import Problem, Recording, References, read_manifest, read_references
-from runs import REPOSITORY, Configuration, Heard, Runner, Store, write_whole
-from scores import score_turns, score_words, together
+from runs import REPOSITORY, Cache, Configuration, Hypothesis, Runner, write_atomically
+from scores import combine, score_turns, score_words
 
-# Both are shown where nothing else is asked for: figures were published with nemo.
+# The default comparison includes nemo, because the published figures were measured with it.
 TARGET_MODES = ["probability", "nemo"]
-# Given by options of their own.
+# These properties have separate options.
 RESERVED = {"model-dir": "--models", "diarization-model": "--diarizer", "session-id": "the manifest"}
 
 
@@ -42,21 +42,23 @@ def arguments():
     a.add_argument("manifest", type=Path, metavar="MANIFEST")
     a.add_argument("--out", type=Path, default=Path("evaluation"), help="folder of the results (default: %(default)s)")
     a.add_argument("--models", type=Path, default=Path(model_dir or demo), metavar="DIR",
-                   help="model-dir of the element (default: MODEL_DIR, or the demo's)")
+                   help="model-dir of the element (default: MODEL_DIR, or the demo models)")
     a.add_argument("--diarizer", type=Path, default=diarizer and Path(diarizer), metavar="FILE",
-                   help="diarization-model of the element (default: DIARIZATION_MODEL, or the demo's)")
-    a.add_argument("--set", action="append", default=[], dest="sets", metavar="NAME=VALUE", help="a property of the element, in all configurations")
+                   help="diarization-model of the element (default: DIARIZATION_MODEL, or the demo model)")
+    a.add_argument("--set", action="append", default=[], dest="sets", metavar="NAME=VALUE",
+                   help="set a property of the element in all configurations")
     a.add_argument("--compare", action="append", default=[], dest="compares", metavar="NAME=VALUE,VALUE",
-                   help="a property with its values side by side; several: all combinations "
-                        f"(default: target-mode={','.join(TARGET_MODES)}, unless --set or --hypotheses is there)")
+                   help="compare values of a property; several options produce all combinations "
+                        f"(default: target-mode={','.join(TARGET_MODES)}, unless --set or --hypotheses is used)")
     a.add_argument("--hypotheses", action="append", default=[], metavar="NAME=DIR",
-                   help="instead of the element another system's DIR/SESSION.json (SegLST) and DIR/SESSION.rttm")
+                   help="evaluate another system's DIR/SESSION.json (SegLST) and DIR/SESSION.rttm instead of the element")
     a.add_argument("--der-of", choices=["diarizer", "segments"], default="diarizer",
-                   help="what DER and JER measure: the diarizer's frames, or the times of the segments of words (default: %(default)s)")
+                   help="source of the turns for DER and JER: the diarizer's frames, or the times of the segments of words "
+                        "(default: %(default)s)")
     a.add_argument("--diarizer-program", type=Path, default=REPOSITORY / "target/release/examples/transcribe_wav", metavar="FILE",
-                   help="the built example transcribe_wav (default: %(default)s)")
-    a.add_argument("--tcp-collar", type=float, default=5.0, metavar="SECONDS", help="of tcpWER (default: %(default)s)")
-    a.add_argument("--jobs", type=int, default=1, metavar="N", help="recordings at a time, each in a process (default: %(default)s)")
+                   help="the compiled example transcribe_wav (default: %(default)s)")
+    a.add_argument("--tcp-collar", type=float, default=5.0, metavar="SECONDS", help="collar of tcpWER (default: %(default)s)")
+    a.add_argument("--jobs", type=int, default=1, metavar="N", help="number of recordings to process in parallel, each in a separate process (default: %(default)s)")
     return a.parse_args()
 
 
@@ -67,7 +69,7 @@ def pairs(options: list[str], option: str) -> dict[str, str]:
         if not equals or not name:
             fail(f"{option}: expected NAME=VALUE, found {text!r}")
         if name in RESERVED and option != "--hypotheses":
-            fail(f"{option}: {name} is given by {RESERVED[name]}")
+            fail(f"{option}: {name} is set by {RESERVED[name]}")
         found[name] = value
     return found
 
@@ -91,49 +93,50 @@ def configurations(o) -> list[Configuration]:
 
 
 def evaluate(runner: Runner, configuration: Configuration, recording: Recording, references: References, o) -> dict:
-    """The result of one recording, as it stands in results.json."""
+    """Returns the entry of one recording in results.json."""
     result = {"session": recording.session, "row": recording.row, "corpus": recording.corpus, "status": "ok"}
     try:
-        heard = runner.hear(configuration, recording)
-        if recording.duration is not None and heard.audio_seconds is not None and abs(recording.duration - heard.audio_seconds) > 1:
-            raise Problem(f"duration: expected {recording.duration:g} s of audio, found {heard.audio_seconds:.1f} s in {recording.audio}")
+        hypothesis = runner.run(configuration, recording)
+        found_s = hypothesis.audio_seconds
+        if recording.duration is not None and found_s is not None and abs(recording.duration - found_s) > 1:
+            raise Problem(f"duration: expected {recording.duration:g} s of audio, found {found_s:.1f} s in {recording.audio}")
         result["scores"] = scores = {}
         if references.words is not None:
-            scores |= score_words(references.words, heard.words, recording.session, o.tcp_collar)
+            scores |= score_words(references.words, hypothesis.words, recording.session, o.tcp_collar)
         if references.turns is not None:
-            scores |= score_turns(references.turns, heard.turns, references.regions)
-            result |= {"der_of": heard.turns_of, "rttm_reference": recording.turns_from}
-        result |= timing(heard)
-        if (scores.get("cpwer") or {}).get("words") and not any(row["words"].strip() for row in heard.words):
+            scores |= score_turns(references.turns, hypothesis.turns, references.regions)
+            result |= {"der_of": hypothesis.turns_from, "rttm_reference": recording.turns_from}
+        result |= timing(hypothesis)
+        if (scores.get("cpwer") or {}).get("words") and not any(row["words"].strip() for row in hypothesis.words):
             result |= {"status": "empty", "problem": "nothing was recognized"}
-        elif scores.get("der_0", {}).get("spoken_s") and not heard.turns:
+        elif scores.get("der_0", {}).get("spoken_s") and not hypothesis.turns:
             result |= {"status": "empty", "problem": "no speaker was found"}
-    except Exception as problem:  # whatever a scorer raises on one recording, the others go on
-        said = str(problem) if isinstance(problem, Problem) else f"{type(problem).__name__}: {problem}"
-        result |= {"status": "failed", "problem": said, "scores": {}}
+    except Exception as problem:  # an exception in a scorer must not stop the other recordings
+        text = str(problem) if isinstance(problem, Problem) else f"{type(problem).__name__}: {problem}"
+        result |= {"status": "failed", "problem": text, "scores": {}}
     return result
 
 
-def timing(heard: Heard) -> dict:
-    if heard.seconds is None:
+def timing(hypothesis: Hypothesis) -> dict:
+    if hypothesis.seconds is None:
         return {}
-    return {"audio_seconds": heard.audio_seconds, "seconds": heard.seconds, "load_seconds": heard.load_seconds,
-            "real_time_factor": heard.seconds / heard.audio_seconds, "warnings": heard.warnings}
+    return {"audio_seconds": hypothesis.audio_seconds, "seconds": hypothesis.seconds, "load_seconds": hypothesis.load_seconds,
+            "real_time_factor": hypothesis.seconds / hypothesis.audio_seconds, "warnings": hypothesis.warnings}
 
 
 def summary(results: list[dict]) -> dict:
-    """Recordings as one: sums of errors over sums of what was said, of those that did not fail."""
+    """Combines recordings: the sum of errors over the sum of reference words or times, without failed recordings."""
     good = [result for result in results if result["status"] != "failed"]
     timed = [result for result in good if "seconds" in result]
     audio, seconds = sum(r["audio_seconds"] for r in timed), sum(r["seconds"] for r in timed)
-    return {"recordings": len(results), "failed": len(results) - len(good), "scores": together([r["scores"] for r in good]),
+    return {"recordings": len(results), "failed": len(results) - len(good), "scores": combine([r["scores"] for r in good]),
             "real_time_factor": seconds / audio if audio else None,
             "der_of": sorted({r["der_of"] for r in good if "der_of" in r}),
             "rttm_references": sorted({r["rttm_reference"] for r in good if "rttm_reference" in r})}
 
 
-def run_all(runner, found, recordings: list[tuple[Recording, References]], o, say) -> dict[str, list[dict]]:
-    """{configuration: results by row}"""
+def run_all(runner, found, recordings: list[tuple[Recording, References]], o, report_problem) -> dict[str, list[dict]]:
+    """Returns the results of each configuration, sorted by row."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     results = {configuration.name: [] for configuration in found}
@@ -146,7 +149,7 @@ def run_all(runner, found, recordings: list[tuple[Recording, References]], o, sa
                 configuration, recording = tasks[task]
                 result = task.result()
                 if "problem" in result:
-                    say(recording.row, recording.session, f"{result['problem']} ({configuration.name})")
+                    report_problem(recording.row, recording.session, f"{result['problem']} ({configuration.name})")
                 results[configuration.name].append(result)
                 progress.advance(bar)
         finally:
@@ -164,12 +167,12 @@ def main():
     if o.jobs < 1:
         fail(f"--jobs: expected at least 1, found {o.jobs}")
     if not o.tcp_collar >= 0:
-        fail(f"--tcp-collar: expected seconds from 0, found {o.tcp_collar}")
+        fail(f"--tcp-collar: expected at least 0 seconds, found {o.tcp_collar}")
     found = configurations(o)
     runs_element = any(configuration.properties is not None for configuration in found)
     recordings, bad_rows = read_manifest(o.manifest)
     if not recordings and not bad_rows:
-        fail(f"{o.manifest}: expected a JSON object a line, found no line")
+        fail(f"{o.manifest}: expected one JSON object per line, found no lines")
     with_references = []
     for recording in recordings:
         try:
@@ -183,26 +186,28 @@ def main():
         if o.diarizer and not o.diarizer.is_file():
             fail(f"--diarizer: no file {o.diarizer}")
         if der_of == "diarizer" and any(recording.turns for recording, _ in with_references) and not o.diarizer_program.is_file():
-            fail(f"no program {o.diarizer_program}, which DER needs: run `cargo build --release --example transcribe_wav`, or take --der-of segments")
+            fail(f"no program {o.diarizer_program}, which DER requires: run `cargo build --release --package multitalker-asr "
+                 "--example transcribe_wav`, or use --der-of segments")
 
     problems = 0
 
-    def say(row: int, session: str, problem: str):
+    def report_problem(row: int, session: str, problem: str):
         nonlocal problems
         problems += 1
         print(f"evaluate.py: {o.manifest}, row {row} ({session}): {problem}", file=sys.stderr)
 
     for row in bad_rows:
-        say(*row)
-    runner = Runner(Store(o.out / "heard"), o.models, o.diarizer, der_of, o.diarizer_program) if runs_element else \
-        Runner(Store(o.out / "heard"), Path(os.devnull), None, "segments", o.diarizer_program)
+        report_problem(*row)
+    cache = Cache(o.out / "cache")
+    runner = Runner(cache, o.models, o.diarizer, der_of, o.diarizer_program) if runs_element else \
+        Runner(cache, Path(os.devnull), None, "segments", o.diarizer_program)
     try:
         for configuration in found:
             runner.check(configuration)
     except Problem as problem:
         runner.stop()
         fail(str(problem))
-    results = run_all(runner, found, with_references, o, say)
+    results = run_all(runner, found, with_references, o, report_problem)
 
     failed_rows = [{"session": session, "row": row, "corpus": None, "status": "failed", "problem": problem, "scores": {}}
                    for row, session, problem in bad_rows]
@@ -214,12 +219,12 @@ def main():
         document["configurations"].append({
             "name": configuration.name, "properties": configuration.properties,
             "hypotheses": str(configuration.folder) if configuration.folder else None,
-            "recordings": rows, "corpora": corpora, "together": summary(rows)})
+            "recordings": rows, "corpora": corpora, "overall": summary(rows)})
     if runs_element:
         document |= {"models": str(o.models), "diarizer": o.diarizer and str(o.diarizer)}
     document["published"] = report.published_for({c for d in document["configurations"] for c in d["corpora"]})
 
-    write_whole(o.out / "results.json", json.dumps(document, indent=1, ensure_ascii=False).encode())
+    write_atomically(o.out / "results.json", json.dumps(document, indent=1, ensure_ascii=False).encode())
     report.write_plots(document, o.out)
     report.print_tables(document, Console())
     print(f"\n{o.out / 'results.json'}, results.svg, results.png")

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Makes manifests for evaluate.py of the AMI corpus: the test split, headset mix and one distant microphone.
+"""Makes manifests for evaluate.py from the AMI corpus: the test split, headset mix and one distant microphone.
 
-CORPUS is where the corpus was downloaded to, with MEETING/audio/MEETING.Mix-Headset.wav and MEETING.Array1-01.wav somewhere
-below it. The words are those of the manual annotations, version 1.6.2, as a folder or as the zip file. The turns
-are those of a checkout of diar-forced-alignment (AMI/test/*.rttm; published DERs are measured against these) or of
-AMI-diarization-setup (only_words/rttms/test/*.rttm, with uems/test/*.uem), or any folder of MEETING.rttm. Writes
-OUT/ihm-mix.jsonl, OUT/sdm.jsonl and OUT/words/MEETING.json. What is incomplete is named and left out, and the exit
-code is 1.
+CORPUS is the folder of the downloaded corpus, with MEETING/audio/MEETING.Mix-Headset.wav and MEETING.Array1-01.wav in
+any subfolder. The words are read from the manual annotations, version 1.6.2, as a folder or as the zip file. The turns
+are read from a checkout of diar-forced-alignment (AMI/test/*.rttm; published DERs are measured against these) or of
+AMI-diarization-setup (only_words/rttms/test/*.rttm, with uems/test/*.uem), or from any folder of MEETING.rttm files.
+
+Writes OUT/ihm-mix.jsonl, OUT/sdm.jsonl, and OUT/words/MEETING.json. Incomplete meetings are reported and left out, and
+the exit code is then 1.
 """
 import argparse
 import json
@@ -39,11 +40,11 @@ def read_xml(path) -> ElementTree.Element:
     except (OSError, KeyError):
         raise Problem(f"no file {path}") from None
     except ElementTree.ParseError as error:
-        raise Problem(f"{path}: no XML: {error}") from None
+        raise Problem(f"{path}: invalid XML: {error}") from None
 
 
 def seconds(element, name: str) -> float | None:
-    """A time, where it is there: some words have none."""
+    """Returns a time attribute, or None for words without times."""
     try:
         return float(element.get(name, ""))
     except ValueError:
@@ -51,7 +52,7 @@ def seconds(element, name: str) -> float | None:
 
 
 def speakers(annotations, meeting: str) -> dict[str, str]:
-    """The corpus-wide name of the speaker on each channel: A to E."""
+    """Returns the corpus-wide name of the speaker on each channel, A to E."""
     path = annotations / "corpusResources" / "meetings.xml"
     for element in read_xml(path).iter("meeting"):
         if element.get("observation") == meeting:
@@ -60,12 +61,12 @@ def speakers(annotations, meeting: str) -> dict[str, str]:
 
 
 def segments(annotations, meeting: str, agent: str, speaker: str) -> list[dict]:
-    """SegLST rows, one for each segment that the transcribers marked, with the times of its words."""
+    """Returns one SegLST row for each of the transcribers' segments, with the times of its words."""
     words_path = annotations / "words" / f"{meeting}.{agent}.words.xml"
     segments_path = annotations / "segments" / f"{meeting}.{agent}.segments.xml"
     if not words_path.exists() and not segments_path.exists():
         return []  # a participant of the meeting who was not recorded
-    # Vocal sounds, gaps and marks of disfluency stand among the words, and a range may begin or end with one.
+    # The words file also contains vocal sounds, gaps, and disfluency markers, and a range may begin or end with one.
     elements = list(read_xml(words_path))
     places = {element.get(ID): place for place, element in enumerate(elements)}
     rows, used = [], set()
@@ -82,7 +83,7 @@ def segments(annotations, meeting: str, agent: str, speaker: str) -> list[dict]:
                 text = (element.text or "").strip()
                 if element.tag == "w" and element.get("punc") != "true" and text:
                     used.add(place)
-                    spoken.append(text.replace("_", ""))  # L_C_D_ is spelled, and written LCD by who recognizes it
+                    spoken.append(text.replace("_", ""))  # a spelled word, L_C_D_, is recognized as LCD
                     starts.append(seconds(element, "starttime"))
                     ends.append(seconds(element, "endtime"))
         if spoken:
@@ -94,7 +95,7 @@ def segments(annotations, meeting: str, agent: str, speaker: str) -> list[dict]:
     lost = [place for place, element in enumerate(elements)
             if element.tag == "w" and element.get("punc") != "true" and (element.text or "").strip() and place not in used]
     if lost:
-        print(f"prepare_ami.py: {words_path}: {len(lost)} words stand in no segment and are left out", file=sys.stderr)
+        print(f"prepare_ami.py: {words_path}: {len(lost)} words are in no segment and are left out", file=sys.stderr)
     return rows
 
 
@@ -106,12 +107,12 @@ def words(annotations, meeting: str) -> list[dict]:
 
 
 def turns_folder(folder: Path, reference: str | None) -> tuple[Path, str]:
-    """The folder of MEETING.rttm, and where these come from."""
+    """Returns the folder of the MEETING.rttm files and a description of their origin."""
     for below, name in TURNS.items():
         if (folder / below).is_dir():
             return folder / below, reference or name
     if any(folder.glob("*.rttm")):
-        return folder, reference or f"those of {folder}"
+        return folder, reference or f"from {folder}"
     sys.exit(f"prepare_ami.py: --rttms: expected one of {', '.join(TURNS)} or *.rttm in {folder}, found none")
 
 
@@ -129,7 +130,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("corpus", type=Path, metavar="CORPUS")
     a.add_argument("--rttms", type=Path, required=True, metavar="DIR", help="checkout of diar-forced-alignment or AMI-diarization-setup, or a folder of RTTMs")
-    a.add_argument("--rttm-reference", metavar="TEXT", help="where the RTTMs come from, as the tables will say")
+    a.add_argument("--rttm-reference", metavar="TEXT", help="origin of the RTTMs, shown in the tables")
     a.add_argument("--annotations", type=Path, metavar="PATH", help=f"folder or zip file (default: CORPUS/{ANNOTATIONS}, or .zip)")
     a.add_argument("--out", type=Path, default=Path("ami"), metavar="DIR", help="(default: %(default)s)")
     o = a.parse_args()
@@ -137,7 +138,7 @@ def main():
         a.error(f"no folder {o.corpus}")
     at = o.annotations or next((p for p in (o.corpus / ANNOTATIONS, o.corpus / f"{ANNOTATIONS}.zip") if p.exists()), None)
     if at is None or not at.exists():
-        a.error(f"no annotations at {at or o.corpus / ANNOTATIONS}: name them with --annotations")
+        a.error(f"no annotations at {at or o.corpus / ANNOTATIONS}: use --annotations")
     try:
         annotations = zipfile.Path(at) if at.is_file() else at
     except zipfile.BadZipFile as error:
@@ -149,13 +150,13 @@ def main():
     problems, written = [], {}
     for name, (corpus, pattern) in MICROPHONES.items():
         if not any(pattern.format(meeting) in audio for meeting in MEETINGS):
-            print(f"prepare_ami.py: {name}: no {pattern.format('MEETING')} below {o.corpus}, so no manifest")
+            print(f"prepare_ami.py: {name}: no {pattern.format('MEETING')} in {o.corpus}, so no manifest was written")
             continue
         rows = []
         for meeting in MEETINGS:
             try:
                 if pattern.format(meeting) not in audio:
-                    raise Problem(f"no {pattern.format(meeting)} below {o.corpus}")
+                    raise Problem(f"no {pattern.format(meeting)} in {o.corpus}")
                 if meeting not in written:
                     text = json.dumps(words(annotations, meeting), indent=1, ensure_ascii=False)
                     written[meeting] = o.out / "words" / f"{meeting}.json"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What was measured as tables for the terminal and as a picture, beside what was published."""
+"""Reports results next to published figures, as tables for the terminal and as a picture."""
 import io
 import json
 from pathlib import Path
@@ -9,26 +9,26 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from runs import write_whole
+from runs import write_atomically
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 NAMES = {"cpwer": "cpWER", "tcpwer": "tcpWER", "der_0": "DER", "der_0.25": "DER .25", "jer_0": "JER", "jer_0.25": "JER .25"}
 PLOTTED = ["cpwer", "tcpwer", "der_0", "jer_0"]
-TURNS = {"diarizer": "the diarizer's activity, frames of 80 ms with a probability above 0.5, not post-processed",
+TURNS = {"diarizer": "the diarizer's activity, 80 ms frames with a probability above 0.5, not post-processed",
          "segments": "the times of the segments of words, NOT the diarizer's activity",
          "file": "the hypotheses' RTTM"}
-# Longer lists show their worst.
-MOST_ROWS = 40
-TOGETHER = "together"
-# Okabe and Ito's colors, which people with every kind of color vision tell apart; shapes say the same.
+# Longer lists show only the worst recordings.
+MAX_ROWS = 40
+OVERALL = "overall"
+# Okabe and Ito's colors, which are distinguishable with all kinds of color vision. Shapes are redundant with colors.
 STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P")]
 INK, PALE = "#222222", "#8a8f98"
 
 
 def published_for(corpora: set[str]) -> list[dict]:
-    """The published figures of these corpora."""
+    """Returns the published figures of these corpora."""
     wanted = {corpus.casefold(): corpus for corpus in corpora if corpus}
     rows = json.loads((Path(__file__).resolve().parent / "published.json").read_text(encoding="utf-8"))
     return [{**row, "corpus": wanted[row["corpus"].casefold()]} for row in rows if row["corpus"].casefold() in wanted]
@@ -45,16 +45,16 @@ def cell(scores: dict, metric: str) -> Text:
 
 
 def metrics_of(document: dict) -> list[str]:
-    measured = {metric for c in document["configurations"] for metric in c["together"]["scores"]}
+    measured = {metric for c in document["configurations"] for metric in c["overall"]["scores"]}
     return [metric for metric in NAMES if metric in measured]
 
 
 def worst_first(rows: list[dict], metrics: list[str]) -> list[dict]:
-    """All rows, or of many those that failed and the worst by the first metric, in the order of the manifest."""
-    if len(rows) <= MOST_ROWS:
+    """Returns up to MAX_ROWS rows: failed ones first, then the worst by the first metric, in manifest order."""
+    if len(rows) <= MAX_ROWS:
         return rows
     ranked = sorted(rows, key=lambda row: -(percent(row["scores"], metrics[0]) or 0) if row["status"] == "ok" else -float("inf"))
-    return sorted(ranked[:MOST_ROWS], key=lambda row: row["row"])
+    return sorted(ranked[:MAX_ROWS], key=lambda row: row["row"])
 
 
 def print_tables(document: dict, console):
@@ -62,7 +62,7 @@ def print_tables(document: dict, console):
     for configuration in document["configurations"]:
         rows = configuration["recordings"]
         shown = worst_first(rows, metrics or ["cpwer"])
-        several = f", the {len(shown)} worst of {len(rows)} recordings" if len(shown) < len(rows) else ""
+        several = f", worst {len(shown)} of {len(rows)} recordings" if len(shown) < len(rows) else ""
         table = new_table(f"{configuration['name']}{several}", metrics)
         for row in shown:
             style = {"ok": "", "empty": "yellow", "failed": "bold red"}[row["status"]]
@@ -74,7 +74,7 @@ def print_tables(document: dict, console):
         console.print(table)
     corpora = list(dict.fromkeys(corpus for c in document["configurations"] for corpus in c["corpora"]))
     for corpus in corpora:
-        table = new_table(f"{corpus or 'no corpus'}, {count_of(document, corpus)} together", metrics)
+        table = new_table(f"{corpus or 'no corpus'}, {count_of(document, corpus)}", metrics)
         for configuration in document["configurations"]:
             if corpus in configuration["corpora"]:
                 add_summary(table, configuration["name"], configuration["corpora"][corpus], metrics)
@@ -83,10 +83,10 @@ def print_tables(document: dict, console):
             table.add_row(*[Text(text, style="dim") for text in (f"published, {row['who']}", *[
                 f"{row['percent']:.2f}" if row["metric"] == metric else "" for metric in metrics], "")])
         console.print(table)
-    if len(corpora) != 1 or any(c["together"]["failed"] for c in document["configurations"]):
-        table = new_table("all recordings, together", metrics)
+    if len(corpora) != 1 or any(c["overall"]["failed"] for c in document["configurations"]):
+        table = new_table("all recordings", metrics)
         for configuration in document["configurations"]:
-            add_summary(table, configuration["name"], configuration["together"], metrics)
+            add_summary(table, configuration["name"], configuration["overall"], metrics)
         console.print(table)
     for line in notes(document):
         console.print(Text(line, style="dim"))
@@ -116,28 +116,28 @@ def factor(value: float | None) -> Text:
 
 
 def notes(document: dict) -> list[str]:
-    """What the figures mean and against which references they were measured."""
-    summaries = [c["together"] for c in document["configurations"]]
-    lines = [f"cpWER, tcpWER: meeteval, text normalized as Whisper's; tcpWER with a collar of {document['tcp_collar_s']:g} s."]
+    """Explains what the figures mean and which references were used."""
+    summaries = [c["overall"] for c in document["configurations"]]
+    lines = [f"cpWER, tcpWER: meeteval, text normalized as for Whisper; tcpWER with a collar of {document['tcp_collar_s']:g} s."]
     for kind in sorted({kind for s in summaries for kind in s["der_of"]}):
-        lines.append(f"DER, JER: {TURNS[kind]}; overlap scored; .25: without 0.25 s on both sides of each boundary.")
+        lines.append(f"DER, JER: {TURNS[kind]}; overlap is scored; .25 excludes 0.25 s on both sides of each boundary.")
     for reference in sorted({reference for s in summaries for reference in s["rttm_references"]}):
         lines.append(f"Reference RTTM: {reference}.")
     if any(s["real_time_factor"] is not None for s in summaries):
-        jobs = f", {document['jobs']} recordings at a time" if document["jobs"] > 1 else ""
-        lines.append(f"RTF, real-time factor: seconds of computing for one of audio, without loading the models{jobs}.")
+        jobs = f", {document['jobs']} recordings in parallel" if document["jobs"] > 1 else ""
+        lines.append(f"RTF, real-time factor: seconds of processing per second of audio, excluding model loading{jobs}.")
     return lines
 
 
 def write_plots(document: dict, folder: Path):
-    """results.svg and results.png: each recording and all of them, by corpus and metric."""
+    """Writes results.svg and results.png: each recording and the overall result, by corpus and metric."""
     metrics = [metric for metric in PLOTTED if metric in metrics_of(document)]
     corpora = list(dict.fromkeys(corpus for c in document["configurations"] for corpus in c["corpora"]))
     if not metrics or not corpora:
         return
     configurations = document["configurations"]
     rows = {corpus: sessions_of(document, corpus, metrics) for corpus in corpora}
-    step = 0.16 + 0.11 * len(configurations)  # inches a row
+    step = 0.16 + 0.11 * len(configurations)  # inches per row
     heights = [step * (len(rows[corpus]) + 1) + 0.45 for corpus in corpora]
     plt.rcParams.update({"font.family": "sans-serif", "font.size": 9, "text.parse_math": False, "svg.fonttype": "none",
                          "text.color": INK, "axes.labelcolor": INK, "xtick.color": PALE, "ytick.color": INK})
@@ -146,15 +146,15 @@ def write_plots(document: dict, folder: Path):
     for corpus, line in zip(corpora, grid):
         for metric, axes in zip(metrics, line):
             draw(axes, document, corpus, metric, rows[corpus])
-        line[0].set_yticks(range(len(rows[corpus]) + 1), [TOGETHER, *(short(name) for name in rows[corpus])])
+        line[0].set_yticks(range(len(rows[corpus]) + 1), [OVERALL, *(short(name) for name in rows[corpus])])
         line[0].get_yticklabels()[0].set_fontweight("bold")
         if corpus:
             line[0].set_title(corpus, loc="left", fontweight="bold", fontsize=10, pad=26 if document["published"] else 6)
     for metric, axes in zip(metrics, grid[-1]):
         axes.set_xlabel(f"{NAMES[metric]}, %")
-        # Alike measures have one scale.
-        alike = [other for other in metrics if other.split("_")[-1] == metric.split("_")[-1] or {other, metric} <= {"cpwer", "tcpwer"}]
-        axes.set_xlim(0, 1.25 * max((value for other in alike for value in values_of(document, other)), default=0) or 1)
+        # Similar metrics share a scale.
+        similar = [other for other in metrics if other.split("_")[-1] == metric.split("_")[-1] or {other, metric} <= {"cpwer", "tcpwer"}]
+        axes.set_xlim(0, 1.25 * max((value for other in similar for value in values_of(document, other)), default=0) or 1)
     handles = [plt.Line2D([], [], color=color, marker=shape, linestyle="", markersize=7) for color, shape in styles(configurations)]
     labels = [short(c["name"], 60) for c in configurations]
     if document["published"]:
@@ -165,12 +165,12 @@ def write_plots(document: dict, folder: Path):
     for suffix in ("svg", "png"):
         data = io.BytesIO()
         figure.savefig(data, format=suffix, dpi=160, facecolor="white")
-        write_whole(folder / f"results.{suffix}", data.getvalue())
+        write_atomically(folder / f"results.{suffix}", data.getvalue())
     plt.close(figure)
 
 
 def values_of(document: dict, metric: str) -> list[float]:
-    """All that stands in the column of a metric."""
+    """Returns all measured and published values of a metric."""
     scores = [row["scores"] for c in document["configurations"] for row in c["recordings"] + list(c["corpora"].values())]
     measured = [value for score in scores if (value := percent(score, metric)) is not None]
     return measured + [row["percent"] for row in document["published"] if row["metric"] == metric]
@@ -185,8 +185,8 @@ def styles(configurations: list) -> list[tuple[str, str]]:
     return [STYLES[number % len(STYLES)] for number in range(len(configurations))]
 
 
-def short(name: str, most: int = 26) -> str:
-    return name if len(name) <= most else name[:most - 1] + "…"
+def short(name: str, max_length: int = 26) -> str:
+    return name if len(name) <= max_length else name[:max_length - 1] + "…"
 
 
 def draw(axes, document: dict, corpus: str, metric: str, sessions: list[str]):
@@ -194,7 +194,7 @@ def draw(axes, document: dict, corpus: str, metric: str, sessions: list[str]):
     published = sorted(row["percent"] for row in document["published"] if row["corpus"] == corpus and row["metric"] == metric)
     for number, value in enumerate(published):
         axes.axvline(value, color=PALE, linestyle=(0, (4, 3)), linewidth=1, zorder=1)
-        # At three heights, since some are close to each other.
+        # Labels alternate between three heights, because some values are close to each other.
         axes.annotate(f"{value:g}", (value, 1), xycoords=("data", "axes fraction"), xytext=(0, 2 + 8 * (number % 3)),
                       textcoords="offset points", ha="center", fontsize=6.5, color=PALE)
     axes.axhspan(-0.5, 0.5, color="#f2f4f7", zorder=0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What was heard in a recording: by the element, by the diarizer alone, or by another system, from its files.
+"""Produces the hypotheses of a recording: from the element, from the diarizer alone, or from another system's files.
 
-Each result is kept in a file, whole or not at all, beside what it depends on, so that an evaluation which was stopped
-goes on, and one with another model or plugin begins again.
+Each result is cached in a file, written atomically, together with a key of everything that it depends on. An evaluation
+that was stopped can therefore be continued, and a changed model or plugin invalidates the results.
 """
 import hashlib
 import json
@@ -20,13 +20,13 @@ from pyannote.core import Annotation, Segment
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 
-# The recognizer runs for nobody, so that the diarizer is computed alone.
-NOBODY = "0.9999999"
+# With this activity threshold the recognizer runs for no speaker, so only the diarizer is computed.
+NO_SPEAKER = "0.9999999"
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One column of the comparison: the element with some properties, or a folder of another system's results."""
+    """A configuration to compare: the element with some properties, or a folder of another system's results."""
 
     name: str
     properties: dict[str, str] | None = None
@@ -34,10 +34,10 @@ class Configuration:
 
 
 @dataclass
-class Heard:
+class Hypothesis:
     words: list[dict]
     turns: Annotation
-    turns_of: str  # "diarizer", "segments" or "file"
+    turns_from: str  # "diarizer", "segments", or "file"
     audio_seconds: float | None = None
     seconds: float | None = None
     load_seconds: float | None = None
@@ -45,12 +45,12 @@ class Heard:
 
 
 def identity(path: Path) -> list:
-    """What changes when a file, or a file in a folder, does."""
+    """Returns a value that changes when the file, or a file in the folder, changes."""
     paths = sorted(path.iterdir()) if path.is_dir() else [path]
     return [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in paths if p.is_file()]
 
 
-def write_whole(path: Path, data: bytes):
+def write_atomically(path: Path, data: bytes):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         file.write(data)
@@ -58,7 +58,9 @@ def write_whole(path: Path, data: bytes):
     os.replace(file.name, path)
 
 
-class Store:
+class Cache:
+    """Stores results with the key of what they depend on, in a file for each kind and session."""
+
     def __init__(self, folder: Path):
         self.folder = folder
 
@@ -69,23 +71,23 @@ class Store:
 
     def get(self, kind: str, session: str, key: list):
         try:
-            kept = json.loads(self.path(kind, session).read_bytes())
-            return kept["value"] if kept["key"] == key else None
+            entry = json.loads(self.path(kind, session).read_bytes())
+            return entry["value"] if entry["key"] == key else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, kind: str, session: str, key: list, value):
-        write_whole(self.path(kind, session), json.dumps({"key": key, "value": value}).encode())
+        write_atomically(self.path(kind, session), json.dumps({"key": key, "value": value}).encode())
 
 
 class Worker:
-    """A process of element.py; after one that ended there is another."""
+    """A process of element.py, which is restarted after it has ended."""
 
     def __init__(self):
         self.process = None
         self.stderr = None
 
-    def ask(self, **job) -> dict:
+    def run(self, **job) -> dict:
         if self.process is None:
             self.stderr = tempfile.TemporaryFile()
             self.process = subprocess.Popen([str(HERE / "element.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr)
@@ -98,13 +100,13 @@ class Worker:
         if not line:
             code = self.process.wait()
             self.stderr.seek(0)
-            said = self.stderr.read().decode(errors="replace").strip().splitlines()
+            printed = self.stderr.read().decode(errors="replace").strip().splitlines()
             self.stop()
-            raise Problem(f"the element's process ended with {code}: {said[-1] if said else 'it printed nothing'}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Problem(answer["error"])
-        return answer
+            raise Problem(f"the element's process ended with {code}: {printed[-1] if printed else 'it printed nothing'}")
+        result = json.loads(line)
+        if "error" in result:
+            raise Problem(result["error"])
+        return result
 
     def stop(self):
         if process := self.process:
@@ -117,14 +119,14 @@ class Worker:
 
 
 class Runner:
-    def __init__(self, store: Store, models: Path, diarizer: Path | None, turns_of: str, activity_program: Path):
-        self.store = store
+    def __init__(self, cache: Cache, models: Path, diarizer: Path | None, turns_from: str, activity_program: Path):
+        self.cache = cache
         self.diarizer = diarizer
         self.paths = {"model-dir": str(models), "diarization-model": str(diarizer or "")}
-        self.turns_of = turns_of
+        self.turns_from = turns_from
         self.activity_program = activity_program
         self.models_key = identity(models) + (identity(diarizer) if diarizer else [])
-        self.described: dict[str, dict] = {}
+        self.effective_properties: dict[str, dict] = {}
         self.plugin_key: list = []
         self.thread = threading.local()
         self.workers: list[Worker] = []
@@ -143,47 +145,48 @@ class Runner:
             worker.stop()
 
     def check(self, configuration: Configuration):
-        """Whether there is an element that takes the properties; before any work."""
+        """Checks that the element is available and accepts the properties, before any work is done."""
         if configuration.properties is not None:
-            described = self.worker().ask(properties=self.paths | configuration.properties)
-            self.described[configuration.name] = described["properties"]
-            self.plugin_key = identity(Path(described["plugin"]))
+            element = self.worker().run(properties=self.paths | configuration.properties)
+            self.effective_properties[configuration.name] = element["properties"]
+            self.plugin_key = identity(Path(element["plugin"]))
 
-    def hear(self, configuration: Configuration, recording: Recording) -> Heard:
+    def run(self, configuration: Configuration, recording: Recording) -> Hypothesis:
         if configuration.folder is not None:
             return self.read(configuration.folder, recording)
         key = [self.models_key, self.plugin_key, identity(recording.audio), configuration.properties]
-        result = self.store.get(configuration.name, recording.session, key)
+        result = self.cache.get(configuration.name, recording.session, key)
         if result is None:
             result = self.run_element(configuration, recording)
-            self.store.put(configuration.name, recording.session, key, result)
-        if recording.turns is not None and self.turns_of == "diarizer":
+            self.cache.put(configuration.name, recording.session, key, result)
+        if recording.turns is not None and self.turns_from == "diarizer":
             turns = self.activity(configuration, recording)
         else:
             turns = segments(result["seglst"], recording.session)
-        return Heard(result["seglst"], turns, self.turns_of, result["audio_seconds"], result["seconds"], result["load_seconds"],
-                     result["warnings"])
+        return Hypothesis(result["seglst"], turns, self.turns_from, result["audio_seconds"], result["seconds"],
+                          result["load_seconds"], result["warnings"])
 
     def run_element(self, configuration: Configuration, recording: Recording) -> dict:
         try:
-            return self.worker().ask(audio=str(recording.audio), session=recording.session, properties=self.paths | configuration.properties)
+            return self.worker().run(audio=str(recording.audio), session=recording.session,
+                                     properties=self.paths | configuration.properties)
         except Problem as problem:
             raise Problem(f"{recording.audio}: {problem}") from None
 
-    def read(self, folder: Path, recording: Recording) -> Heard:
-        """What another system heard: FOLDER/SESSION.json (SegLST) and, where it diarizes, FOLDER/SESSION.rttm."""
+    def read(self, folder: Path, recording: Recording) -> Hypothesis:
+        """Reads another system's results: FOLDER/SESSION.json (SegLST) and optionally FOLDER/SESSION.rttm."""
         words, turns = folder / f"{recording.session}.json", folder / f"{recording.session}.rttm"
         if not words.is_file() and not (turns.is_file() and recording.words is None):
             raise Problem(f"no file {words}")
         rows = read_words(words, recording.session) if words.is_file() else []
         if turns.is_file():
             found = read_turns(turns, recording.session) if turns.stat().st_size else Annotation()
-            return Heard(rows, found, "file")
-        return Heard(rows, segments(rows, recording.session), "segments")
+            return Hypothesis(rows, found, "file")
+        return Hypothesis(rows, segments(rows, recording.session), "segments")
 
     def activity(self, configuration: Configuration, recording: Recording) -> Annotation:
-        """Where the diarizer's probabilities exceed 0.5, frame by frame, as examples/transcribe_wav.rs writes it."""
-        effective = self.described[configuration.name]
+        """Returns where the diarizer's probabilities exceed 0.5, frame by frame, as written by the example transcribe_wav."""
+        effective = self.effective_properties[configuration.name]
         preset = effective["diarization-preset"]
         arguments = ["--diarization-preset", "30s" if preset == "auto" else preset,
                      "--chunk-latency", effective["chunk-latency"].removesuffix("ms")]
@@ -192,12 +195,12 @@ class Runner:
         key = [self.models_key, identity(self.activity_program), identity(recording.audio), arguments]
         with self.lock:
             lock = self.activity_locks.setdefault(f"{arguments} {recording.session}", threading.Lock())
-        with lock:  # configurations that differ in the recognizer alone share it
+        with lock:  # configurations that differ only in the recognizer share the result
             kind = f"diarizer {' '.join(arguments)}"
-            rttm = self.store.get(kind, recording.session, key)
+            rttm = self.cache.get(kind, recording.session, key)
             if rttm is None:
                 rttm = self.run_diarizer(arguments, effective, recording)
-                self.store.put(kind, recording.session, key, rttm)
+                self.cache.put(kind, recording.session, key, rttm)
         turns = Annotation(uri=recording.session)
         for number, line in enumerate(rttm.splitlines()):
             _, _, _, start, duration, _, _, speaker, *_ = line.split(" ")
@@ -207,23 +210,23 @@ class Runner:
     def run_diarizer(self, arguments: list[str], effective: dict, recording: Recording) -> str:
         with tempfile.TemporaryDirectory() as scratch:
             wav, rttm = Path(scratch) / "audio.wav", Path(scratch) / "activity.rttm"
-            self.worker().ask(audio=str(recording.audio), wav=str(wav))
+            self.worker().run(audio=str(recording.audio), wav=str(wav))
             command = [str(self.activity_program), *arguments, "--model-dir", self.paths["model-dir"],
                        "--diarization-model", self.paths["diarization-model"], "--precision", effective["precision"],
                        "--threads", effective["intra-op-threads"],
-                       "--activity-threshold", NOBODY, "--activity-rttm", str(rttm), str(wav)]
+                       "--activity-threshold", NO_SPEAKER, "--activity-rttm", str(rttm), str(wav)]
             environment = {"ORT_DYLIB_PATH": str(REPOSITORY / ".onnxruntime/libonnxruntime.so"), **os.environ}
             if library := effective["onnxruntime-library"]:
                 environment["ORT_DYLIB_PATH"] = library
             done = subprocess.run(command, capture_output=True, text=True, env=environment)
             if done.returncode:
-                said = done.stderr.strip().splitlines()
-                raise Problem(f"the diarizer failed: {said[-1] if said else f'exit code {done.returncode}'}")
+                printed = done.stderr.strip().splitlines()
+                raise Problem(f"the diarizer failed: {printed[-1] if printed else f'exit code {done.returncode}'}")
             return rttm.read_text()
 
 
 def segments(rows: list[dict], session: str) -> Annotation:
-    """The times of the segments of words as turns."""
+    """Converts the times of the segments of words to turns."""
     turns = Annotation(uri=session)
     for number, row in enumerate(rows):
         if row["start_time"] < row["end_time"]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MPL-2.0
-"""How wrong a transcript and a diarization are: counts for each recording, whose sums give the rates of all.
+"""Counts errors of transcripts and diarizations. The counts of recordings can be summed into overall rates.
 
-cpWER and tcpWER are meeteval's, on text in the form of Whisper's English normalizer. DER and JER are those of
-pyannote.metrics, with overlapped speech scored. A collar of 0.25 s leaves out 0.25 s on both sides of each
-boundary of the reference, as in NIST's md-eval and in NeMo; pyannote.metrics calls this a collar of 0.5.
+cpWER and tcpWER are computed by meeteval on text normalized with Whisper's English normalizer. DER and JER are computed
+by pyannote.metrics, with overlapped speech scored. A collar of 0.25 s excludes 0.25 s on both sides of each boundary of
+the reference, as in NIST's md-eval and in NeMo; pyannote.metrics calls this a collar of 0.5.
 """
 import logging
 from collections import Counter
@@ -16,19 +16,19 @@ from pyannote.metrics.diarization import DiarizationErrorRate, JaccardErrorRate
 from whisper_normalizer.english import EnglishTextNormalizer
 
 COLLARS = (0.0, 0.25)
-# It takes the lengths of segments for those of words, and warns of them.
+# meeteval's warnings about long words are wrong here, because its input is segments.
 logging.getLogger("preprocess").setLevel(logging.ERROR)
 normalize = EnglishTextNormalizer()
 
 
 def normalized(rows: list[dict], session: str) -> meeteval.io.SegLST:
-    """SegLST rows with the words in Whisper's form, under one name; what has no words in it is left out."""
+    """Returns SegLST rows with normalized words and the given session. Rows without words are omitted."""
     rows = ({**row, "session_id": session, "words": normalize(row["words"])} for row in rows)
     return meeteval.io.SegLST([row for row in rows if row["words"]])
 
 
 def score_words(reference: list[dict], hypothesis: list[dict], session: str, tcp_collar: float) -> dict:
-    """{metric: counts} for cpWER and tcpWER."""
+    """Returns {metric: counts} for cpWER and tcpWER."""
     reference, hypothesis = normalized(reference, session), normalized(hypothesis, session)
     results = {
         "cpwer": cp_word_error_rate(reference, hypothesis),
@@ -40,7 +40,7 @@ def score_words(reference: list[dict], hypothesis: list[dict], session: str, tcp
 
 
 def score_turns(reference: Annotation, hypothesis: Annotation, regions: Timeline | None) -> dict:
-    """{metric: counts} for DER and JER at each collar; without regions all is scored."""
+    """Returns {metric: counts} for DER and JER at each collar. Without regions, the entire recording is scored."""
     if regions is None:
         end = max((segment.end for turns in (reference, hypothesis) for segment in turns.itersegments()), default=0.0)
         regions = Timeline([Segment(0.0, end)])
@@ -57,18 +57,18 @@ def score_turns(reference: Annotation, hypothesis: Annotation, regions: Timeline
 
 
 def with_rate(counts: dict) -> dict:
-    """The counts with their rate, which is `None` where the reference holds nothing."""
+    """Adds the rate to the counts. The rate is `None` if the reference is empty."""
     if "words" in counts:
-        wrong, all_of_it = counts["errors"], counts["words"]
+        errors, total = counts["errors"], counts["words"]
     elif "speakers" in counts:
-        wrong, all_of_it = counts["speaker_errors"], counts["speakers"]
+        errors, total = counts["speaker_errors"], counts["speakers"]
     else:
-        wrong, all_of_it = counts["missed_s"] + counts["false_alarm_s"] + counts["confused_s"], counts["spoken_s"]
-    return {**counts, "rate": wrong / all_of_it if all_of_it else None}
+        errors, total = counts["missed_s"] + counts["false_alarm_s"] + counts["confused_s"], counts["spoken_s"]
+    return {**counts, "rate": errors / total if total else None}
 
 
-def together(scores: list[dict]) -> dict:
-    """The scores of several recordings as one: sums of errors over sums of what the references hold."""
+def combine(scores: list[dict]) -> dict:
+    """Combines the scores of several recordings: sums of errors over sums of reference counts."""
     sums: dict[str, Counter] = {}
     for score in scores:
         for metric, counts in score.items():
