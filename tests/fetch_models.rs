@@ -346,7 +346,7 @@ fn a_full_disk_leaves_nothing_that_looks_whole() {
         .env("ACCEPT_LICENSE", "yes")
         .stdin(Stdio::null());
     let said = refusal(limited);
-    let expected = "encoder.int8.onnx: File too large: 12.6 MB of 25.2 MB are there. Make room";
+    let expected = "encoder.int8.onnx: File too large: received 12.6 MB of 25.2 MB. Free some";
     assert!(said.contains(expected), "{said}");
     assert!(!bench.download(ENCODER).exists() && !bench.pair().exists());
     bench.requests();
@@ -432,13 +432,13 @@ fn what_a_hub_refuses_is_said_in_one_line() {
     };
     let said = elsewhere("http://127.0.0.1:9");
     assert!(said.contains("cannot reach http://127.0.0.1:9: "), "{said}");
-    assert!(said.contains("name a mirror with HF_ENDPOINT"), "{said}");
+    assert!(said.contains("set HF_ENDPOINT to a mirror"), "{said}");
     let said = elsewhere("hf-mirror.example");
     assert!(said.contains("cannot reach hf-mirror.example: "), "{said}");
     let mut offline = bench.tool(&[]);
     offline.env("HF_HUB_OFFLINE", "1");
     let said = refusal(offline);
-    assert!(said.contains("has to be downloaded, and HF_HUB_OFFLINE forbids it"), "{said}");
+    assert!(said.contains("has to be downloaded, but HF_HUB_OFFLINE is set"), "{said}");
 
     let fault = json!({"faults": {ENCODER: {"status": 403}}});
     let said = refusal(Bench::new(&demo_models(), fault).tool(&[]));
@@ -481,7 +481,7 @@ fn a_gated_repository_wants_a_token_which_only_the_hub_sees() {
 fn the_license_is_asked_for_once() {
     let bench = Bench::new(&demo_models(), json!({}));
     let said = refusal(bench.unlicensed(&[]));
-    assert!(said.contains("run it on a terminal, or set ACCEPT_LICENSE=yes"), "{said}");
+    assert!(said.contains("run the command on a terminal, or set ACCEPT_LICENSE=yes"), "{said}");
     assert!(bench.requests().is_empty(), "nothing is asked for before");
 
     let on_terminal = |answer: &str| {
@@ -513,7 +513,7 @@ fn the_license_is_asked_for_once() {
 
     // Another license is another question.
     let said = refusal(bench.unlicensed(&["--diarizer", "v2"]));
-    assert!(said.contains("the license has to be accepted first"), "{said}");
+    assert!(said.contains("the license must be accepted first"), "{said}");
 }
 
 #[test]
@@ -533,7 +533,7 @@ fn later_runs_keep_to_the_first_commit_and_to_what_is_there() {
     // The pair is there, so no hub is needed.
     let mut offline = bench.tool(&[]);
     offline.env("HF_ENDPOINT", "http://127.0.0.1:9");
-    assert!(succeeds(offline).contains("the models are there"));
+    assert!(succeeds(offline).contains("the models are up to date"));
 
     // Another diarizer: what is there is looked at and not downloaded again.
     std::fs::remove_file(bench.pair().join(ENCODER)).expect("removed");
@@ -618,7 +618,7 @@ fn models_that_cannot_be_prepared_are_kept() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("prepare.py: "), "{said}");
     assert!(
-        said.contains("The downloads are kept, and PREPARE=no takes them as they are"),
+        said.contains("The downloads are kept, and PREPARE=no uses them without changes"),
         "{said}"
     );
     assert!(bench.download(ENCODER).exists() && !bench.pair().exists());
@@ -653,7 +653,7 @@ fn make_models_is_what_make_demo_runs_on() {
         .stdin(Stdio::null());
     let said = succeeds(make);
     assert!(said.contains("models/multitalker: the models are ready"), "{said}");
-    assert!(said.contains("prepared against given"), "{said}");
+    assert!(said.contains("prepared models compared with the given ones"), "{said}");
 
     let mut demo = Command::new("tools/demo.sh");
     demo.current_dir(&root)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Fetch a recognizer and a diarizer from the Hugging Face Hub, and prepare them.
+"""Downloads a recognizer and a diarizer from the Hugging Face Hub, and prepares them.
 
-The downloads go to MODELS/published, each file checked before it gets its name. The pair that the plugin runs goes
-to MODELS/multitalker: encoder, decoder_joint, tokenizer.model, multitalker_config.json and sortformer.onnx, with
-SOURCE.json, which says where they come from. HF_ENDPOINT, HF_HOME, HF_TOKEN and the other variables of
-huggingface_hub are respected.
+The downloads are stored in MODELS/published; each file is checked before it gets its final name. The pair that the
+plugin runs is written to MODELS/multitalker: encoder, decoder_joint, tokenizer.model, multitalker_config.json, and
+sortformer.onnx. SOURCE.json records their origin. The command respects HF_ENDPOINT, HF_HOME, HF_TOKEN, and the other
+variables of huggingface_hub.
 """
 import argparse
 import contextlib
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import hub
-from hub import HubFile, Refused, amount
+from hub import HubFile, Refused, format_size
 
 TOOLS = Path(__file__).resolve().parent.parent
 PAIR, PUBLISHED = "multitalker", "published"
@@ -35,15 +35,15 @@ class Download(NamedTuple):
 
 
 def read_json(path: Path) -> dict:
-    """The object in a file of this tool; empty where there is none."""
+    """Returns the JSON object in a file of this tool, or an empty one if the file does not exist."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise Refused(f"{path}: expected JSON, found: {error}. Remove it") from error
+        raise Refused(f"{path}: expected JSON, found: {error}. Delete the file") from error
     if not isinstance(value, dict):
-        raise Refused(f"{path}: expected a JSON object, found {type(value).__name__}. Remove it")
+        raise Refused(f"{path}: expected a JSON object, found {type(value).__name__}. Delete the file")
     return value
 
 
@@ -55,20 +55,20 @@ def write_json(path: Path, value: dict):
 
 @contextlib.contextmanager
 def locked(models: Path):
-    """Only one process at a time works in the folder."""
+    """Ensures that only one process at a time works in the folder."""
     models.mkdir(parents=True, exist_ok=True)
     with (models / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Refused(f"{models}: another `make models` is at work there") from error
-        for rest in models.glob(".new-*"):  # of a process that was killed
-            shutil.rmtree(rest)
+            raise Refused(f"{models}: another `make models` is using this folder") from error
+        for leftover in models.glob(".new-*"):  # from a process that was killed
+            shutil.rmtree(leftover)
         yield
 
 
 def request_of(table: dict, o: argparse.Namespace) -> dict:
-    """What is asked for, as it stands in SOURCE.json."""
+    """Returns the request as recorded in SOURCE.json."""
     def part(kind: str, name: str) -> dict:
         entry = table[kind][name]
         files = [file for file in entry["files"] if file.get("form", o.form) == o.form]
@@ -78,7 +78,7 @@ def request_of(table: dict, o: argparse.Namespace) -> dict:
             "recognizer": part("recognizers", o.recognizer), "diarizer": part("diarizers", o.diarizer)}
 
 
-def is_there(pair: Path, request: dict) -> bool:
+def is_complete(pair: Path, request: dict) -> bool:
     source = read_json(pair / "SOURCE.json")
     sizes = source.get("sizes", {})
     return source.get("request") == request and all(
@@ -86,15 +86,15 @@ def is_there(pair: Path, request: dict) -> bool:
 
 
 def accept_licenses(models: Path, licenses: list[dict], accepted: bool):
-    """Asks once for each license; the answer is kept in the folder."""
+    """Asks once for each license and stores the answer in the folder."""
     path = models / "licenses.json"
     known = read_json(path)
     new = [license for license in licenses if license["name"] not in known]
     for license in new:
-        print(f"The files are under the {license['name']}: {license['url']}")
+        print(f"The files are licensed under the {license['name']}: {license['url']}")
     if new and not accepted:
         if not sys.stdin.isatty():
-            raise Refused("the license has to be accepted first: run it on a terminal, or set ACCEPT_LICENSE=yes")
+            raise Refused("the license must be accepted first: run the command on a terminal, or set ACCEPT_LICENSE=yes")
         try:
             answer = input(f"Do you accept {'it' if len(new) == 1 else 'them'}? [y/N] ")
         except EOFError:
@@ -107,7 +107,7 @@ def accept_licenses(models: Path, licenses: list[dict], accepted: bool):
 
 
 def look_up(models: Path, part: dict, folder: str) -> list[Download]:
-    """The files of a recognizer or diarizer, all of the same commit."""
+    """Queries the hub for the files of a recognizer or diarizer, all at the same commit."""
     path = models / "revisions.json"
     repo, revision = part["repo"], part["revision"]
     commits = read_json(path)
@@ -117,11 +117,11 @@ def look_up(models: Path, part: dict, folder: str) -> list[Download]:
     for known in part["files"]:
         file = hub.look_up(repo, known["path"], commit)
         if "sha256" in known and not hub.SHA256.fullmatch(file.digest):
-            file = dataclasses.replace(file, digest=known["sha256"])  # a mirror with an ETag of its own
+            file = dataclasses.replace(file, digest=known["sha256"])  # the mirror has its own ETags
         for what, value in (("size", file.size), ("sha256", file.digest)):
             if what in known and known[what] != value:
                 raise Refused(f"{repo}: {file.path}: expected {what} {known[what]}, found {value} in revision "
-                              f"{file.commit}; nothing of it was downloaded")
+                              f"{file.commit}; the file was not downloaded")
         commit = file.commit
         found.append(Download(file, models / PUBLISHED / folder / repo / file.path))
     if commits.get(key) != commit:
@@ -130,39 +130,39 @@ def look_up(models: Path, part: dict, folder: str) -> list[Download]:
 
 
 def check_space(models: Path, downloads: int, files: list[Download], request: dict):
-    """Refuses before anything is downloaded for which there is no room."""
+    """Raises an error before the download if there is not enough disk space."""
     graphs = [d.file.size * (4 if ".int8." in d.file.path else 1) for d in files if ".onnx" in d.file.path]
     if not request["prepared"]:
         pair = sum(d.file.size for d in files)
     elif request["form"] == "fp32":
         pair = sum(graphs)
-    else:  # prepare.py makes the floats first, one graph at a time, and keeps a quarter of each
+    else:  # prepare.py first writes floats, one graph at a time, and keeps a quarter of each
         pair = max(graphs) + sum(graphs) // 4
     free = shutil.disk_usage(models).free
     if downloads + pair > free:
-        raise Refused(f"{models}: expected {amount(downloads)} of free disk space for the downloads and "
-                      f"{amount(pair)} to make the pair of them, found {amount(free)}")
+        raise Refused(f"{models}: expected {format_size(downloads)} of free disk space for the downloads and "
+                      f"{format_size(pair)} for the prepared pair, found {format_size(free)}")
 
 
 def assemble(models: Path, recognizer: list[Download], diarizer: list[Download], request: dict):
-    """Replaces the pair by one made of the downloaded files."""
+    """Replaces the pair with one made from the downloaded files."""
     with tempfile.TemporaryDirectory(dir=models, prefix=".new-") as folder:
         new = Path(folder, "pair")
         sortformer = diarizer[0].target
         if request["prepared"]:
-            print("preparing them, which takes some minutes", flush=True)
+            print("preparing the models, which takes a few minutes", flush=True)
             made = subprocess.run([sys.executable, TOOLS / "prepare-models/prepare.py", recognizer[0].target.parent, new,
                                    "--diarization-model", sortformer, "--precision", request["form"]])
             if made.returncode:
-                reason = ("as the line above says" if made.returncode > 0 else
-                          f"since prepare.py was ended by signal {-made.returncode}: it takes 7 GiB of memory")
-                raise Refused(f"the models could not be prepared, {reason}. The downloads are kept, and PREPARE=no "
-                              f"takes them as they are")
-            # Only the graph is renamed: it names the file with its weights.
+                reason = ("for the reason above" if made.returncode > 0 else
+                          f"because prepare.py was killed by signal {-made.returncode}: it needs 7 GiB of memory")
+                raise Refused(f"the models could not be prepared {reason}. The downloads are kept, and PREPARE=no "
+                              f"uses them without changes")
+            # Only the graph is renamed, because it contains the name of the file with its weights.
             suffix = ".int8.onnx" if request["form"] == "int8" else ".onnx"
             (new / sortformer.with_suffix(suffix).name).rename(new / "sortformer.onnx")
         else:
-            # Copies, since the onnx package takes no weights from files with a second name.
+            # The files are copied, because the onnx package refuses weights in hard-linked files.
             new.mkdir()
             for download in recognizer:
                 shutil.copyfile(download.target, new / download.target.name)
@@ -187,53 +187,53 @@ def run(table: dict, o: argparse.Namespace):
     models, request = o.models, request_of(table, o)
     pair = models / PAIR
     with locked(models):
-        if is_there(pair, request):
-            print(f"{pair}: the models are there")
+        if is_complete(pair, request):
+            print(f"{pair}: the models are up to date")
             return
         if pair.exists() and not (pair / "SOURCE.json").exists():
-            raise Refused(f"{pair}: expected a folder of this tool with SOURCE.json, found one without: move it away")
+            raise Refused(f"{pair}: expected a folder of this tool with SOURCE.json, found one without it: move the folder away")
         licenses = {request[part]["license"]: None for part in ("recognizer", "diarizer")}
         accept_licenses(models, [table["licenses"][name] for name in licenses], o.accept_license)
-        # Each form has a folder of its own, since prepare.py takes the floats from one with both.
+        # Each form has a separate folder, because prepare.py prefers the floats in a folder with both.
         recognizer = look_up(models, request["recognizer"], f"recognizer-{o.form}")
         diarizer = look_up(models, request["diarizer"], "diarizer")
         downloads = [*recognizer, *diarizer]
-        missing = sum(hub.missing(*download) for download in downloads)
+        missing = sum(hub.missing_bytes(*download) for download in downloads)
         check_space(models, missing, downloads, request)
-        print(f"{len(downloads)} files, {amount(sum(d.file.size for d in downloads))}, of which "
-              f"{amount(missing)} are to be downloaded from {hub.constants.ENDPOINT} into {models / PUBLISHED}",
+        print(f"{len(downloads)} files, {format_size(sum(d.file.size for d in downloads))}, of which "
+              f"{format_size(missing)} will be downloaded from {hub.constants.ENDPOINT} into {models / PUBLISHED}",
               flush=True)
         for file, target in downloads:
-            print(f"{file.repo}: {file.path}, {amount(file.size)}, commit {file.commit[:12]}", flush=True)
+            print(f"{file.repo}: {file.path}, {format_size(file.size)}, commit {file.commit[:12]}", flush=True)
             hub.fetch(file, target)
         assemble(models, recognizer, diarizer, request)
-    print(f"{pair}: the models are ready: `make demo` runs on them, and "
-          f"model-dir={pair} diarization-model={pair / 'sortformer.onnx'} names them")
+    print(f"{pair}: the models are ready. Try them with `make demo`, or set "
+          f"model-dir={pair} diarization-model={pair / 'sortformer.onnx'}")
 
 
 def main():
     here = Path(__file__).resolve().parent
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--published", type=Path, default=here / "published.toml",
-                   help="table of the published files (default: the one beside this program)")
+                   help="table of the published files (default: the one next to this program)")
     known, _ = a.parse_known_args([x for x in sys.argv[1:] if x not in ("-h", "--help")])
     try:
         table = tomllib.loads(known.published.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         sys.exit(f"fetch.py: {known.published}: {error}")
-    a.add_argument("--models", type=Path, default=Path("models"), help="folder for everything (default: models)")
+    a.add_argument("--models", type=Path, default=Path("models"), help="folder for downloads and models (default: models)")
     a.add_argument("--form", choices=["int8", "fp32"], default="int8")
     a.add_argument("--recognizer", choices=list(table["recognizers"]), default="smcleod",
                    help="publisher of the recognizer's files (default: smcleod)")
     a.add_argument("--diarizer", choices=list(table["diarizers"]), default="v2.1", help="version of Sortformer")
     a.add_argument("--prepare", choices=["yes", "no"], default="yes",
-                   help="make faster files of them with tools/prepare-models (default: yes)")
+                   help="rewrite the files into faster ones with tools/prepare-models (default: yes)")
     a.add_argument("--accept-license", action="store_true", default=os.environ.get("ACCEPT_LICENSE") == "yes",
-                   help="accept the licenses without being asked (also ACCEPT_LICENSE=yes)")
+                   help="accept the licenses without a prompt (also ACCEPT_LICENSE=yes)")
     try:
         run(table, a.parse_args())
     except KeyboardInterrupt:
-        print("\nfetch.py: interrupted; run it again to go on from there", file=sys.stderr)
+        print("\nfetch.py: interrupted; run the command again to continue from there", file=sys.stderr)
         sys.exit(130)
     except (Refused, OSError) as error:
         sys.exit(f"fetch.py: {error}")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Single files of a Hugging Face hub: found, resumed, and checked before they get their name.
+"""Downloads single files from a Hugging Face hub. Interrupted downloads are resumed, and files are checked before they
+get their final name.
 
-`hf_hub_download` of huggingface_hub starts from the beginning after an interruption (since version 1.14 or so each
-process has a temporary file of its own), so this uses the two functions below it, `get_hf_file_metadata` and
-`http_get`, with a partial file that outlives the process.
+`hf_hub_download` of huggingface_hub restarts interrupted downloads from the beginning (since about version 1.14, each
+process has a separate temporary file). Therefore this module uses two functions of a lower level,
+`get_hf_file_metadata` and `http_get`, with a partial file that outlives the process.
 """
 import errno
 import hashlib
@@ -23,7 +24,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers, logging
 from huggingface_hub.utils.sha import git_hash, sha_fileobj
 
-# Attempts in a row that bring nothing, besides those that http_get makes by itself.
+# Consecutive attempts that receive no data before giving up, in addition to the retries of http_get.
 ATTEMPTS = 4
 BUSY = {429, 500, 502, 503, 504}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -33,14 +34,14 @@ logging.set_verbosity_error()
 
 
 class Refused(Exception):
-    """One line for the user."""
+    """An error with a one-line message for the user."""
 
 
 class Damaged(Refused):
-    """What arrived is of no use."""
+    """The received data is unusable."""
 
 
-def amount(size: int) -> str:
+def format_size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
 
 
@@ -56,11 +57,11 @@ class HubFile:
     path: str
     commit: str
     size: int  # bytes
-    digest: str  # sha256; for small files that are not in LFS, git's sha1 of the blob
+    digest: str  # sha256, or git's sha1 of the blob for small files that are not in LFS
 
 
 def look_up(repo: str, path: str, revision: str) -> HubFile:
-    """What the hub says about a file; nothing is downloaded."""
+    """Queries the hub for a file's commit, size, and hash without downloading the file."""
     name = f"{repo}: {path}"
     endpoint = constants.ENDPOINT
     url = hf_hub_url(repo, path, revision=revision)
@@ -72,7 +73,7 @@ def look_up(repo: str, path: str, revision: str) -> HubFile:
                 raise
             found = get_hf_file_metadata(url, retry_on_errors=True)
     except OfflineModeIsEnabled as error:
-        raise Refused(f"{name} has to be downloaded, and HF_HUB_OFFLINE forbids it") from error
+        raise Refused(f"{name} has to be downloaded, but HF_HUB_OFFLINE is set") from error
     except GatedRepoError as error:
         token = "the token in use has no access" if get_token() else "no token was found"
         raise Refused(f"{repo} is gated: {token}. Accept its conditions at {endpoint}/{repo}, and set HF_TOKEN to a "
@@ -86,19 +87,19 @@ def look_up(repo: str, path: str, revision: str) -> HubFile:
                       f"HF_TOKEN") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        hint = ": set HF_TOKEN to a token that may read it" if status in (401, 403) else ""
+        hint = ": set HF_TOKEN to a token with read access" if status in (401, 403) else ""
         raise Refused(f"{name}: {endpoint} answered with status {status}{hint}") from error
     except (httpx2.RequestError, httpx2.InvalidURL, HFValidationError) as error:
-        raise Refused(f"cannot reach {endpoint}: {first_line(error)}. Check the network and the proxy, or name a "
-                      f"mirror with HF_ENDPOINT") from error
+        raise Refused(f"cannot reach {endpoint}: {first_line(error)}. Check the network and the proxy, or set "
+                      f"HF_ENDPOINT to a mirror") from error
     if found.commit_hash is None or found.etag is None or found.size is None:
-        raise Refused(f"{endpoint} does not answer as a Hugging Face hub: expected the commit, ETag and size of "
-                      f"{path}, found {found.commit_hash}, {found.etag} and {found.size}. HF_ENDPOINT names it")
+        raise Refused(f"{endpoint} is not a Hugging Face hub: expected the commit, ETag, and size of {path}, found "
+                      f"{found.commit_hash}, {found.etag}, and {found.size}. Check HF_ENDPOINT")
     return HubFile(repo, path, found.commit_hash, found.size, found.etag)
 
 
 class Partial(io.FileIO):
-    """What has arrived of a file: it is appended to, and never grows beyond the size of the whole."""
+    """A partially downloaded file. It is append-only and refuses to exceed the expected size."""
 
     def __init__(self, path: Path, size: int):
         super().__init__(path, "a")
@@ -106,7 +107,7 @@ class Partial(io.FileIO):
 
     def write(self, data) -> int:
         if self.tell() + len(data) > self.limit:
-            raise Damaged(f"{self.name}: expected {self.limit} bytes, found more; it was removed")
+            raise Damaged(f"{self.name}: expected {self.limit} bytes, found more; the file was deleted")
         view = memoryview(data)
         while view:
             view = view[super().write(view):]
@@ -114,13 +115,13 @@ class Partial(io.FileIO):
 
 
 def partial_path(file: HubFile, target: Path) -> Path:
-    # Named after the content, so that the beginning of one version is not continued with another.
+    # The name depends on the content, so that the start of one version is never continued with another.
     version = hashlib.sha256(file.digest.encode()).hexdigest()[:16]
     return target.with_name(f"{target.name}.{version}.incomplete")
 
 
-def missing(file: HubFile, target: Path) -> int:
-    """Bytes that are still to be downloaded."""
+def missing_bytes(file: HubFile, target: Path) -> int:
+    """Returns the number of bytes that still have to be downloaded."""
     if target.exists():
         return 0 if target.stat().st_size == file.size else file.size
     partial = partial_path(file, target)
@@ -128,7 +129,7 @@ def missing(file: HubFile, target: Path) -> int:
 
 
 def difference(path: Path, file: HubFile) -> str | None:
-    """In what the file at `path` differs from what it should be."""
+    """Describes how the file at `path` differs from the expected one, or returns None if it does not."""
     size = path.stat().st_size
     if size != file.size:
         return f"expected {file.size} bytes, found {size}"
@@ -139,18 +140,18 @@ def difference(path: Path, file: HubFile) -> str | None:
     elif GIT_SHA1.fullmatch(file.digest):
         found, kind = git_hash(path.read_bytes()), "git's sha1"
     else:
-        return None  # some mirrors have ETags of their own
+        return None  # some mirrors have their own ETags
     return None if found == file.digest else f"expected {kind} {file.digest}, found {found}"
 
 
 def receive(file: HubFile, partial: Partial):
-    """Downloads what is missing, again where the connection breaks, as long as that brings something."""
+    """Downloads the missing bytes, and retries after broken connections as long as data arrives."""
     url = hf_hub_url(file.repo, file.path, revision=file.commit)
     failures = 0
     while True:
         before = os.fstat(partial.fileno()).st_size
         try:
-            # Uncompressed, since a range of a compressed answer is not a range of the file.
+            # Compression is off, because a range of a compressed response is not a range of the file.
             headers = build_hf_headers(headers={"Accept-Encoding": "identity"})
             http_get(url, partial, resume_size=before, headers=headers, expected_size=file.size,
                      displayed_filename=Path(file.path).name)
@@ -165,17 +166,17 @@ def receive(file: HubFile, partial: Partial):
         except OSError as error:
             if error.errno is not None:
                 raise
-            reason = first_line(error)  # http_get received another size than expected
-        arrived = os.fstat(partial.fileno()).st_size
-        failures = 0 if arrived > before else failures + 1
+            reason = first_line(error)  # http_get received an unexpected size
+        received = os.fstat(partial.fileno()).st_size
+        failures = 0 if received > before else failures + 1
         if failures == ATTEMPTS:
-            raise Refused(f"{file.repo}: {file.path}: the connection broke after {amount(arrived)} of "
-                          f"{amount(file.size)}: {reason}. Run it again to go on from there")
+            raise Refused(f"{file.repo}: {file.path}: the connection broke after {format_size(received)} of "
+                          f"{format_size(file.size)}: {reason}. Run the command again to continue from there")
         time.sleep(failures)
 
 
 def fetch(file: HubFile, target: Path):
-    """Makes `target` the file: it is there whole and checked, or not at all."""
+    """Downloads the file to `target`, which appears only when it is complete and checked."""
     if target.exists() and difference(target, file) is None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +196,8 @@ def fetch(file: HubFile, target: Path):
                 receive(file, partial)
                 os.fsync(partial.fileno())
         if found := difference(path, file):
-            raise Damaged(f"{target}: {found}; it was removed. Run it again, or name another mirror with HF_ENDPOINT")
+            raise Damaged(f"{target}: {found}; the file was deleted. Run the command again, or set HF_ENDPOINT to "
+                          f"another mirror")
         os.replace(path, target)
     except Damaged:
         path.unlink(missing_ok=True)
@@ -203,6 +205,6 @@ def fetch(file: HubFile, target: Path):
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
-        arrived = path.stat().st_size if path.exists() else 0
-        raise Refused(f"{target}: {os.strerror(error.errno)}: {amount(arrived)} of {amount(file.size)} are "
-                      f"there. Make room, and run it again to go on from there") from error
+        received = path.stat().st_size if path.exists() else 0
+        raise Refused(f"{target}: {os.strerror(error.errno)}: received {format_size(received)} of "
+                      f"{format_size(file.size)}. Free some space, and run the command again to continue from there") from error
