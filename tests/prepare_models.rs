@@ -191,7 +191,7 @@ onnx.save(model, sys.argv[1])";
     let output = run(Command::new(python()).args(["-c", script]).arg(encoder));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (prepared, printed) = prepare(given.path(), &["--precision", "fp32"]);
-    for done in ["3 attention masks to sums", "5 chunks and any number of speakers at once"] {
+    for done in ["3 attention masks to sums", "5 chunks and any number of speakers per run"] {
         assert!(printed.contains(done), "{done} is not in: {printed}");
     }
     let (runs, chunks) =
@@ -229,8 +229,8 @@ fn eight_bits_are_compared_as_floats() {
     for form in FORMS {
         let given = published(form, &["encoder.onnx", "encoder.onnx.data", "joint.onnx"]);
         let (prepared, printed) = prepare(given.path(), &["--precision", "fp32"]);
-        assert!(printed.contains("8-bit operations to floats"), "{form}: {printed}");
-        assert!(printed.contains("prepared against given as floats"), "{form}: {printed}");
+        assert!(printed.contains("8-bit operations converted to floats"), "{form}: {printed}");
+        assert!(printed.contains("prepared models compared with the given ones as floats"), "{form}: {printed}");
         assert!(printed.contains("tokens that differ                           0        limit 0"));
         let config = "multitalker_config.json";
         let [before, after] =
@@ -271,7 +271,7 @@ fn what_a_config_says_or_not_makes_no_folder_unusable() {
     }
     let (success, said) = prepare_with(r#"{"encoder": {"chunk_size": 56}}"#);
     assert!(!success);
-    assert!(said.contains("expected encoder.chunk_size 112, by the encoder, found 56"), "{said}");
+    assert!(said.contains("expected encoder.chunk_size 112, as in the encoder, found 56"), "{said}");
 }
 
 #[test]
@@ -408,13 +408,13 @@ fn what_is_no_model_is_named() {
     change(
         "encoder.onnx",
         &pointer,
-        "encoder.onnx: expected an ONNX file, found a pointer of Git LFS",
+        "encoder.onnx: expected an ONNX file, found a Git LFS pointer",
     );
-    change("encoder.onnx.data", &pointer, "in encoder.onnx.data, found a pointer of Git LFS");
+    change("encoder.onnx.data", &pointer, "in encoder.onnx.data, found a Git LFS pointer");
     change(
         "tokenizer.model",
         &pointer,
-        "expected a SentencePiece model, found a pointer of Git LFS",
+        "expected a SentencePiece model, found a Git LFS pointer",
     );
     change(
         "decoder_joint.onnx",
@@ -425,7 +425,7 @@ fn what_is_no_model_is_named() {
     change(
         "encoder.onnx",
         &third,
-        "encoder.onnx: expected an ONNX file, found something else, or a part",
+        "encoder.onnx: expected an ONNX file, found another or an incomplete file",
     );
     change("encoder.onnx.data", &third, "bytes of at least ");
     change("encoder.onnx", &sortformer, "found no input processed_signal");
@@ -471,7 +471,7 @@ fn options_that_make_no_sense_are_named() {
     assert!(said.contains("--max-chunks: expected at least 1, found 0"), "{said}");
     let output = run(tool("prepare.py").args([tiny_models(), tiny_models()]));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("need a folder of their own"), "{said}");
+    assert!(said.contains("need a separate folder"), "{said}");
 }
 
 /// A limit on the size of files stands for a disk that is full.

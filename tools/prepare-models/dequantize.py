@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: MPL-2.0
-"""From dynamically quantized graphs back to graphs of floats."""
+"""Converts dynamically quantized graphs back to graphs with floats."""
 import numpy as np
 from onnx import helper, numpy_helper
 
 from graph import attributes, constants, producers, prune, reads, set_nodes, users
 
-# Operators of 8 or fewer bits. DequantizeLinear is none of them: of weights it is a constant, and of a row of them,
-# as Gather takes one from a table, it stays.
+# Operators with 8 or fewer bits. DequantizeLinear is not listed: applied to weights it is folded as a constant, and
+# applied to a row of weights, such as the result of Gather, it stays.
 QUANTIZED = {"ConvInteger", "DynamicQuantizeLSTM", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "GatherBlockQuantized",
              "MatMulBnb4", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QAttention", "QGemm", "QLinearAdd",
              "QLinearConv", "QLinearMatMul", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear"}
 
 
 class Unsupported(Exception):
-    """The graph holds something that is not understood well enough to be rewritten."""
+    """The graph contains a form that cannot be rewritten reliably."""
 
 
 def is_quantized(graph) -> bool:
@@ -21,7 +21,7 @@ def is_quantized(graph) -> bool:
 
 
 class Weights:
-    """Floats of the quantized weights, each made once."""
+    """Floats of the quantized weights. Each tensor is converted once."""
 
     def __init__(self, known):
         self.known, self.made = known, {}
@@ -53,9 +53,9 @@ class Weights:
 
 
 def plan(graph):
-    """(nodes by the output that they are to make, Weights): the graph in floats, from its structure alone.
+    """Plans the graph in floats from its structure alone. Returns the new nodes by output, and the Weights.
 
-    Raises Unsupported where that is not possible.
+    Raises Unsupported if that is not possible.
     """
     known, made_by, read_by = constants(graph), producers(graph), users(graph)
     weights, replaced = Weights(known), {}
@@ -67,7 +67,7 @@ def plan(graph):
         return found[0]
 
     def source(name):
-        """What was quantized to `name` as the graph ran."""
+        """Returns the tensor that was dynamically quantized to `name`."""
         dynamic = made_by[name]
         if dynamic.op_type != "DynamicQuantizeLinear":
             raise KeyError(name)
@@ -77,7 +77,7 @@ def plan(graph):
         return node.input[i] if i < len(node.input) else ""
 
     def biased(op_type, inputs, bias, node):
-        """[(output, node)] of a product and its bias, if there is one."""
+        """Returns [(output, node)] of a product and its bias, if any."""
         if not bias:
             return [(node.output[0], helper.make_node(op_type, inputs, node.output, node.name))]
         product = node.output[0] + "_product"
@@ -85,7 +85,7 @@ def plan(graph):
                 (node.output[0], helper.make_node("Add", [product, bias], node.output))]
 
     def as_floats(node):
-        """[(output, node)] in floats, the last of which gives the result."""
+        """Returns [(output, node)] in floats; the last one computes the result."""
         if node.op_type == "DynamicQuantizeLSTM":
             w = weights.floats(node.input[1], at(node, 9), node.input[8], -1, [0, 2, 1])
             r = weights.floats(node.input[2], at(node, 11), node.input[10], -1, [0, 2, 1])
@@ -133,7 +133,7 @@ def needed(graph, replaced):
 
 
 def dequantize(graph) -> int:
-    """Turns dynamically quantized products, convolutions and LSTMs back into those of floats."""
+    """Converts dynamically quantized products, convolutions, and LSTMs back to floats, and returns their number."""
     replaced, weights = plan(graph)
     graph.initializer.extend(weights.tensors())
     set_nodes(graph, (made for n in graph.node for made in replaced.get(n.output[0], [n])))

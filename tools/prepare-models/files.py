@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Reading the given files, and saying in one line what is wrong with them before minutes are spent."""
+"""Reads the given files and reports problems in one line, before any time-consuming work."""
 import json
 import sys
 from pathlib import Path
@@ -17,9 +17,9 @@ import stream
 
 KEY = "prepared"  # in the metadata of a prepared file
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
-SMALL = 1 << 16  # bytes of a tensor that is read with the structure
+SMALL = 1 << 16  # maximum bytes of a tensor that is read with the structure
 
-# Inputs and outputs: type, rank and the axes of any length.
+# Inputs and outputs: type, rank, and dynamic axes.
 ENCODER = {"processed_signal": (FLOAT, 3, [2]), "processed_signal_length": (INT64, 1, []),
            "cache_last_channel": (FLOAT, 4, []), "cache_last_time": (FLOAT, 4, []), "cache_last_channel_len": (INT64, 1, []),
            "spk_targets": (FLOAT, 2, [1]), "bg_spk_targets": (FLOAT, 2, [1])}, \
@@ -31,25 +31,25 @@ JOINT = {"encoder_outputs": (FLOAT, 3, []), "targets": (INT64, 2, []), "input_st
 SORTFORMER = {"chunk": (FLOAT, 3, [1]), "chunk_lengths": (INT64, 1, []), "spkcache": (FLOAT, 3, [1]),
               "spkcache_lengths": (INT64, 1, []), "fifo": (FLOAT, 3, [1]), "fifo_lengths": (INT64, 1, [])}, \
              {"chunk_pre_encode_embs": (FLOAT, 3, [])}
-PROBABILITIES = "preds_diar", "spkcache_fifo_chunk_preds"  # of version 3, and of those before
+PROBABILITIES = "preds_diar", "spkcache_fifo_chunk_preds"  # of version 3 and of earlier versions
 # Dimensions that the streaming loop reads from the graph.
 FIXED = {"processed_signal": [1], "cache_last_channel": [1, 2, 3], "cache_last_time": [1, 2, 3], "chunk": [2],
          "spkcache": [2], "fifo": [2], "input_states_1": [0, 2], "input_states_2": [0, 2], "outputs": [3],
          "preds_diar": [2], "spkcache_fifo_chunk_preds": [2]}
-LARGEST = 1 << 16
+MAX_DIMENSION = 1 << 16
 
 
 class Refused(Exception):
-    """The models cannot be prepared, or came out too different."""
+    """The models cannot be prepared, or the prepared ones differ too much."""
 
 
 def kind_of(start: bytes) -> str:
     if not start:
         return "an empty file"
     if start.startswith(b"version https://git-lfs"):
-        return "a pointer of Git LFS: fetch the file itself with git lfs pull, or download it"
+        return "a Git LFS pointer: run git lfs pull, or download the file itself"
     if start.lstrip()[:1] in (b"<", b"{"):
-        return "a web page or another text"
+        return "a web page or other text"
     return ""
 
 
@@ -59,7 +59,7 @@ def start_of(path: Path) -> bytes:
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """The graph with its small tensors; those beside it in files of their own are checked and not read."""
+    """Reads a graph with its small tensors. Large tensors in separate files are checked but not read."""
     expected = f"{path}: expected an ONNX file, found "
     if not path.is_file():
         raise Refused(expected + ("a folder" if path.is_dir() else "no such file"))
@@ -68,18 +68,18 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except DecodeError as reason:
-        raise Refused(f"{expected}something else, or a part of one ({path.stat().st_size} bytes)") from reason
+        raise Refused(f"{expected}another or an incomplete file ({path.stat().st_size} bytes)") from reason
     if not model.graph.node or not model.graph.output:
-        raise Refused(f"{expected}something else, or a part of one ({path.stat().st_size} bytes)")
+        raise Refused(f"{expected}another or an incomplete file ({path.stat().st_size} bytes)")
     graph.constants_as_initializers(model.graph)
     for tensor in external(model):
-        file, offset, length = place(tensor, path)
-        beside = f"{path}: expected its weights in {file.name}, found "
+        file, offset, length = location_of(tensor, path)
+        expected = f"{path}: expected its weights in {file.name}, found "
         if not file.is_file():
-            raise Refused(f"{beside}no such file: download it to the same folder")
+            raise Refused(f"{expected}no such file: download it into the same folder")
         if (size := file.stat().st_size) < offset + length:
-            raise Refused(beside + (kind_of(start_of(file)) or
-                                    f"{size} bytes of at least {offset + length}: download it again"))
+            raise Refused(expected + (kind_of(start_of(file)) or
+                                      f"{size} bytes of at least {offset + length}: download it again"))
     load_weights(model, path, SMALL)
     return model
 
@@ -88,17 +88,17 @@ def external(model):
     return [t for t in model.graph.initializer if t.data_location == TensorProto.EXTERNAL]
 
 
-def place(tensor, path: Path):
-    """The file, offset and length in bytes of a tensor that stands beside the graph."""
+def location_of(tensor, path: Path):
+    """Returns the file, offset, and length in bytes of a tensor that is stored outside the graph."""
     entries = {e.key: e.value for e in tensor.external_data}
     location = entries.get("location", "")
     if not location or Path(location).is_absolute() or ".." in Path(location).parts:
-        raise Refused(f"{path}: expected its weights in a file beside it, found the location {location!r}")
+        raise Refused(f"{path}: expected its weights in the same folder, found the location {location!r}")
     try:
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", -1))
         size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except (ValueError, KeyError) as reason:
-        raise Refused(f"{path}: expected the place of {tensor.name} in {location}, found {entries}") from reason
+        raise Refused(f"{path}: expected the position of {tensor.name} in {location}, found {entries}") from reason
     for dim in tensor.dims:
         size *= dim
     if length == -1:
@@ -108,13 +108,13 @@ def place(tensor, path: Path):
     return path.parent / location, offset, length
 
 
-def load_weights(model, path: Path, largest: float = float("inf")):
-    """Reads the tensors that stand beside the graph. (onnx does not follow the symbolic links of a download cache.)"""
+def load_weights(model, path: Path, max_bytes: float = float("inf")):
+    """Reads the tensors that are stored outside the graph. (onnx does not follow the symbolic links of a Hub cache.)"""
     files = {}
     try:
         for tensor in external(model):
-            file, offset, length = place(tensor, path)
-            if length > largest:
+            file, offset, length = location_of(tensor, path)
+            if length > max_bytes:
                 continue
             files.setdefault(file, None)
             files[file] = files[file] or file.open("rb")
@@ -134,7 +134,7 @@ def dims(tensor) -> list:
 
 
 def require(model, path: Path, what: str, contract):
-    """Compares inputs and outputs with those that are expected of `what`."""
+    """Checks that the inputs and outputs are those of `what`."""
     for tensors, named, side in zip((model.graph.input, model.graph.output), contract, ("input", "output")):
         found = {t.name: t for t in tensors}
         for name, (kind, rank, free) in named.items():
@@ -150,16 +150,17 @@ def require(model, path: Path, what: str, contract):
             for axis in free:
                 if size := tensor.shape.dim[axis].dim_value:
                     raise Refused(f"{expected}with any length along axis {axis} of {name}, found {size}: "
-                                  "it was exported for one operating point")
+                                  "the file was exported for a single operating point")
             for axis in FIXED.get(name, []):
-                if not 0 < (size := tensor.shape.dim[axis].dim_value) <= LARGEST:
-                    raise Refused(f"{expected}with axis {axis} of {name} from 1 to {LARGEST}, found {size or 'any length'}")
+                if not 0 < (size := tensor.shape.dim[axis].dim_value) <= MAX_DIMENSION:
+                    raise Refused(f"{expected}with axis {axis} of {name} from 1 to {MAX_DIMENSION}, "
+                                  f"found {size or 'any length'}")
         if side == "input" and (more := set(found) - set(named)):
             raise Refused(f"{path}: expected {what}, found the unknown input {sorted(more)[0]}")
 
 
 def sortformer(path: Path):
-    """What is expected of a Sortformer, with the probabilities under the name that they have in this one."""
+    """Returns the contract of a Sortformer, with the name that the probabilities have in this file."""
     inputs, outputs = SORTFORMER
     found = {o.name for o in read(path).graph.output}
     name = next((name for name in PROBABILITIES if name in found), PROBABILITIES[-1])
@@ -172,7 +173,7 @@ def check_tokenizer(path: Path):
 
 
 def check_run(model, path: Path, what: str, call: dict, expected: dict):
-    """Runs the graph on nothing, and compares the shapes of its outputs."""
+    """Runs the graph on zeros and checks the shapes of its outputs."""
     try:
         found = graph.shapes(model, expected, [call])[0]
     except graph.RUNTIME_ERRORS as reason:
@@ -183,7 +184,7 @@ def check_run(model, path: Path, what: str, call: dict, expected: dict):
 
 
 def check(path: Path, what: str, contract) -> onnx.ModelProto:
-    """The structure of a file that can be prepared."""
+    """Returns the structure of a file after checking that it can be prepared."""
     model = read(path)
     require(model, path, what, contract)
     if KEY in {p.key for p in model.metadata_props}:
@@ -192,12 +193,12 @@ def check(path: Path, what: str, contract) -> onnx.ModelProto:
     try:
         dequantize.plan(model.graph)
     except dequantize.Unsupported as reason:
-        raise Refused(f"{path}: {reason}; the fp32 file is needed") from reason
+        raise Refused(f"{path}: {reason}; use the fp32 file") from reason
     return model
 
 
 def load(path: Path) -> onnx.ModelProto:
-    """A file that is checked, whole and without functions."""
+    """Loads a checked file with its weights, without functions."""
     model = normalize.inline_functions(read(path))
     load_weights(model, path)
     return model
@@ -208,7 +209,7 @@ def warn(text: str):
 
 
 def chunk(encoder: onnx.ModelProto, path: Path, config: Path) -> stream.Chunk:
-    """The chunk that the encoder was exported for, from the graph, and from the configuration where there is one."""
+    """Returns the chunk for which the encoder was exported, from the graph and from the configuration if it exists."""
     cut = rewrite.find_cut(encoder.graph)
     frames, mel_frames, before = cut and cut[2], None, stream.SUBSAMPLING + 1
     entries = {}
@@ -217,19 +218,19 @@ def chunk(encoder: onnx.ModelProto, path: Path, config: Path) -> stream.Chunk:
             entries = json.loads(config.read_bytes())
             entries = entries.get("encoder") if isinstance(entries, dict) else None
             if not isinstance(entries, dict):
-                warn(f"{config}: expected an object with the entry encoder, found none; the graph's dimensions are taken")
+                warn(f"{config}: expected an object with the entry encoder, found none; using the dimensions of the graph")
                 entries = {}
         except ValueError as reason:
-            warn(f"{config}: expected JSON, found: {reason}; the graph's dimensions are taken")
+            warn(f"{config}: expected JSON, found: {reason}; using the dimensions of the graph")
     for name in ("chunk_size", "pre_encode_cache_size"):
         if name in entries and (type(entries[name]) is not int or not 0 < entries[name] < 1 << 16):
-            warn(f"{config}: expected encoder.{name} in mel frames, found {entries[name]!r}; the graph's is taken")
+            warn(f"{config}: expected encoder.{name} in mel frames, found {entries[name]!r}; using the value of the graph")
             del entries[name]
     mel_frames, before = entries.get("chunk_size"), entries.get("pre_encode_cache_size", before)
     if frames is None and mel_frames is None:
         raise Refused(f"{path}: expected an output that is cut to one chunk, or encoder.chunk_size in {config.name}, "
                       "found neither")
     if frames and mel_frames and frames * stream.SUBSAMPLING != mel_frames:
-        raise Refused(f"{config}: expected encoder.chunk_size {frames * stream.SUBSAMPLING}, by the encoder, "
+        raise Refused(f"{config}: expected encoder.chunk_size {frames * stream.SUBSAMPLING} as in the encoder, "
                       f"found {mel_frames}")
     return stream.Chunk(mel_frames or frames * stream.SUBSAMPLING, before)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Looking things up in ONNX graphs, and changing them without leaving rubbish."""
+"""Queries ONNX graphs, and changes them without leaving unused nodes."""
 import itertools
 
 import numpy as np
@@ -8,10 +8,10 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state
 
-# Everything that ONNX Runtime throws; they have no class in common but Exception.
+# All exceptions of ONNX Runtime. Their only common base class is Exception.
 RUNTIME_ERRORS = tuple(kind for kind in vars(onnxruntime_pybind11_state).values()
                        if isinstance(kind, type) and issubclass(kind, Exception))
-# Bytes; shapes may follow from smaller tensors, and never from larger ones.
+# Maximum bytes of a tensor on which shapes can depend.
 SMALL = 4096
 SHAPE_OF = ":shape"
 ORT_TYPES = {"float": onnx.TensorProto.FLOAT, "int64": onnx.TensorProto.INT64, "int32": onnx.TensorProto.INT32,
@@ -23,7 +23,7 @@ def attributes(node) -> dict:
 
 
 def constants(graph) -> dict:
-    """The tensors that are known without running the graph, by name."""
+    """Returns the tensors that are known without running the graph, by name."""
     found = {t.name: t for t in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -32,12 +32,12 @@ def constants(graph) -> dict:
 
 
 def value(known: dict, name: str):
-    """A constant as Python's numbers, or None."""
+    """Returns a constant as Python numbers, or None."""
     return numpy_helper.to_array(known[name]).tolist() if name in known else None
 
 
 def constants_as_initializers(graph):
-    """Has the tensors of Constant nodes stand with the others, which may be large or beside the graph as they may."""
+    """Moves the tensors of Constant nodes to the initializers, because they too can be large or stored outside the graph."""
     outputs, nodes = {o.name for o in graph.output}, []
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value" and node.output[0] not in outputs:
@@ -49,7 +49,7 @@ def constants_as_initializers(graph):
 
 
 def scalar(known: dict, name: str):
-    """The number that a constant holds, in whatever rank, or None."""
+    """Returns the number in a constant of one element and any rank, or None."""
     return numpy_helper.to_array(known[name]).item() if name in known and np.prod(known[name].dims) == 1 else None
 
 
@@ -63,7 +63,7 @@ def subgraphs(node):
 
 
 def reads(node) -> list:
-    """The inputs of a node, and what its subgraphs (of If, Loop and Scan) take from outside."""
+    """Returns the inputs of a node, including those that its subgraphs (of If, Loop, and Scan) read from outside."""
     names = [name for name in node.input if name]
     for graph in subgraphs(node):
         own = {t.name for t in (*graph.initializer, *graph.input)} | set(producers(graph))
@@ -81,7 +81,7 @@ def users(graph) -> dict:
 
 
 def rename_inputs(graph, names: dict):
-    """Makes all nodes read `names[x]` where they read x."""
+    """Replaces each input x of all nodes with `names[x]`."""
     def final(name):
         while name in names:
             name = names[name]
@@ -103,7 +103,7 @@ def set_nodes(graph, nodes):
 
 
 def prune(graph):
-    """Takes out what no output depends on."""
+    """Removes nodes and tensors on which no output depends."""
     made_by = producers(graph)
     needed, waiting = set(), [o.name for o in graph.output]
     while waiting:
@@ -129,7 +129,7 @@ def session(model, level=ort.GraphOptimizationLevel.ORT_ENABLE_ALL) -> ort.Infer
 
 
 def evaluate(model, names, calls):
-    """The values of the tensors `names` in each of the `calls`, from the part of the graph that makes them."""
+    """Yields the values of the tensors `names` for each of the `calls`, by running only the part that computes them."""
     known, made_by = constants(model.graph), producers(model.graph)
     fixed = {n: numpy_helper.to_array(known[n]) for n in names if n in known}
     given = {i.name for i in model.graph.input}
@@ -149,14 +149,13 @@ def evaluate(model, names, calls):
 
 
 def fold_constants(model) -> int:
-    """Computes what follows from constants alone, so that it can be looked up: exporters differ most in how they
-    write these down."""
+    """Computes tensors that depend only on constants, so that they can be looked up. These differ most between exporters."""
     graph, folded, names = model.graph, 0, {}
     known, nodes = {t.name: t for t in graph.initializer}, []
     outputs = {o.name for o in graph.output}
 
     def keep(name, array):
-        tensor = numpy_helper.from_array(np.array(array, order="C"), name)  # of any rank, 0 as well
+        tensor = numpy_helper.from_array(np.array(array, order="C"), name)  # of any rank, including 0
         graph.initializer.append(tensor)
         known[name] = graph.initializer[-1]
 
@@ -188,7 +187,7 @@ def fold_constants(model) -> int:
 
 
 def with_zeros(model, outputs) -> ort.InferenceSession:
-    """The graph with zeros for large weights, whose sizes say the same of all shapes, and with these outputs."""
+    """Returns a session of the graph with zeros for large weights, which result in the same shapes, and these outputs."""
     zeros, small, nodes = {}, [], []
     for tensor in model.graph.initializer:
         if len(tensor.raw_data) <= SMALL and tensor.data_location == onnx.TensorProto.DEFAULT:
@@ -209,13 +208,13 @@ def with_zeros(model, outputs) -> ort.InferenceSession:
 
 
 def element_types(model, names) -> dict:
-    """The element types of the tensors `names`, as onnx numbers them."""
+    """Returns the onnx element types of the tensors `names`."""
     found = {o.name: o.type.removeprefix("tensor(").removesuffix(")") for o in with_zeros(model, names).get_outputs()}
     return {name: ORT_TYPES[found[name]] for name in names if found.get(name) in ORT_TYPES}
 
 
 def shapes(model, names, calls) -> list[dict]:
-    """The shapes of the tensors `names` in each of the `calls`."""
+    """Returns the shapes of the tensors `names` for each of the `calls`."""
     names = list(dict.fromkeys(names))
     run = with_zeros(model, [name + SHAPE_OF for name in names])
     wanted = {i.name for i in run.get_inputs()}

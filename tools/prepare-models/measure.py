@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Time one step of several ONNX files of the same graph, in turn, and print a table with ratios to the first.
+"""Measures one step of several ONNX files of the same graph, in alternation, and prints a table with ratios to the first.
 
-The encoder's step is one chunk for one speaker unless told otherwise, the diarizer's a full speaker cache, a full FIFO
-and one chunk.
+A step of the encoder is one chunk of one speaker by default. A step of the diarizer is a full speaker cache, a full
+FIFO, and one chunk.
 """
 import argparse
 import statistics
@@ -26,7 +26,7 @@ def random_inputs(s, mel_frames: int, speakers: int, cache_frames: int, fifo_fra
                                       noise(cache_frames, width), noise(fifo_frames, width))
     if "processed_signal" in shape:
         if speakers > 1 and shape["cache_last_channel"][0] == 1:
-            raise SystemExit("measure.py: expected prepared encoders for several speakers, found one that takes one")
+            raise SystemExit("measure.py: expected prepared encoders for several speakers, found one for a single speaker")
         filled = stream.length(shape["cache_last_channel"][2]).repeat(speakers)
         targets = np.ones((speakers, -(-mel_frames // stream.SUBSAMPLING)), np.float32)
         caches = [*(noise(speakers, *shape[name][1:]) for name in ("cache_last_channel", "cache_last_time")), filled]
@@ -39,12 +39,12 @@ def random_inputs(s, mel_frames: int, speakers: int, cache_frames: int, fifo_fra
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("files", type=Path, nargs="+", help="ONNX files of the same graph; ratios are to the first")
+    a.add_argument("files", type=Path, nargs="+", help="ONNX files of the same graph; ratios are relative to the first")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--runs", type=int, default=9)
-    a.add_argument("--mel-frames", type=int, default=112, help="of a chunk, or of several")
-    a.add_argument("--speakers", type=int, default=1, help="in one run of the encoder")
-    a.add_argument("--before", type=int, default=9, help="mel frames before the encoder's chunk")
+    a.add_argument("--mel-frames", type=int, default=112, help="mel frames of one or several chunks (default: 112)")
+    a.add_argument("--speakers", type=int, default=1, help="speakers in one run of the encoder (default: 1)")
+    a.add_argument("--before", type=int, default=9, help="mel frames before the encoder's chunk (default: 9)")
     a.add_argument("--cache-frames", type=int, default=188)
     a.add_argument("--fifo-frames", type=int, default=188)
     o = a.parse_args()
@@ -61,11 +61,11 @@ def main():
             inputs = random_inputs(sessions[-1], o.mel_frames, o.speakers, o.cache_frames, o.fifo_frames, o.before)
             sessions[-1].run(None, inputs)
         except (KeyError, *graph.RUNTIME_ERRORS) as reason:
-            sys.exit(f"measure.py: {file}: expected an encoder, a decoder and joint, or a Sortformer, found: {reason}")
+            sys.exit(f"measure.py: {file}: expected an encoder, a decoder with joint, or a Sortformer, found: {reason}")
         times.append((load, inputs, []))
     for _ in range(o.runs):
         for s, (_, inputs, taken) in zip(sessions, times):
-            time.sleep(0.05)  # until the threads of the session before have stopped spinning
+            time.sleep(0.05)  # the threads of the previous session stop spinning
             start = time.perf_counter()
             s.run(None, inputs)
             taken.append(1000 * (time.perf_counter() - start))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Bringing the graphs of different exporters and opsets into one form, with the same results.
+"""Converts the graphs of different exporters and opsets to a common form with the same results.
 
-The rewriting in rewrite.py then meets each pattern in that form alone.
+rewrite.py then only has to match each pattern in that form.
 """
 import itertools
 
@@ -11,18 +11,18 @@ from onnx import helper, numpy_helper
 
 from graph import attributes, constants, element_types, fold_constants, producers, prune, set_nodes, shapes, value
 
-# Operators that give booleans, which as masks are chosen by and not added.
+# Operators with boolean results. A boolean mask selects scores, and other masks are added to them.
 BOOLEAN = {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"}
 
 
 def inline_functions(model):
-    """The model without functions of its own, which some exporters write for each layer. It must not hold weights
-    yet, since they would be copied."""
+    """Inlines the model's functions, which some exporters write for each layer. The weights must not be loaded yet,
+    because they would be copied."""
     return onnx.inliner.inline_local_functions(model) if model.functions else model
 
 
 def normalize(model, calls) -> dict:
-    """Changes the model; counts of what was done. The `calls` are dictionaries of inputs."""
+    """Normalizes the model and returns the number of changes of each kind. The `calls` are dictionaries of inputs."""
     fixed_shapes(model.graph)
     fold_constants(model)
     likes_as_casts(model)
@@ -30,10 +30,10 @@ def normalize(model, calls) -> dict:
             "attention operators to products": attention_as_products(model, calls)}
     fold_constants(model)
     transpositions_as_one(model.graph)
-    for node in model.graph.node:  # some exporters note whole stack traces
+    for node in model.graph.node:  # some exporters store entire stack traces
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
-    for tensor in model.graph.output:  # some exporters name an axis by a formula, which would not hold any more
+    for tensor in model.graph.output:  # some exporters name axes with formulas, which would no longer be true
         for dim in tensor.type.tensor_type.shape.dim:
             if dim.dim_param and not dim.dim_param.isidentifier():
                 dim.ClearField("dim_param")
@@ -41,7 +41,7 @@ def normalize(model, calls) -> dict:
 
 
 def fixed_shapes(graph):
-    """Takes sizes of the inputs that are fixed, but that of the batch, from the inputs' types."""
+    """Replaces fixed input sizes, except that of the batch, with constants from the input types."""
     types = {i.name: i.type.tensor_type.shape.dim for i in graph.input}
     for node in graph.node:
         if node.op_type != "Shape" or node.input[0] not in types:
@@ -54,7 +54,7 @@ def fixed_shapes(graph):
 
 
 def likes_as_casts(model):
-    """Writes CastLike, whose type is another tensor's, as Cast to that type."""
+    """Replaces CastLike, which casts to the type of another tensor, with Cast to that type."""
     likes = [node for node in model.graph.node if node.op_type == "CastLike"]
     types = element_types(model, list(dict.fromkeys(node.input[1] for node in likes))) if likes else {}
     for node in likes:
@@ -63,7 +63,7 @@ def likes_as_casts(model):
 
 
 def gemm_as_product(graph) -> int:
-    """Writes Gemm as MatMul and Add, where its weights are known."""
+    """Replaces Gemm with known weights by MatMul and Add."""
     known, nodes, found = constants(graph), [], 0
     for node in graph.node:
         a = attributes(node)
@@ -90,10 +90,10 @@ def gemm_as_product(graph) -> int:
 
 
 def attention_as_products(model, calls) -> int:
-    """Writes the operator Attention of opset 23 as the products that it stands for.
+    """Replaces the operator Attention of opset 23 with the equivalent products.
 
-    It has fewer kernels than they have, and hides the scores from the other rewriting. What it can do beyond a mask
-    that is added to the scores of heads in four dimensions is left as it is.
+    Attention has fewer kernels than products have, and it hides the scores from later rewriting. Only four-dimensional
+    heads with an optional additive mask are replaced.
     """
     graph, is_attention = model.graph, lambda n: n.op_type == "Attention" and n.domain in ("", "ai.onnx")
     operands = [name for n in graph.node if is_attention(n) for name in n.input[:3]]
@@ -125,7 +125,7 @@ def attention_as_products(model, calls) -> int:
 
 
 def transpositions_as_one(graph) -> int:
-    """Takes a transposition of a transposition from the first one's input."""
+    """Merges consecutive transpositions."""
     made_by, found = producers(graph), 0
     for node in graph.node:
         if node.op_type != "Transpose":
@@ -141,15 +141,15 @@ def transpositions_as_one(graph) -> int:
 
 
 def open_batch(model, calls) -> int:
-    """Has Reshape copy the first dimension, where it was exported as the 1 that its input has there in the `calls`, so
-    that the batch may be larger. With one row it does what it did. Nothing is pruned yet."""
+    """Makes Reshape copy the first dimension if it was exported as 1 and its input has 1 there in the `calls`, so that the
+    batch can be larger. The results for one row do not change. Unused nodes are not pruned."""
     graph = model.graph
     known, made_by = constants(graph), producers(graph)
     sizes = shapes(model, (n.input[0] for n in graph.node if n.op_type == "Reshape"), calls)
     copies = {}
 
     def copying(name):
-        """The name of the same shape with a first 0 in place of a 1, or None."""
+        """Returns the name of the same shape with 0 (copy) instead of 1 as the first dimension, or None."""
         if name in copies:
             return copies[name]
         found = None

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Turn the published ONNX files of a multitalker Parakeet and a streaming Sortformer into faster ones.
+"""Rewrites the published ONNX files of a multitalker Parakeet and a streaming Sortformer into faster ones.
 
-The new files have the same inputs, outputs and metadata, and one key more, `prepared`, that says what was done:
-pointwise convolutions become matrix products, masks that mask nothing go, and the weights of matrix products and
-LSTMs become signed 8-bit integers with a scale for each channel. From 8-bit files the floats are made first.
+The new files have the same inputs, outputs, and metadata, and an additional key `prepared` that describes the changes:
+pointwise convolutions become matrix products, masks without effect are removed, and the weights of matrix products and
+LSTMs become signed 8-bit integers with a scale per channel. 8-bit input files are first converted back to floats.
 
-It then runs the old and the new models on audio and prints how far each stage differs. Nothing is written, and the
-exit code is 1, when that is too far.
+The tool then runs the given and the prepared models on audio and prints how much each stage differs. If a difference
+exceeds its limit, the tool writes nothing and the exit code is 1.
 """
 import argparse
 import contextlib
@@ -36,27 +36,27 @@ import rewrite
 import stream
 from files import KEY, Refused
 
-# Bytes; above, the weights go into a file beside the graph, which ONNX Runtime maps: it loads faster and in less memory.
+# Weights larger than this (in bytes) go into a separate file, which ONNX Runtime maps: it loads faster with less memory.
 INLINE_LIMIT = 64_000_000
 CONFIG, TOKENIZER = "multitalker_config.json", "tokenizer.model"
 
-# Largest relative error of a stage (of the norm), and largest mean difference of probabilities.
+# Maximum error of a stage relative to the norm, and maximum mean difference of probabilities.
 LIMITS = {
-    # The rewriting changes the order of sums and nothing else: 24 layers of that are below 1e-5.
+    # The rewriting only changes the order of sums; over 24 layers, the resulting error is below 1e-5.
     "fp32": dict(relative=1e-4, probability=1e-4, equal_tokens=True),
-    # The usual 8-bit files are 3 to 4% from their floats; 5% of a logit of 2 moves a probability by up to 0.03. An
-    # untrained or unsure model turns that into other tokens, so their number is shown and not limited.
+    # Typical 8-bit files differ from their floats by 3 to 4%; 5% of a logit of 2 changes a probability by up to 0.03.
+    # In an untrained or uncertain model this changes tokens, so their number is shown but not limited.
     "int8": dict(relative=0.05, probability=0.03, equal_tokens=False),
-    # Rounding to 7 bits is twice as coarse, for the weights, which are about half of the error.
+    # Rounding to 7 bits is twice as coarse for the weights, which cause about half of the error.
     "7 bits": dict(relative=0.08, probability=0.05, equal_tokens=False),
-    # What 8-bit files give on a processor that adds their products in too few bits is no measure.
+    # On a processor that overflows 8-bit products, the results of 8-bit files are meaningless, so there is no limit.
     "shown": dict(relative=None, probability=None, equal_tokens=False),
 }
 
 
 @contextlib.contextmanager
 def step(what: str):
-    """Says what is being done, and how long it took."""
+    """Prints what is being done, and how long it took if it was slow."""
     print(f"{what} …", flush=True)
     start = time.monotonic()
     yield
@@ -91,14 +91,14 @@ def find_models(folder: Path, diarizers: list[Path]) -> stream.Models:
     elif others := [path for path in diarizers if not is_diarizer(path)]:
         raise Refused(f"{others[0]}: expected a Sortformer's ONNX file, found no input spkcache")
     named = Counter(map(plain_name, models.diarizers))
-    if twice := [name for name, count in named.items() if count > 1]:
-        raise Refused(f"--diarization-model: expected files of different names, found {twice[0]} twice")
+    if duplicates := [name for name, count in named.items() if count > 1]:
+        raise Refused(f"--diarization-model: expected files with different names, found {duplicates[0]} twice")
     return models
 
 
 def sums_overflow() -> bool:
-    """Whether ONNX Runtime adds products of unsigned and signed 8-bit integers in 16 bits here, as on x86 processors
-    without VNNI, so that large ones are cut off."""
+    """Returns whether ONNX Runtime adds products of unsigned and signed 8-bit integers in 16 bits on this processor, as
+    on x86 without VNNI, so that large sums saturate."""
     rows, columns = 255 * np.ones((4, 64), np.uint8), 127 * np.ones((64, 16), np.int8)
     made = helper.make_graph([helper.make_node("MatMulInteger", ["rows", "columns"], ["sums"])], "sums",
                              [helper.make_tensor_value_info("rows", TensorProto.UINT8, [4, 64])],
@@ -109,11 +109,11 @@ def sums_overflow() -> bool:
 
 
 def calls(graph, chunk: stream.Chunk, version_3: bool, max_chunks: int = 1):
-    """Inputs as the plugin gives them: short and long chunks, caches from empty to full; lengths are always full."""
+    """Yields inputs like those of the plugin: short and long chunks, empty to full caches, and always full lengths."""
     shape = {i.name: files.dims(i) for i in graph.input}
     if "spkcache" in shape:
         bins, width = shape["chunk"][2], shape["spkcache"][2]
-        # Subsampling rounds three times by 2, so lengths repeat their behavior after 8.
+        # Subsampling halves and rounds three times, so the behavior of lengths repeats every 8 frames.
         for frames, (cache, fifo) in zip([*range(1, 33), 112, 121, 1008, 3048],
                                          itertools.cycle([(0, 0), (0, 1), (0, 17), (3, 40), (23, 0)])):
             yield stream.diarizer_inputs(*(np.zeros((n, w), np.float32) for n, w in
@@ -131,7 +131,7 @@ def calls(graph, chunk: stream.Chunk, version_3: bool, max_chunks: int = 1):
 
 @contextlib.contextmanager
 def writing(path: Path):
-    """Names the file where it cannot be written."""
+    """Converts write errors to a message that names the file."""
     try:
         yield
     except OSError as reason:
@@ -145,42 +145,42 @@ def save(model, path: Path):
 
 
 def in_floats(path: Path, folder: Path) -> Path:
-    """The same graph in floats: the given file, or one in `folder` made of its 8-bit weights."""
+    """Returns a file with the same graph in floats: the given file, or a new one in `folder` if it has 8-bit weights."""
     structure = normalize.inline_functions(files.read(path))
     if not dequantize.is_quantized(structure.graph):
         return path
     model = files.load(path)
     count = dequantize.dequantize(model.graph)
-    print(f"{path.name}: {count} 8-bit operations to floats")
+    print(f"{path.name}: {count} 8-bit operations converted to floats")
     save(model, folder / plain_name(path))
     return folder / plain_name(path)
 
 
 def prepare(path: Path, out: Path, chunk: stream.Chunk, precision: str, reduce_range: bool, max_chunks: int) -> Path:
-    """Writes the prepared form of one file of floats into the folder `out`."""
+    """Writes the prepared form of one file with floats into the folder `out`."""
     model = files.load(path)
     encoder = "processed_signal" in {i.name for i in model.graph.input}
     version_3 = stream.is_version_3({o.name: files.dims(o) for o in model.graph.output},
                                     {p.key for p in model.metadata_props})
     inputs = list(calls(model.graph, chunk, version_3, max_chunks if encoder else 1))
     counts = normalize.normalize(model, inputs)
-    counts |= {"idle masks out": rewrite.without_idle_masks(model, inputs),
-               "pointwise convolutions to products": rewrite.pointwise_as_products(model.graph),
-               "idle pads out": rewrite.without_idle_pads(model, inputs),
-               "relative shifts without padding": rewrite.shorter_relative_shift(model, inputs),
-               "attention masks to sums": rewrite.masks_as_sums(model, inputs)}
-    # The diarizer's chunks and caches are free to grow, so its positions are not known here.
+    counts |= {"idle masks removed": rewrite.remove_idle_masks(model, inputs),
+               "pointwise convolutions to products": rewrite.pointwise_to_products(model.graph),
+               "idle pads removed": rewrite.remove_idle_pads(model, inputs),
+               "relative shifts without padding": rewrite.shorten_relative_shift(model, inputs),
+               "attention masks to sums": rewrite.masks_to_sums(model, inputs)}
+    # The diarizer's chunks and caches have no maximum length, so its positions are unknown.
     if encoder:
-        counts["position products to tables"] = rewrite.positions_as_tables(model, inputs)
-        if rewrite.several_chunks_and_speakers(model, inputs):
-            counts["chunks and any number of speakers at once"] = max_chunks
+        counts["position products to tables"] = rewrite.positions_to_tables(model, inputs)
+        if rewrite.open_chunks_and_speakers(model, inputs):
+            counts["chunks and any number of speakers per run"] = max_chunks
             model.metadata_props.add(key=stream.MAX_CHUNKS, value=str(max_chunks))
             model.metadata_props.add(key="chunk_frames", value=str(chunk.mel_frames // stream.SUBSAMPLING))
         else:
-            files.warn(f"{path}: expected an encoder that can be opened for several chunks and speakers, found another "
-                       "form; the prepared one takes one chunk of one speaker in a run")
-    counts["tokens' products to a table"] = rewrite.tokens_as_table(model.graph)
-    counts["factors into weights"] = rewrite.scales_into_weights(model.graph)
+            files.warn(f"{path}: expected an encoder that can be extended to several chunks and speakers, found another "
+                       "form; the prepared one processes one chunk of one speaker per run")
+    counts["token products to a table"] = rewrite.tokens_to_table(model.graph)
+    counts["constant factors merged into weights"] = rewrite.factors_into_weights(model.graph)
     done = [f"{count} {what}" for what, count in counts.items() if count]
     done += ["weights to signed int8 per channel" + ", 7 bits" * reduce_range] * (precision == "int8")
     print(f"{path.name}: {'; '.join(done) or 'unchanged'}")
@@ -198,7 +198,7 @@ def prepare(path: Path, out: Path, chunk: stream.Chunk, precision: str, reduce_r
         quantize_dynamic(target, small, op_types_to_quantize=["MatMul", "LSTM"], weight_type=QuantType.QInt8,
                          per_channel=True, reduce_range=reduce_range,
                          use_external_data_format=size / 4 > INLINE_LIMIT,
-                         # Also behind operators of other domains, whose types the quantizer does not know.
+                         # Required after operators of other domains, for which the quantizer cannot infer types.
                          extra_options={"DefaultTensorType": TensorProto.FLOAT})
     for file in (target, Path(f"{target}.data")):
         file.unlink(missing_ok=True)
@@ -206,7 +206,7 @@ def prepare(path: Path, out: Path, chunk: stream.Chunk, precision: str, reduce_r
 
 
 def contract(path: Path):
-    """Names, types, ranks and fixed sizes of inputs and outputs, and the metadata."""
+    """Returns names, types, ranks, and fixed sizes of inputs and outputs, and the metadata."""
     model = onnx.load(str(path), load_external_data=False)
     tensors = [(t.name, t.type.tensor_type.elem_type, files.dims(t)) for t in [*model.graph.input, *model.graph.output]]
     return tensors, {(p.key, p.value) for p in model.metadata_props if p.key != "onnx.infer"}
@@ -214,19 +214,19 @@ def contract(path: Path):
 
 def check_contract(old: Path, new: Path):
     (tensors, metadata), (new_tensors, new_metadata) = contract(old), contract(new)
-    if stream.MAX_CHUNKS in dict(new_metadata):  # the axis of the batch is open now, and that of the chunks
+    if stream.MAX_CHUNKS in dict(new_metadata):  # the batch axis is now dynamic
         for _, _, dims in (*tensors, *new_tensors):
             dims[0] = 0
     if tensors != new_tensors or not metadata < new_metadata:
-        raise Refused(f"{new.name}: inputs, outputs or metadata changed")
+        raise Refused(f"{new.name}: inputs, outputs, or metadata have changed")
 
 
-def relative(expected, found) -> float:
+def relative_error(expected, found) -> float:
     return float(np.linalg.norm(found - expected) / max(np.linalg.norm(expected), 1e-12))
 
 
-def edits(a: list, b: list) -> int:
-    """Insertions, deletions and substitutions from one sequence to the other."""
+def edit_distance(a: list, b: list) -> int:
+    """Counts insertions, deletions, and substitutions from one sequence to the other."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         previous, row[0] = row[0], i
@@ -236,49 +236,50 @@ def edits(a: list, b: list) -> int:
 
 
 def compare(old: stream.Outcome, new: stream.Outcome, limits: dict) -> bool:
-    """Prints the differences stage by stage; whether all are within the limits."""
-    fine = True
+    """Prints the differences of each stage, and returns whether all are within the limits."""
+    passed = True
 
     def line(stage, value, limit=None, more=""):
-        nonlocal fine
-        within = limit is None or value <= limit  # not a number is too far as well
-        fine &= within
+        nonlocal passed
+        within = limit is None or value <= limit  # NaN fails the comparison
+        passed &= within
         remarks = [more] if limit is None else [f"limit {limit:g}", *filter(None, [more])]
-        remarks += ["TOO FAR"] * (not within)
+        remarks += ["EXCEEDED"] * (not within)
         print(f"  {stage:44} {value:<8.3g} {'; '.join(remarks)}")
 
     def probabilities(stage, expected, found):
-        gap = np.abs(found - expected)
-        others = int(((found > 0.5) != (expected > 0.5)).sum())
-        line(stage, float(gap.mean()), limits["probability"],
-             f"largest {gap.max():.2g}; {others} of {gap.size} on the other side of 0.5")
+        difference = np.abs(found - expected)
+        crossed = int(((found > 0.5) != (expected > 0.5)).sum())
+        line(stage, float(difference.mean()), limits["probability"],
+             f"maximum {difference.max():.2g}; {crossed} of {difference.size} on the other side of 0.5")
 
     for name, expected in old.probabilities.items():
-        line(f"{name}: embeddings, relative", relative(old.embeddings[name], new.embeddings[name]), limits["relative"])
+        line(f"{name}: embeddings, relative", relative_error(old.embeddings[name], new.embeddings[name]), limits["relative"])
         probabilities(f"{name}: probabilities, mean", expected, new.probabilities[name])
         if name in old.hires:
             probabilities(f"{name}: probabilities at 10 ms, mean", old.hires[name], new.hires[name])
     joined = lambda parts: np.concatenate([parts[j] for j in sorted(parts)])
-    line("encoder: frames, relative", relative(joined(old.encoded), joined(new.encoded)), limits["relative"])
-    line("decoder and joint: logits, relative", relative(joined(old.logits), joined(new.logits)), limits["relative"])
-    changed, total = sum(edits(old.tokens[j], new.tokens[j]) for j in old.tokens), sum(map(len, old.tokens.values()))
+    line("encoder: frames, relative", relative_error(joined(old.encoded), joined(new.encoded)), limits["relative"])
+    line("decoder and joint: logits, relative", relative_error(joined(old.logits), joined(new.logits)), limits["relative"])
+    changed = sum(edit_distance(old.tokens[j], new.tokens[j]) for j in old.tokens)
+    total = sum(map(len, old.tokens.values()))
     line("tokens that differ", changed, 0 if limits["equal_tokens"] else None, more=f"of {total}")
-    return fine
+    return passed
 
 
 def check_space(folder: Path, given: list[Path]):
-    """Compares the room that the work takes with what there is."""
+    """Raises an error if the free disk space is less than the work needs."""
     size = lambda path: sum(f.stat().st_size for f in (path, Path(f"{path}.data")) if f.is_file())
-    # 8 bits grow to floats, which are written once more as they are rewritten, and as 8 bits again.
+    # 8-bit files are written as floats, as rewritten floats, and as 8 bits again.
     needed = sum((9 if ".int8." in path.name else 1.3) * size(path) for path in given)
     if (free := shutil.disk_usage(folder).free) < needed:
         raise Refused(f"{folder}: expected about {needed / 1e9:.1f} GB of free space, found {free / 1e9:.1f} GB")
 
 
 def publish(work: Path, out: Path):
-    """Moves the finished files to their place, so that nobody meets a graph without its weights."""
+    """Moves the finished files to their place, in an order in which no graph is ever without its weights."""
     for file in work.iterdir():
-        file.chmod(0o666 & ~umask())  # onnx keeps some from all others
+        file.chmod(0o666 & ~umask())  # onnx makes some files readable only for their owner
     if not out.exists():
         work.chmod(0o777 & ~umask())
         os.rename(work, out)
@@ -297,7 +298,7 @@ def umask() -> int:
 
 
 def check(given: stream.Models, config: Path, tokenizer: Path) -> stream.Chunk:
-    """Refuses what cannot be prepared, by its structure and without its weights; the encoder's chunk."""
+    """Refuses files that cannot be prepared, by their structure and without their weights. Returns the encoder's chunk."""
     files.check_tokenizer(tokenizer)
     what = "the encoder of a multitalker recognizer"
     encoder = files.check(given.encoder, what, files.ENCODER)
@@ -312,7 +313,7 @@ def check(given: stream.Models, config: Path, tokenizer: Path) -> stream.Chunk:
     shape = {i.name: files.dims(i) for i in joint.graph.input}
     state = np.zeros(shape["input_states_1"], np.float32)
     if shape["encoder_outputs"][2] != caches["cache_last_channel_next"][3]:
-        raise Refused(f"{given.joint}: expected {caches['cache_last_channel_next'][3]} values a frame, by the encoder, "
+        raise Refused(f"{given.joint}: expected {caches['cache_last_channel_next'][3]} values per frame as in the encoder, "
                       f"found {shape['encoder_outputs'][2]}")
     files.check_run(joint, given.joint, what, {
         "encoder_outputs": np.zeros((1, 1, shape["encoder_outputs"][2]), np.float32), "targets": np.zeros((1, 1), np.int64),
@@ -334,19 +335,19 @@ def check(given: stream.Models, config: Path, tokenizer: Path) -> stream.Chunk:
 
 
 def run(o, out: Path, work: Path):
-    """Prepares the models in the folder `work`, and moves them to `out`."""
+    """Prepares the models in the folder `work` and moves them to `out`."""
     given = find_models(o.models, o.diarization_model)
     config, tokenizer = o.models / CONFIG, o.models / TOKENIZER
     paths = [given.encoder, given.joint, *given.diarizers]
     if clash := [p for p in (*paths, tokenizer) if p.resolve().parent == out]:
-        raise Refused(f"{clash[0]}: expected files outside of {out}, found a link into it")
+        raise Refused(f"{clash[0]}: expected a file outside {out}, found a link into it")
     audio = stream.read_wav(o.audio) if o.audio else stream.synthetic_audio()
     chunk = check(given, config, tokenizer)
     check_space(out.parent, paths)
     overflow = sums_overflow()
     reduce_range = o.precision == "int8" and (o.reduce_range or overflow)
     if reduce_range and not o.reduce_range:
-        print("this processor adds 8-bit products in 16 bits: the weights get 7 bits, as with --reduce-range")
+        print("this processor adds 8-bit products in 16 bits: using 7-bit weights, as with --reduce-range")
 
     in_float_folder, done = work / "floats", work / "prepared"
     in_float_folder.mkdir()
@@ -366,16 +367,16 @@ def run(o, out: Path, work: Path):
         check_contract(path, prepared[path])
     with step(f"running the prepared models on {seconds}"):
         found = stream.run(models(prepared), audio, chunk, expected)
-    fine = True
+    passed = True
     if any(floats[path] != path for path in paths):
         with step("running the given 8-bit models"):
             in_8_bits = stream.run(given, audio, chunk, expected)
-        print("given 8 bits against their floats" +
-              (", which this processor adds up wrongly where they are signed:" if overflow else ":"))
-        fine &= compare(expected, in_8_bits, LIMITS["shown" if overflow else "int8"])
-    print(f"prepared against given{' as floats' * any(floats[p] != p for p in paths)}, on {seconds}:")
-    fine &= compare(expected, found, LIMITS["7 bits" if reduce_range else o.precision])
-    if not fine:
+        print("given 8-bit models compared with their floats" +
+              (", where signed 8-bit products overflow on this processor:" if overflow else ":"))
+        passed &= compare(expected, in_8_bits, LIMITS["shown" if overflow else "int8"])
+    print(f"prepared models compared with the given ones{' as floats' * any(floats[p] != p for p in paths)}, on {seconds}:")
+    passed &= compare(expected, found, LIMITS["7 bits" if reduce_range else o.precision])
+    if not passed:
         raise Refused("the prepared models differ too much from the given ones")
     shutil.copy(tokenizer, done)
     if config.exists():
@@ -388,29 +389,29 @@ def run(o, out: Path, work: Path):
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("models", type=Path, help="folder with encoder, decoder_joint, tokenizer and configuration")
+    a.add_argument("models", type=Path, help="folder with encoder, decoder_joint, tokenizer, and configuration")
     a.add_argument("out", type=Path, help="folder for the prepared files")
     a.add_argument("--diarization-model", type=Path, action="append", default=[],
-                   help="Sortformer file (default: those in the folder)")
+                   help="Sortformer file (default: all in the folder)")
     a.add_argument("--precision", choices=["int8", "fp32"], default="int8")
     a.add_argument("--reduce-range", action="store_true",
-                   help="7-bit weights, for processors without VNNI, where sums of 8-bit products may overflow "
-                        "(default: where they do here)")
-    a.add_argument("--max-chunks", type=int, default=5, help="chunks that the encoder takes at once (default: 5)")
+                   help="use 7-bit weights, for processors without VNNI, where sums of 8-bit products may overflow "
+                        "(default: if they overflow on this processor)")
+    a.add_argument("--max-chunks", type=int, default=5, help="maximum chunks per run of the encoder (default: 5)")
     a.add_argument("--audio", type=Path, help="16 kHz mono WAV to compare on (default: a synthetic signal)")
     o = a.parse_args()
     out = o.out.resolve()
     if out == o.models.resolve() or out in {d.resolve().parent for d in o.diarization_model}:
-        a.error("the prepared files need a folder of their own")
+        a.error("the prepared files need a separate folder")
     if out.exists() and not out.is_dir():
         a.error(f"{out}: expected a folder, found a file")
     if o.max_chunks < 1:
         a.error(f"--max-chunks: expected at least 1, found {o.max_chunks}")
-    logging.disable(logging.WARNING)  # the quantizer's advice about steps that are taken here
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the folder of the work goes
+    logging.disable(logging.WARNING)  # the quantizer recommends steps that this tool already takes
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # removes the temporary folder
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the finished files are moved and not copied.
+        # The temporary folder is next to the target, so that the finished files can be renamed instead of copied.
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=".prepare-models-") as work:
             run(o, out, Path(work))
     except KeyboardInterrupt:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Rewriting of ONNX graphs into equal ones that run faster."""
+"""Rewrites ONNX graphs into equivalent ones that run faster."""
 import itertools
 
 import numpy as np
@@ -13,7 +13,7 @@ from normalize import open_batch
 SWAP = [0, 2, 1]  # between channels last and channels first
 
 
-def pointwise_as_products(graph) -> int:
+def pointwise_to_products(graph) -> int:
     """Rewrites convolutions over one frame as matrix products, which run and quantize better."""
     known, made_by, read_by = constants(graph), producers(graph), users(graph)
     nodes, names, weights = [], {}, {}
@@ -48,7 +48,8 @@ def pointwise_as_products(graph) -> int:
 
 
 def find_cut(graph):
-    """The nodes that cut the encoder's output, and its length, to one chunk, and its encoded frames, or None."""
+    """Finds the nodes that limit the encoder's output and its length to one chunk. Returns both and the number of encoded
+    frames, or None."""
     made_by, known = producers(graph), constants(graph)
 
     def back(name, passed):
@@ -68,11 +69,11 @@ def find_cut(graph):
     return cut, clamp, end[0]
 
 
-def several_chunks_and_speakers(model, calls) -> bool:
-    """Lets the encoder's output be as long as its input, and gives all inputs and outputs a batch axis.
+def open_chunks_and_speakers(model, calls) -> bool:
+    """Makes the encoder's output as long as its input, and the batch axis of all inputs and outputs dynamic.
 
-    The graph does the rest as it is: attention is limited by chunk, convolutions are causal, the caches keep their
-    latest frames, and the sizes of the batch are read from the tensors. Features of one row serve all others.
+    The rest of the graph already supports this: attention is limited by chunk, convolutions are causal, the caches keep
+    their latest frames, and the batch size is read from the tensors. A single row of features can serve all speakers.
     """
     graph = model.graph
     if (found := find_cut(graph)) is None:
@@ -84,7 +85,7 @@ def several_chunks_and_speakers(model, calls) -> bool:
     open_batch(model, [calls[0], calls[-1]])
     for tensor in (*graph.input, *graph.output):
         tensor.type.tensor_type.shape.dim[0].dim_param = "features" if "processed" in tensor.name else "speakers"
-    if runs_two(model, calls[-1]):
+    if supports_two_speakers(model, calls[-1]):
         prune(graph)
         return True
     for field in ("node", "input", "output"):
@@ -95,7 +96,7 @@ def several_chunks_and_speakers(model, calls) -> bool:
 
 
 def keep_latest(model, call):
-    """Cuts the cache of the attention to its latest frames, where the graph does so for a single chunk alone."""
+    """Limits the attention cache to its latest frames, if the graph does so only for a single chunk."""
     graph, name = model.graph, "cache_last_channel"
     left = call[name].shape[2]
     if shapes(model, [f"{name}_next"], [call])[0][f"{name}_next"][2] <= left:
@@ -110,8 +111,8 @@ def keep_latest(model, call):
         "Slice", [f"{name}_all", *(f"{name}_latest_{c}" for c in ("start", "end", "axis"))], [f"{name}_next"]))
 
 
-def runs_two(model, call) -> bool:
-    """Whether the encoder takes two speakers in the `call` of one, and gives as many frames and caches of each."""
+def supports_two_speakers(model, call) -> bool:
+    """Returns whether the encoder accepts the `call` with two speakers and returns frames and caches for both."""
     names = [o.name for o in model.graph.output]
     call = {name: value if "processed" in name else np.concatenate([value, value]) for name, value in call.items()}
     try:
@@ -124,9 +125,9 @@ def runs_two(model, call) -> bool:
 
 
 def length_masks(graph) -> dict:
-    """Nodes that do nothing when a mask masks nothing: name of the mask, (node, its other input, the neutral value).
+    """Finds nodes without effect if a mask masks nothing. Returns {mask: [(node, its other input, the neutral value)]}.
 
-    Only masks that follow from lengths and shapes alone count, so that trying lengths says all about them.
+    Only masks that depend solely on lengths and shapes are included, so trying lengths covers all of their values.
     """
     lengths = {i.name for i in graph.input if i.type.tensor_type.elem_type == onnx.TensorProto.INT64
                and len(i.type.tensor_type.shape.dim) == 1}
@@ -150,8 +151,8 @@ def length_masks(graph) -> dict:
     return found
 
 
-def without_idle_masks(model, calls) -> int:
-    """Takes out the masks that mask nothing in any of the `calls`, which are dictionaries of inputs."""
+def remove_idle_masks(model, calls) -> int:
+    """Removes masks that mask nothing in any of the `calls`, which are dictionaries of inputs."""
     graph = model.graph
     masks = length_masks(graph)
     if not masks:
@@ -173,8 +174,8 @@ def without_idle_masks(model, calls) -> int:
     return sum(idle)
 
 
-def positions_as_tables(model, calls) -> int:
-    """Computes once what each layer makes of the positions, as far as the `calls` reach."""
+def positions_to_tables(model, calls) -> int:
+    """Precomputes each layer's products with the positions that occur in the `calls`."""
     graph = model.graph
     known, read_by = constants(graph), users(graph)
     slices = {n.output[0]: n for n in graph.node if n.op_type == "Slice" and n.input[0] in known
@@ -209,24 +210,24 @@ def positions_as_tables(model, calls) -> int:
         tables[turn.output[0]] = helper.make_node(
             "Slice", [turn.output[0] + "_table", *bounds, cut.name + "_last_axis", *cut.input[4:]], turn.output, product.name)
     at = max(i for i, n in enumerate(graph.node) if set(n.output) & set(cut.input[1:3]))
-    cut.input[:3] = [cut.name + "_rows", *bounds]  # whose shape is asked for
+    cut.input[:3] = [cut.name + "_rows", *bounds]  # its shape is still used
     ordered = [*graph.node[:at + 1], *nodes, *graph.node[at + 1:]]
     set_nodes(graph, [tables.get(n.output[0], n) for n in ordered])
     prune(graph)
     return len(found)
 
 
-def shorter_relative_shift(model, calls) -> int:
-    """Takes the padding out of the relative shift of attention scores.
+def shorten_relative_shift(model, calls) -> int:
+    """Removes the padding from the relative shift of attention scores.
 
-    Row i of [q, p] moves left by q - 1 - i. In the flat array of q * p scores that is a step of p - 1 from row to row,
-    beginning at q - 1, so that a cut and two reshapes do it.
+    Row i of [q, p] moves left by q - 1 - i. In the flat array of q * p scores, this is a step of p - 1 from row to row,
+    starting at q - 1, so one slice and two reshapes are sufficient.
     """
     graph = model.graph
     known, made_by = constants(graph), producers(graph)
 
     def chain(node):
-        """The Slice and what made it, backwards to the Pad, where it is a relative shift."""
+        """Returns the nodes of a relative shift from the Slice back to the Pad, or None."""
         nodes = [node]
         for op_type in ("Reshape", "Slice", "Reshape", "Pad"):
             nodes.append(made_by.get(nodes[-1].input[0]))
@@ -266,8 +267,8 @@ def shorter_relative_shift(model, calls) -> int:
     return len(found)
 
 
-def without_idle_pads(model, calls) -> int:
-    """Takes out the pads that add nothing in any of the `calls`."""
+def remove_idle_pads(model, calls) -> int:
+    """Removes pads that add nothing in any of the `calls`."""
     graph = model.graph
     outputs = {o.name for o in graph.output}
     pads = [n for n in graph.node if n.op_type == "Pad" and len(n.input) > 1 and n.output[0] not in outputs]
@@ -279,28 +280,28 @@ def without_idle_pads(model, calls) -> int:
     return len(names)
 
 
-def masks_as_sums(model, calls) -> int:
-    """Excludes from the attention by a sum, whose summand is made once for all layers, instead of a choice.
+def masks_to_sums(model, calls) -> int:
+    """Masks attention scores with an addition, whose summand is computed once for all layers, instead of Where.
 
-    The second choice, which makes zeros of what the softmax has made zeros, goes; it does more only where all of a
-    row is excluded, which the `calls` must not do.
+    A Where after the softmax, which sets masked weights to zero again, is removed. It only has an effect if an entire row
+    is masked, which must not happen in the `calls`.
     """
     graph = model.graph
     known, made_by, read_by = constants(graph), producers(graph), users(graph)
 
     def source(mask):
-        """The mask before the casts that each layer makes of it."""
+        """Returns the mask before the casts of each layer."""
         while mask in made_by and made_by[mask].op_type == "Cast":
             mask = made_by[mask].input[0]
         return mask
 
     def excluded(node):
-        """Which input of a Where is what excludes: 1, 2 or None."""
+        """Returns which input of a Where contains the masking value: 1, 2, or None."""
         low = [i for i in (1, 2) if isinstance(number := scalar(known, node.input[i]), float) and number <= -1e4]
         return low[0] if len(low) == 1 else None
 
     def choices(name):
-        """The choices before a softmax, through sums."""
+        """Returns the Where nodes before a softmax, searching through additions."""
         node = made_by.get(name)
         if node is None or len(read_by[name]) > 1:
             return []
@@ -339,16 +340,16 @@ def masks_as_sums(model, calls) -> int:
     return len(found)
 
 
-def tokens_as_table(graph) -> int:
-    """Looks up what the first LSTM makes of its token, instead of multiplying the token's embedding by weights.
+def tokens_to_table(graph) -> int:
+    """Replaces the first LSTM's product with the embedding of its token by a table lookup.
 
-    The row of the table goes in as the bias of the gates; the input that is left is one 0.
+    The row of the table becomes the bias of the gates, and the remaining input is a single 0.
     """
     known, made_by = constants(graph), producers(graph)
     one_token = {i.name for i in graph.input if [d.dim_value for d in i.type.tensor_type.shape.dim] == [1, 1]}
 
     def lookup(name):
-        """The token's input, and the table of floats in which `name` is looked up by it, or None."""
+        """Returns the token input and the table of floats from which `name` is looked up, or None."""
         scale, zero_point = 1.0, 0
         while (node := made_by.get(name)) is not None and node.op_type in ("Transpose", "DequantizeLinear"):
             name = node.input[0]
@@ -382,13 +383,13 @@ def tokens_as_table(graph) -> int:
     return 0
 
 
-def scales_into_weights(graph) -> int:
-    """Multiplies weights, instead of what is computed with them, by constant factors."""
+def factors_into_weights(graph) -> int:
+    """Merges constant factors of results into the weights that compute them."""
     known, made_by, read_by = constants(graph), producers(graph), users(graph)
     outputs = {o.name for o in graph.output}
 
     def weights(name, reader):
-        """The inputs, (node, index), that are to be scaled to scale `name`, which only `reader` may use, or None."""
+        """Returns the inputs (node, index) to scale in order to scale `name`, which only `reader` may use, or None."""
         node = made_by.get(name)
         others = [n for n in read_by[name] if n is not reader and n.op_type != "Shape"]
         if node is None or name in outputs or others:

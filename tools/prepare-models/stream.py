@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The streaming recognizer around the graphs, small: features, diarizer, gating, encoder, greedy decoding.
+"""A small streaming recognizer around the graphs: features, diarizer, gating, encoder, and greedy decoding.
 
-It is tools/reference/reference.py without PyTorch, but for the speaker cache, which keeps the most recent frames:
-what it selects is not the graphs' matter.
+It corresponds to tools/reference/reference.py without PyTorch. Its speaker cache simply keeps the most recent frames,
+because the selection of frames does not depend on the graphs.
 """
 import wave
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 RATE, HOP, FFT, WINDOW = 16000, 160, 512, 400
 SUBSAMPLING, MAX_SYMBOLS = 8, 10
-MAX_CHUNKS = "max_chunks"  # in the metadata of an encoder that takes so many at once, and any number of speakers
+MAX_CHUNKS = "max_chunks"  # metadata key of an encoder that processes several chunks and any number of speakers per run
 CACHE_FRAMES, FIFO_FRAMES, UPDATE_FRAMES = 94, 47, 36
 
 
@@ -32,7 +32,7 @@ def read_wav(path: Path) -> np.ndarray:
 
 
 def synthetic_audio(seconds: float = 20.3) -> np.ndarray:
-    """Two voices in turn and together: harmonics with a moving pitch, a rhythm of syllables, and noise."""
+    """Returns two synthetic voices with overlap: harmonics with a moving pitch, a rhythm of syllables, and noise."""
     rng = np.random.default_rng(0)
     t = np.arange(int(seconds * RATE)) / RATE
     audio = 0.003 * rng.standard_normal(len(t))
@@ -46,7 +46,7 @@ def synthetic_audio(seconds: float = 20.3) -> np.ndarray:
 
 
 def mel_filters(bins: int) -> np.ndarray:
-    """Slaney's triangles of equal area, from 0 Hz to half the sample rate."""
+    """Returns Slaney's triangular filters of equal area, from 0 Hz to half the sample rate."""
     step = np.log(6.4) / 27
     to_hz = lambda mel: np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(step * (mel - 15)))
     edges = to_hz(np.linspace(0, 15 + np.log(RATE / 2 / 1000) / step, bins + 2))[:, None]
@@ -56,7 +56,7 @@ def mel_filters(bins: int) -> np.ndarray:
 
 
 def log_mel(audio: np.ndarray, bins: int) -> np.ndarray:
-    """[bins, frames], NeMo's features without dither and normalization."""
+    """Computes [bins, frames]: NeMo's features without dither and normalization."""
     audio = np.concatenate([audio[:1], audio[1:] - 0.97 * audio[:-1]])
     audio = np.pad(audio, (WINDOW // 2, WINDOW // 2))
     frames = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[::HOP][:(len(audio) - WINDOW) // HOP]
@@ -66,7 +66,7 @@ def log_mel(audio: np.ndarray, bins: int) -> np.ndarray:
 
 @dataclass
 class Chunk:
-    """Mel frames of a chunk, and before it, that the encoder takes."""
+    """Mel frames of a chunk, and mel frames before it that the encoder also reads."""
     mel_frames: int
     before: int
 
@@ -80,7 +80,7 @@ class Models:
 
 @dataclass
 class Outcome:
-    """What the stages gave. The path is the decoder's answers, blanks among them, for each speaker."""
+    """Results of the stages. The path contains the decoder's output for each speaker, including blanks."""
     probabilities: dict = field(default_factory=dict)
     hires: dict = field(default_factory=dict)
     embeddings: dict = field(default_factory=dict)
@@ -106,7 +106,7 @@ def length(frames: int) -> np.ndarray:
 
 
 def is_version_3(graph_outputs, metadata) -> bool:
-    """Whether a Sortformer takes chunks padded to whole encoded frames. `graph_outputs` are names with shapes."""
+    """Returns whether a Sortformer reads chunks padded to whole encoded frames. `graph_outputs` maps names to shapes."""
     speakers = {shape[2] for name, shape in graph_outputs.items() if name.endswith("preds")}
     keys = {key.rsplit(".")[-1] for key in metadata}
     return "preds_hires" in graph_outputs or "preds_diar" in graph_outputs or bool(speakers - {4}) \
@@ -114,7 +114,8 @@ def is_version_3(graph_outputs, metadata) -> bool:
 
 
 def diarizer_inputs(chunk, cache, fifo, padded: bool = False) -> dict:
-    """Of [frames, width] each. Padded to whole encoded frames, the chunk keeps its own length."""
+    """Builds the inputs from [frames, width] arrays. `padded` pads the chunk to whole encoded frames; `chunk_lengths`
+    remains the length before padding."""
     padding = -len(chunk) % SUBSAMPLING if padded else 0
     return {"chunk": np.pad(chunk, ((0, padding), (0, 0)))[None], "chunk_lengths": length(len(chunk)),
             "spkcache": cache[None], "spkcache_lengths": length(len(cache)),
@@ -122,7 +123,7 @@ def diarizer_inputs(chunk, cache, fifo, padded: bool = False) -> dict:
 
 
 def encoder_inputs(features, caches, speaker, background) -> dict:
-    """`features` are [bins, frames]; the targets [speakers, encoded frames]."""
+    """Builds the inputs from `features` [bins, frames] and targets [speakers, encoded frames]."""
     attention, convolution, filled = caches
     return {"processed_signal": np.ascontiguousarray(features[None]),
             "processed_signal_length": length(features.shape[1]), "cache_last_channel": attention,
@@ -136,8 +137,8 @@ def empty_caches(shape: dict) -> list:
 
 
 def diarize(path: Path, audio: np.ndarray, chunk: int):
-    """Probabilities and embeddings, one row a frame of 80 ms, and the probabilities of version 3 at 10 ms, from chunks
-    of `chunk` mel frames."""
+    """Runs the diarizer in chunks of `chunk` mel frames. Returns probabilities and embeddings with one row per 80 ms
+    frame, and the 10 ms probabilities of version 3."""
     s = session(path)
     mel = log_mel(audio, shapes(s)["chunk"][2]).T
     cache = fifo = np.zeros((0, shapes(s)["spkcache"][2]), np.float32)
@@ -162,13 +163,13 @@ def diarize(path: Path, audio: np.ndarray, chunk: int):
 
 
 def two_in_turn(frames: int) -> np.ndarray:
-    """Probabilities of two made-up speakers, in turn, together and never silent."""
+    """Returns probabilities of two synthetic speakers who alternate and overlap and are never silent."""
     t = np.arange(frames)
     return np.stack([0.5 + 0.45 * np.sin(t / 9), 0.5 + 0.45 * np.sin(t / 14 + 2)], axis=1).astype(np.float32)
 
 
 def joined(gated: np.ndarray):
-    """Cuts a group of chunks, [chunks, speakers] of who runs, into runs: first chunk, end, speakers."""
+    """Splits a group of chunks, given as gating decisions [chunks, speakers], into runs (first chunk, end, speakers)."""
     runs = {}
     for j in range(gated.shape[1]):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], gated[:, j], [0]])))
@@ -177,18 +178,18 @@ def joined(gated: np.ndarray):
     return [(*chunks, speakers) for chunks, speakers in sorted(runs.items())]
 
 
-def encode(path: Path, audio: np.ndarray, of_chunk: Chunk, probabilities) -> dict:
-    """Encoded frames of each speaker, from the chunks on which it runs. A model that takes several chunks and speakers
-    at once is given as many as there are."""
+def encode(path: Path, audio: np.ndarray, sizes: Chunk, probabilities) -> dict:
+    """Returns the encoded frames of each speaker from the chunks in which the speaker runs. A model that supports several
+    chunks and speakers per run processes as many as possible."""
     s = session(path)
     mel = log_mel(audio, shapes(s)["processed_signal"][1])
-    chunk, before = of_chunk.mel_frames, of_chunk.before
+    chunk, before = sizes.mel_frames, sizes.before
     frames, at_once = chunk // SUBSAMPLING, int(s.get_modelmeta().custom_metadata_map.get(MAX_CHUNKS, 0))
     if probabilities is None:
         probabilities = two_in_turn(-(-mel.shape[1] // SUBSAMPLING))
     chunks = -(-mel.shape[1] // chunk)
     recent = np.array([probabilities[max(0, k - 1) * frames:(k + 1) * frames].max(axis=0) for k in range(chunks)])
-    # Somebody runs on every chunk, so that a silent or strange file is a check as well.
+    # At least one speaker runs in every chunk, so that silent or unusual audio is also a valid check.
     gated = (recent > 0.5) | (recent == recent.max(axis=1, keepdims=True))
     background = np.stack([np.delete(probabilities, j, axis=1).max(axis=1, initial=0)
                            for j in range(probabilities.shape[1])])
@@ -209,12 +210,12 @@ def encode(path: Path, audio: np.ndarray, of_chunk: Chunk, probabilities) -> dic
 
 
 def blank_token(s: ort.InferenceSession) -> int:
-    """The last token, by the width of the logits."""
+    """Returns the blank, which is the last token, from the width of the logits."""
     return next(o.shape[3] for o in s.get_outputs() if o.name == "outputs") - 1
 
 
 def decode(s: ort.InferenceSession, frames: np.ndarray, path=None):
-    """Greedy, or along a given path. Returns the path and the logits on it."""
+    """Decodes greedily or along a given path. Returns the path and its logits."""
     blank = blank_token(s)
     shape = shapes(s)["input_states_1"]
     token, state = blank, [np.zeros(shape, np.float32)] * 2
@@ -233,8 +234,8 @@ def decode(s: ort.InferenceSession, frames: np.ndarray, path=None):
 
 
 def run(models: Models, audio: np.ndarray, chunk: Chunk, reference: Outcome | None = None) -> Outcome:
-    """Runs all stages. With a reference, gating and targets are the reference's, so that the stages after the
-    diarizer can be compared, and the logits are those on its encoded frames along its path."""
+    """Runs all stages. With a reference, gating and targets come from the reference, so that the stages after the diarizer
+    can be compared, and the logits are computed on its encoded frames along its path."""
     result = Outcome()
     for path in models.diarizers:
         name = path.name.replace(".int8.onnx", ".onnx")
