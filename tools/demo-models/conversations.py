@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Conversations mixed from the synthesised utterances: turns, overlap, levels, room and noise."""
+"""Mixes conversations from the synthesized utterances, with turns, overlap, levels, reverberation, and noise."""
 import json
 import random
 from collections import defaultdict
@@ -24,15 +24,15 @@ class Turn:
 
 @dataclass
 class Conversation:
-    audio: np.ndarray    # float32 [samples], a whole number of frames
-    turns: list[Turn]    # by start
-    activity: np.ndarray  # float32 [frames, speakers], the speakers in order of arrival
+    audio: np.ndarray    # float32 [samples], an integral number of frames
+    turns: list[Turn]    # sorted by start
+    activity: np.ndarray  # float32 [frames, speakers], with speakers in order of arrival
     voices: list[str]
     factors: list[float]
 
 
 class Speech:
-    """The utterances, by part: `train`, `known` (test sentences of training voices), `test` (of test voices)."""
+    """The utterances by part: `train`, `known` (test sentences by training voices), and `test` (by test voices)."""
 
     def __init__(self, data: Path):
         self.samples = np.load(data / "speech.npy", mmap_mode="r")
@@ -48,7 +48,7 @@ class Speech:
         self.noise = noise / noise.std(axis=1, keepdims=True)
 
     def pick_voices(self, rng: random.Random, part: str, count: int) -> list[str]:
-        """Different people: no two voices of the same origin."""
+        """Picks voices of different origins, so that they sound like different people."""
         names = list(self.rows[part])
         while True:
             chosen = rng.sample(names, count)
@@ -64,7 +64,7 @@ class Speech:
 
 
 def room(rng: random.Random, x: np.ndarray) -> np.ndarray:
-    """A light echo: a decaying tail of sparse reflections."""
+    """Adds light reverberation: a decaying tail of sparse reflections."""
     decay, wet = rng.uniform(0.03, 0.12), rng.uniform(0.05, 0.3)
     y = x.copy()
     for _ in range(12):
@@ -74,18 +74,18 @@ def room(rng: random.Random, x: np.ndarray) -> np.ndarray:
 
 
 def conversation(speech: Speech, rng: random.Random, part: str, speakers: int, seconds: float, overlap: float = 0.3,
-                 vary: float = 0.06, factors: list[float] | None = None, most_turns: int = 999, easy: bool = False,
+                 vary: float = 0.06, factors: list[float] | None = None, max_turns: int = 999, easy: bool = False,
                  names: list[str] | None = None) -> Conversation:
-    """`overlap` is the chance that a turn begins before the last one ends; `vary` the spread of speed;
-    `easy` means no room and little noise; `names` are the voices, or any."""
+    """Mixes a conversation. `overlap` is the probability that a turn begins before the previous one ends, and `vary` is
+    the spread of speed. `easy` means no reverberation and little noise. `names` are the voices; the default is random."""
     names = names or speech.pick_voices(rng, part, speakers)
     factors = factors or [rng.uniform(1 - vary, 1 + vary) for _ in names]
     gains = [10 ** (rng.uniform(-9, 0) / 20) for _ in names]
     total = int(seconds * RATE) // FRAME * FRAME
     audio = np.zeros(total, np.float32)
     turns, own_end, last_end, last = [], [0] * speakers, 0, None
-    order = list(range(speakers))  # all get a turn first, then anybody
-    while len(turns) < most_turns:
+    order = list(range(speakers))  # first each speaker has a turn, then turns are random
+    while len(turns) < max_turns:
         others = [s for s in range(speakers) if s != last] or [0]
         k = order.pop(0) if order else last if last is not None and rng.random() < 0.15 else rng.choice(others)
         x, text = speech.utterance(rng, part, names[k], factors[k])
@@ -123,8 +123,8 @@ def conversation(speech: Speech, rng: random.Random, part: str, speakers: int, s
 
 
 def single(speech: Speech, rng: random.Random, part: str, easy: bool = False) -> Conversation:
-    """One utterance with a little silence on both sides."""
-    c = conversation(speech, rng, part, 1, 7.0, most_turns=1, easy=easy)
+    """Returns one utterance with a little silence on both sides."""
+    c = conversation(speech, rng, part, 1, 7.0, max_turns=1, easy=easy)
     t = c.turns[0]
     first = max(0, t.start - int(rng.uniform(0.0, 0.8) * RATE)) // FRAME
     last = (t.end + int(rng.uniform(0.3, 1.0) * RATE)) // FRAME + 1
@@ -132,9 +132,9 @@ def single(speech: Speech, rng: random.Random, part: str, easy: bool = False) ->
     return Conversation(c.audio[first * FRAME:last * FRAME], [turn], c.activity[first:last], c.voices, c.factors)
 
 
-def like_a_diarizer(rng: random.Random, activity: np.ndarray, speakers: int = 4) -> np.ndarray:
-    """Probabilities [frames, speakers] with the faults of a diarizer's: soft and shifted edges, dips,
-    levels below 1 where people overlap, false alarms, and noise in every value."""
+def imitate_diarizer(rng: random.Random, activity: np.ndarray, speakers: int = 4) -> np.ndarray:
+    """Returns probabilities [frames, speakers] with the errors of a diarizer: soft and shifted edges, dips, levels below
+    1 in overlaps, false alarms, and noise in every value."""
     frames, known = activity.shape
     p = np.zeros((frames, speakers), np.float32)
     for k in range(known):
@@ -148,7 +148,7 @@ def like_a_diarizer(rng: random.Random, activity: np.ndarray, speakers: int = 4)
     busy = p.sum(axis=1) > 1.5
     if rng.random() < 0.5:
         p[busy] *= rng.uniform(0.5, 1.0)
-    if rng.random() < 0.2:  # unsure of somebody
+    if rng.random() < 0.2:  # uncertain about one speaker
         p[:, rng.randrange(speakers)] *= rng.uniform(0.55, 1.0)
     while rng.random() < 0.3:
         k, at = rng.randrange(speakers), rng.randrange(frames)
@@ -162,8 +162,8 @@ def like_a_diarizer(rng: random.Random, activity: np.ndarray, speakers: int = 4)
 
 
 def gated_frames(p: np.ndarray, k: int, chunk: int) -> np.ndarray:
-    """The frames that the recognizer sees of speaker k: chunks in which, or in the one before, k is heard."""
+    """Returns the frames in which the recognizer runs for speaker k: chunks in which k is active, and the next ones."""
     frames = len(p)
-    heard = [p[at:at + chunk, k].max() > 0.5 for at in range(0, frames, chunk)]
-    keep = [h or (i > 0 and heard[i - 1]) for i, h in enumerate(heard)]
+    active = [p[at:at + chunk, k].max() > 0.5 for at in range(0, frames, chunk)]
+    keep = [now or (i > 0 and active[i - 1]) for i, now in enumerate(active)]
     return np.flatnonzero(np.repeat(keep, chunk)[:frames])

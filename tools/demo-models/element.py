@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Recognize conversations with the GStreamer element itself, as `make build` makes it: OUT/NAME.json (SegLST) for
-each NAME.wav. For evaluate.py --element. Needs python3-gi and gir1.2-gstreamer-1.0."""
+"""Transcribes conversations with the GStreamer element that `make build` builds, for evaluate.py --element. Writes
+OUT/NAME.json (SegLST) for each NAME.wav. Needs python3-gi and gir1.2-gstreamer-1.0."""
 import argparse
 import os
 import sys
@@ -11,7 +11,7 @@ from model_files import model_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNTIME = REPOSITORY / ".onnxruntime/libonnxruntime.so"
-if RUNTIME.exists():  # where there is none, the element looks for others
+if RUNTIME.exists():  # otherwise the element searches for other libraries
     os.environ.setdefault("ORT_DYLIB_PATH", str(RUNTIME))
 
 import gi
@@ -56,7 +56,7 @@ def main():
     if not Gst.ElementFactory.find("multitalkerasr"):
         Gst.Registry.get().scan_path(str(REPOSITORY / "target/release"))
     if not Gst.ElementFactory.find("multitalkerasr"):
-        sys.exit("no element multitalkerasr: run `make build`, or set GST_PLUGIN_PATH")
+        sys.exit("no element multitalkerasr: run `make build` or set GST_PLUGIN_PATH")
     properties = {"model-dir": str(o.models), "precision": o.precision,
                   "diarization-model": str(model_file(o.models, "sortformer", o.precision)),
                   "chunk-latency": f"{o.latency}ms", "diarization-preset": o.diarization}

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Run a recognizer over the test conversations in several settings and print a table of cpWER and DER.
+"""Runs a recognizer over the test conversations in several settings and prints a table of cpWER and DER.
 
-TESTS holds NAME.wav, NAME.json (SegLST) and NAME.rttm, as make_tests.py writes them. The command is run
-once for each setting, with {models} {tests} {out} {latency} {diarization} {precision} put in, and leaves
-OUT/NAME.json (SegLST: who said which words), and OUT/NAME.rttm if it diarizes; without the latter the DER
-is that of the times of the words' segments.
+TESTS contains NAME.wav, NAME.json (SegLST), and NAME.rttm, as written by make_tests.py. The command runs once per
+setting, with {models} {tests} {out} {latency} {diarization} {precision} substituted. It writes OUT/NAME.json (SegLST),
+and OUT/NAME.rttm if it diarizes; otherwise the DER is computed from the times of the segments.
 
-cpWER is meeteval's. DER counts missed, false and confused speaker time, without a collar, overlap included.
+cpWER is computed by meeteval. DER counts missed, false, and confused speaker time without a collar, including overlap.
 """
 import argparse
 import json
@@ -24,9 +23,9 @@ from scipy.optimize import linear_sum_assignment
 
 OPTIONS = " --models {models} --out {out} --latency {latency} --diarization {diarization} --precision {precision} {tests}/*.wav"
 HERE = Path(__file__).resolve().parent
-LISTEN = shlex.join([sys.executable, str(HERE / "listen.py")]) + OPTIONS
+RECOGNIZE = shlex.join([sys.executable, str(HERE / "recognize.py")]) + OPTIONS
 ELEMENT = shlex.quote(str(HERE / "element.py")) + OPTIONS
-# latency in ms, diarization, precision
+# Latency in ms, diarization, and precision.
 SETTINGS = [(1120, "30s", "fp32"), (1120, "30s", "int8"), (560, "30s", "fp32"), (160, "30s", "fp32"), (80, "30s", "fp32"),
             (1120, "lockstep", "fp32"), (1120, "lockstep", "int8"), (1120, "10s", "fp32"), (1120, "1s", "fp32"), (560, "lockstep", "fp32"),
             (160, "lockstep", "fp32")]
@@ -34,7 +33,7 @@ TICK = 0.01
 
 
 def activity(path: Path) -> dict[str, list]:
-    """speaker -> [(start, end)] from an RTTM, or from a SegLST where there is none."""
+    """Returns {speaker: [(start, end)]} from an RTTM file, or from SegLST if there is no RTTM."""
     out = defaultdict(list)
     if path.with_suffix(".rttm").exists():
         for line in path.with_suffix(".rttm").read_text().splitlines():
@@ -47,7 +46,7 @@ def activity(path: Path) -> dict[str, list]:
 
 
 def der(reference: Path, hypothesis: Path) -> tuple[float, float]:
-    """(wrong, spoken) speaker time in seconds, with the best assignment of speakers."""
+    """Returns wrong and total speaker time in seconds, with the best assignment of speakers."""
     sides = [activity(reference), activity(hypothesis)]
     ticks = round(max((end for side in sides for spans in side.values() for _, end in spans), default=0) / TICK) + 1
     masks = []
@@ -59,25 +58,25 @@ def der(reference: Path, hypothesis: Path) -> tuple[float, float]:
         masks.append(mask)
     ref, hyp = masks
     both = (ref[:, None] & hyp[None]).sum(2)
-    right = both[linear_sum_assignment(-both)].sum()
-    return (np.maximum(ref.sum(0), hyp.sum(0)).sum() - right) * TICK, ref.sum() * TICK
+    correct = both[linear_sum_assignment(-both)].sum()
+    return (np.maximum(ref.sum(0), hyp.sum(0)).sum() - correct) * TICK, ref.sum() * TICK
 
 
 def score(tests: Path, out: Path) -> dict[str, tuple[float, float]]:
-    """group of conversations -> (cpWER, DER) in %."""
+    """Returns {group of conversations: (cpWER, DER)} in %."""
     sums = defaultdict(lambda: np.zeros(4))
-    for reference in sorted(tests.glob("*.json")):
-        said, heard = json.loads(reference.read_text()), json.loads((out / reference.name).read_text())
-        for row in heard:
-            row["session_id"] = reference.stem
-        if heard:
-            result = meeteval.wer.cpwer(meeteval.io.SegLST(said), meeteval.io.SegLST(heard))[reference.stem]
+    for path in sorted(tests.glob("*.json")):
+        reference, hypothesis = json.loads(path.read_text()), json.loads((out / path.name).read_text())
+        for row in hypothesis:
+            row["session_id"] = path.stem
+        if hypothesis:
+            result = meeteval.wer.cpwer(meeteval.io.SegLST(reference), meeteval.io.SegLST(hypothesis))[path.stem]
             errors, words = result.errors, result.length
         else:
-            errors = words = sum(len(row["words"].split()) for row in said)
-        group = str(len({row["speaker"] for row in said}))
+            errors = words = sum(len(row["words"].split()) for row in reference)
+        group = str(len({row["speaker"] for row in reference}))
         for g in (group, "all"):
-            sums[g] += (errors, words, *der(reference, out / reference.name))
+            sums[g] += (errors, words, *der(path, out / path.name))
     return {g: (100 * s[0] / s[1], 100 * s[2] / s[3]) for g, s in sums.items()}
 
 
@@ -85,16 +84,16 @@ def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--tests", type=Path, required=True)
     a.add_argument("--models", type=Path, required=True)
-    a.add_argument("--command", default=LISTEN, help="default: listen.py")
-    a.add_argument("--element", dest="command", action="store_const", const=ELEMENT, help="the GStreamer element, by element.py")
-    a.add_argument("--setting", action="append", metavar="LATENCY,DIARIZATION,PRECISION", help="instead of the usual list")
-    a.add_argument("--keep", type=Path, help="folder to keep what was heard in")
+    a.add_argument("--command", default=RECOGNIZE, help="command to run (default: recognize.py)")
+    a.add_argument("--element", dest="command", action="store_const", const=ELEMENT, help="run the GStreamer element with element.py")
+    a.add_argument("--setting", action="append", metavar="LATENCY,DIARIZATION,PRECISION", help="setting to run instead of the default list")
+    a.add_argument("--keep", type=Path, help="folder in which to keep the transcripts")
     o = a.parse_args()
     settings = [s.split(",") for s in o.setting] if o.setting else SETTINGS
     if wrong := [s for s in settings if len(s) != 3]:
         a.error(f"--setting: expected LATENCY,DIARIZATION,PRECISION, found {','.join(wrong[0])}")
     if not any(o.tests.glob("*.json")):
-        a.error(f"--tests: {o.tests} holds no NAME.json")
+        a.error(f"--tests: {o.tests} contains no NAME.json")
     groups = [*sorted({str(len({r["speaker"] for r in json.loads(p.read_text())})) for p in o.tests.glob("*.json")}), "all"]
     print("| latency | diarization | precision | " + " | ".join(f"cpWER {g}" for g in groups) + " | " + " | ".join(f"DER {g}" for g in groups) + " |")
     print("|---" * (3 + 2 * len(groups)) + "|", flush=True)
@@ -105,7 +104,7 @@ def main():
             folders = {name: shlex.quote(str(path)) for name, path in (("models", o.models), ("tests", o.tests), ("out", out))}
             command = o.command.format(**folders, latency=latency, diarization=diarization, precision=precision)
             if code := subprocess.run(command, shell=True, stdout=sys.stderr).returncode:
-                sys.exit(f"evaluate.py: {code} was the exit code of {command}")
+                sys.exit(f"evaluate.py: exit code {code} of {command}")
             result = score(o.tests, out)
             print(f"| {latency} ms | {diarization} | {precision} | " + " | ".join(f"{result[g][0]:.1f}" for g in groups)
                   + " | " + " | ".join(f"{result[g][1]:.1f}" for g in groups) + " |", flush=True)

@@ -1,15 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
-# From nothing to the demo's models: make.sh WORK [OUT]
-# WORK (several GB) takes data, checkpoints and .nemo files, OUT the ONNX files (default: testdata/demo-models).
-# Every step that is done is not done again, and training goes on from its last checkpoint.
+# Makes the demo's models from scratch: make.sh WORK [OUT]
+# WORK (several GB) receives data, checkpoints, and .nemo files; OUT receives the ONNX files (default: testdata/demo-models).
+# Completed steps are skipped, and training continues from its last checkpoint.
 set -eu
 [ $# -ge 1 ] || { echo "usage: make.sh WORK [OUT]" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
 work=$1
 out=${2:-$here/../../testdata/demo-models}
 python=${PYTHON:-python3}
-# Large tensors come and go at every step; keep their memory instead of giving it back each time.
+# Each step allocates and frees large tensors; keep their memory instead of returning it to the system each time.
 export MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456
 
 [ -f "$work/data/utterances.json" ] || "$python" "$here/synthesize.py" --data "$work/data"
@@ -24,7 +24,7 @@ if [ ! -d "$work/tests" ]; then
     mv "$work/tests.unfinished" "$work/tests"
 fi
 mkdir -p "$out"
-# What is shipped: 8-bit weights alone, which cost nothing here.
+# Only 8-bit weights are shipped; with these models they are as accurate as floats.
 for file in encoder.int8.onnx decoder_joint.int8.onnx tokenizer.model multitalker_config.json; do
     cp "$work/onnx/$file" "$out/"
 done

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Write the test conversations: test sentences by test voices. OUT/talkS_N.wav with N the number and S the
-number of speakers, .json (SegLST) and .rttm. With --demo, a conversation of two in little noise instead."""
+"""Writes the test conversations with test sentences by test voices: OUT/talkS_N.wav, .json (SegLST), and .rttm, where S
+is the number of speakers and N a number. With --demo, writes a conversation of two speakers with little noise instead."""
 import argparse
 import json
 import random
@@ -25,7 +25,7 @@ def main():
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument("--data", type=Path, required=True)
     a.add_argument("--out", type=Path, required=True)
-    a.add_argument("--count", type=int, default=24, help="conversations for each number of speakers")
+    a.add_argument("--count", type=int, default=24, help="conversations for each number of speakers (default: 24)")
     a.add_argument("--seconds", type=float, default=60)
     a.add_argument("--demo", type=int, metavar="SEED", help="write only conversation.wav and conversation.json")
     o = a.parse_args()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The demo's two networks: NeMo's own classes in the published architecture, at a small size."""
+"""Builds the demo's two networks: NeMo's own classes in the published architecture, at a small size."""
 import os
 import types
 import warnings
@@ -18,7 +18,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 N_MELS = 128
 VOCAB = 192
-LEFT = 56  # encoded frames the recognizer looks back; a multiple of every chunk: 14, 7, 2, 1
+LEFT = 56  # left context of the recognizer in encoded frames; a multiple of all chunk lengths 14, 7, 2, and 1
 RIGHTS = [13, 6, 1, 0]
 PREPROCESSOR = {
     "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
@@ -94,7 +94,7 @@ def diar_config(d_model=96, layers=4, channels=24, tf=96, tf_layers=6):
 
 
 def train_tokenizer(folder: Path, texts: list[str]):
-    """A SentencePiece BPE model over the texts, laid out as NeMo wants it."""
+    """Trains a SentencePiece BPE model on the texts, in the file layout that NeMo requires."""
     folder.mkdir(parents=True, exist_ok=True)
     spm.SentencePieceTrainer.train(
         sentence_iterator=iter(texts), model_prefix=str(folder / "tokenizer"), vocab_size=VOCAB, model_type="bpe",
@@ -122,20 +122,20 @@ def build_diar():
 
 
 def scaled(conv, x):
-    """The first convolution, on features brought to about -2 .. 3. The padding is that of the plain one."""
+    """Computes the first convolution on features scaled to about -2 to 3, after the normal padding."""
     sides = (conv._left_padding, conv._right_padding) * 2 if hasattr(conv, "_left_padding") else (1, 1, 1, 1)
     return F.conv2d((F.pad(x, sides) + 8.0) / 4.0, conv.weight, conv.bias, conv.stride)
 
 
 def scale_features(model):
-    """Train on scaled features ..."""
+    """Makes the model scale its features, for training."""
     conv = model.encoder.pre_encode.conv[0]
     conv.forward = types.MethodType(scaled, conv)
     return model
 
 
 def fold_scale(model):
-    """... and fold the scale into the weights, so that the network takes features as they are."""
+    """Folds the scale into the weights, so that the network accepts unscaled features."""
     conv = model.encoder.pre_encode.conv[0]
     del conv.forward
     with torch.no_grad():
@@ -145,7 +145,7 @@ def fold_scale(model):
 
 
 def pre_encode(model, mel):
-    """The subsampling [B, 128, T] -> [B, T', D] without its masks, which change nothing on full batches."""
+    """Subsamples [B, 128, T] to [B, T', D] without masks, which have no effect on full batches."""
     x = mel.transpose(1, 2).unsqueeze(1)
     sub = model.encoder.pre_encode
     for layer in sub.conv:
@@ -154,7 +154,7 @@ def pre_encode(model, mel):
 
 
 def diarize(diar, x):
-    """Probabilities [B, T', 4] and the frames [B, T', D] before the transformer, of subsampled x [B, T', D]."""
+    """Computes probabilities [B, T', 4] and the frames [B, T', D] before the transformer from subsampled x [B, T', D]."""
     frames, lengths = diar.frontend_encoder(
         processed_signal=x, processed_signal_length=torch.full((len(x),), x.shape[1]), bypass_pre_encode=True)
     return diar.forward_infer(frames, lengths), frames

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""The plugin's computation in Python, on the ONNX files: WAVs in, OUT/NAME.json (SegLST) and OUT/NAME.rttm out.
+"""Transcribes conversations with the plugin's algorithm in Python. Reads WAV files and writes OUT/NAME.json (SegLST) and
+OUT/NAME.rttm for each.
 
-NeMo gives the features and the update of the speaker cache; the networks run in onnxruntime.
+NeMo computes the features and updates the speaker cache; the networks run in ONNX Runtime.
 """
 import argparse
 import json
@@ -25,7 +26,7 @@ from nemo.collections.asr.modules.sortformer_modules import SortformerModules
 from model_files import model_file
 
 SUB, FRAME_S, MAX_SYMBOLS, THRESHOLD, PAUSE_S = 8, 0.08, 10, 0.5, 0.8
-# chunk, right context, FIFO, update period, in frames of 80 ms; None: the recognizer's chunk
+# Chunk, right context, FIFO, and update period in frames of 80 ms; None is the recognizer's chunk.
 DIARIZATION = {"lockstep": (None, 0, 188, 144), "1s": (6, 7, 188, 144), "10s": (124, 1, 124, 124), "30s": (340, 40, 40, 300)}
 
 
@@ -45,7 +46,7 @@ class Diarizer:
             strong_boost_rate=0.75, weak_boost_rate=1.5, min_pos_scores_rate=0.5).eval()
 
     def run(self, mel, point, asr_chunk):
-        """Probabilities [frames, speakers]."""
+        """Returns probabilities [frames, speakers]."""
         m = self.modules
         chunk, right, m.fifo_len, m.spkcache_update_period = DIARIZATION[point]
         chunk = chunk or asr_chunk
@@ -101,7 +102,7 @@ class Recognizer:
             s["last"], s["state"] = int(tokens[spoken[0]]), state
 
     def run(self, mel, p, chunk):
-        """Tokens with their frames, by speaker."""
+        """Returns the tokens with their frames for each speaker."""
         speakers = {}
         for c, start in enumerate(range(0, mel.shape[1], chunk * SUB)):
             x = mel[:, max(0, start - self.before):start + chunk * SUB]
@@ -114,7 +115,7 @@ class Recognizer:
         return {k: s["tokens"] for k, s in speakers.items()}
 
     def segments(self, tokens):
-        """(words, start, end) between pauses."""
+        """Returns (words, start, end) for the segments between pauses."""
         words = []
         for token, frame in tokens:
             piece = self.tokenizer.id_to_piece(token)

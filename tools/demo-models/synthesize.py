@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Let every voice speak its share of sentences: DATA/speech.npy (16 kHz int16, end to end) and
-DATA/utterances.json (rows of voice, text, start, end). Needs espeak-ng, flite and festival."""
+"""Synthesizes the utterances of all voices. Writes DATA/speech.npy (16 kHz int16, concatenated) and
+DATA/utterances.json (rows of voice, text, start, end). Needs espeak-ng, flite, and festival."""
 import argparse
 import json
 import multiprocessing
@@ -19,14 +19,14 @@ RATE = 16000
 
 
 def trim(x: np.ndarray) -> np.ndarray:
-    """Without the silence before and after, and at a common loudness."""
+    """Removes leading and trailing silence and normalizes the loudness."""
     loud = np.flatnonzero(np.abs(x) > 0.02 * np.abs(x).max())
     x = x[max(0, loud[0] - 400):loud[-1] + 800]
     return x * (0.08 / np.sqrt(np.mean(x ** 2)))
 
 
 def speak(job: tuple[dict, list[str], int]) -> list[tuple[dict, str, bool, np.ndarray]]:
-    """What one voice says, as int16 samples at 16 kHz."""
+    """Synthesizes the sentences of one voice as int16 samples at 16 kHz."""
     voice, texts, seed = job
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -53,7 +53,7 @@ def speak(job: tuple[dict, list[str], int]) -> list[tuple[dict, str, bool, np.nd
 def main():
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument("--data", type=Path, required=True)
-    a.add_argument("--per-voice", type=int, default=130, help="utterances of each training voice")
+    a.add_argument("--per-voice", type=int, default=130, help="utterances per training voice (default: 130)")
     a.add_argument("--per-test-voice", type=int, default=60)
     a.add_argument("--jobs", type=int, default=2)
     o = a.parse_args()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Train the streaming diarizer: first on windows from the beginning of a conversation, then also on what
-it sees later, [speaker cache, FIFO, chunk], as NeMo's own cache update leaves them at each operating
-point of the engine. SIGTERM stops it with a checkpoint; run again to go on from there.
+"""Trains the streaming diarizer, first on windows from the beginning of a conversation, then also on its later inputs
+[speaker cache, FIFO, chunk], which NeMo's own cache update produces for each operating point of the engine. SIGTERM
+stops the training with a checkpoint; run the program again to continue.
 
-Beside the two losses of Sortformer (speakers in order of arrival, and in whatever order fits best), a
-small head names the training voice in frames where one person speaks; it is not exported. It spares
-the network a long search for what tells voices apart.
+In addition to the two losses of Sortformer (speakers in order of arrival, and in the best order), a small head
+classifies the training voice in frames where one person speaks. It is not exported. With it, the network learns much
+sooner which features distinguish voices.
 """
 import copy
 import itertools
@@ -17,14 +17,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from conversations import Speech, conversation, like_a_diarizer
+from conversations import Speech, conversation, imitate_diarizer
 from models import build_diar, diarize, fold_scale, pre_encode, scale_features
 from training import Means, Training, arguments
 
-# name: chunk, right context, FIFO, update period, all in frames of 80 ms
+# Chunk, right context, FIFO, and update period in frames of 80 ms.
 POINTS = {"lockstep": (14, 0, 188, 144), "1s": (6, 7, 188, 144), "10s": (124, 1, 124, 124), "30s": (340, 40, 40, 300)}
 ORDERS = list(itertools.permutations(range(4)))
-FACTORS = (0.9, 1.0, 1.11)  # each makes another person of a voice
+FACTORS = (0.9, 1.0, 1.11)  # resampling factors that make a voice sound like different people
 
 
 def set_point(modules, name: str):
@@ -32,10 +32,11 @@ def set_point(modules, name: str):
 
 
 def context_frames(modules, p: torch.Tensor, name: str, wanted: list[int]):
-    """Which frames stand in [cache, FIFO, chunk] at the wanted chunks, given probabilities p [B, T, 4].
+    """Yields the frames in [cache, FIFO, chunk] at the wanted chunks as index tensors [B, L], given probabilities
+    p [B, T, 4].
 
-    NeMo's update is run on the frames' numbers instead of their embeddings; -1 is the silence that
-    it puts between speakers. Yields index tensors [B, L].
+    NeMo's update runs on the numbers of the frames instead of their embeddings. -1 is the silence that it inserts
+    between speakers.
     """
     set_point(modules, name)
     chunk, right = POINTS[name][:2]
@@ -43,7 +44,7 @@ def context_frames(modules, p: torch.Tensor, name: str, wanted: list[int]):
     state = modules.init_streaming_state(batch_size=len(p))
     state.spkcache, state.fifo = torch.zeros(len(p), 0, 1), torch.zeros(len(p), 0, 1)
     state.mean_sil_emb = torch.full((len(p), 1), -1.0)
-    quiet = F.pad(p, (0, 0, 0, 1))  # index -1: nobody
+    quiet = F.pad(p, (0, 0, 0, 1))  # index -1 is silence
     for j in range(max(wanted) + 1):
         start, end = j * chunk, min((j + 1) * chunk, p.shape[1])
         left, ahead = min(1, start), min(right, p.shape[1] - end)
@@ -56,7 +57,7 @@ def context_frames(modules, p: torch.Tensor, name: str, wanted: list[int]):
 
 
 def losses(p, labels):
-    """Cross entropy with speakers in order of arrival, and in the best order. p, labels: [B, T, 4]."""
+    """Returns the cross entropy with speakers in order of arrival and in the best order. p and labels are [B, T, 4]."""
     p = p.clamp(1e-6, 1 - 1e-6)
     cost = -(labels[:, :, None] * p.log()[..., None] + (1 - labels[:, :, None]) * (1 - p).log()[..., None]).mean(1)  # [B, output, label]
     totals = torch.stack([sum(cost[:, k, order[k]] for k in range(4)) / 4 for order in ORDERS], dim=1)
@@ -69,7 +70,7 @@ class Trainer:
         self.diar = scale_features(build_diar())
         self.people = {v: i for i, v in enumerate(voices)}
         self.who = torch.nn.Linear(self.diar.cfg.model_defaults.tf_d_model, len(voices) * len(FACTORS))
-        self.alike = None
+        self.similar = None
         self.cache_modules = copy.deepcopy(self.diar.sortformer_modules).eval()
 
     def modules(self):
@@ -82,8 +83,8 @@ class Trainer:
         return pre_encode(self.diar, mel[:, :, :audio.shape[1] // 160])
 
     @torch.no_grad()
-    def find_alike(self, rng, speech):
-        """For every voice at every factor, those of other origin that the network finds most alike."""
+    def find_similar(self, rng, speech):
+        """Finds the most similar voices of other origins for each voice and factor, according to the network."""
         people = [(v, f) for v in self.people for f in FACTORS]
         talks = [conversation(speech, rng, "train", 1, 12.0, names=[v], factors=[f]) for v, f in people]
         means = []
@@ -93,18 +94,18 @@ class Trainer:
             means += [x[torch.from_numpy(t.activity[:, 0]) > 0.5].mean(0) for x, t in zip(frames, part)]
         means = torch.stack(means)
         means = F.normalize(means - means.mean(0), dim=1)
-        self.alike = {}
+        self.similar = {}
         for person, row in zip(people, (means @ means.T).argsort(dim=1, descending=True).tolist()):
             others = [people[i] for i in row if speech.base[people[i][0]] != speech.base[person[0]]]
-            self.alike[person] = others[:10]
+            self.similar[person] = others[:10]
 
     def cast(self, rng, speech, speakers):
-        """Voices and factors: in three of ten those that are hard to tell apart."""
-        if self.alike is None or rng.random() < 0.7:
+        """Picks voices and factors. Three out of ten casts are similar voices."""
+        if self.similar is None or rng.random() < 0.7:
             return speech.pick_voices(rng, "train", speakers), [rng.choice(FACTORS) for _ in range(speakers)]
         while True:
-            first = rng.choice(list(self.alike))
-            cast = [first, *rng.sample(self.alike[first], speakers - 1)]
+            first = rng.choice(list(self.similar))
+            cast = [first, *rng.sample(self.similar[first], speakers - 1)]
             if len({speech.base[v] for v, _ in cast}) == speakers:
                 return [v for v, _ in cast], [f for _, f in cast]
 
@@ -135,7 +136,7 @@ class Trainer:
         if point is None:
             batches = [(embs, y, who)]
         else:
-            noisy = torch.from_numpy(np.stack([like_a_diarizer(rng, np.pad(t.activity, ((0, 0), (0, 4 - t.activity.shape[1])))) for t in talks]))
+            noisy = torch.from_numpy(np.stack([imitate_diarizer(rng, np.pad(t.activity, ((0, 0), (0, 4 - t.activity.shape[1])))) for t in talks]))
             quiet = (noisy.sum(2) < 0.2).float()
             silence = (embs * quiet[..., None]).sum(1) / quiet.sum(1, keepdim=True).clamp(min=1)
             padded = torch.cat([embs, silence[:, None]], dim=1)
@@ -158,7 +159,7 @@ class Trainer:
 
     @torch.no_grad()
     def stream(self, talk, point):
-        """Probabilities [T, 4] of a whole conversation, through NeMo's own streaming step."""
+        """Computes probabilities [T, 4] of an entire conversation with NeMo's own streaming step."""
         diar, (chunk, right) = self.diar, POINTS[point][:2]
         set_point(diar.sortformer_modules, point)
         audio = torch.from_numpy(talk.audio)[None]
@@ -175,7 +176,7 @@ class Trainer:
         return total[0].numpy()
 
     def der(self, talks, point=None):
-        """Wrong frames in % of spoken ones, with the best assignment of speakers; no collar."""
+        """Returns wrong frames in % of spoken frames, with the best assignment of speakers and without a collar."""
         self.diar.eval()
         wrong = spoken = 0
         for talk in talks:
@@ -195,7 +196,7 @@ class Trainer:
 def main():
     a = arguments(__doc__, steps=20000, lr=1e-3)
     a.add_argument("--cache-from", type=int, default=3000)
-    a.add_argument("--naming", type=float, default=0.3, help="weight of naming the voice")
+    a.add_argument("--naming", type=float, default=0.3, help="weight of the voice classification (default: 0.3)")
     o = a.parse_args()
     torch.set_num_threads(o.threads)
     speech = Speech(o.data)
@@ -208,8 +209,8 @@ def main():
     rng = random.Random(2000 + training.step)
     means = Means("arrival", "best", "name")
     for step in training.steps():
-        if step > o.cache_from and (trainer.alike is None or step % 1000 == 0):
-            trainer.find_alike(rng, speech)
+        if step > o.cache_from and (trainer.similar is None or step % 1000 == 0):
+            trainer.find_similar(rng, speech)
         if step > o.cache_from and rng.random() < 0.6:
             loss, parts = trainer.loss(rng, trainer.talks(rng, speech, 3, rng.uniform(20, 80)), rng.choice(list(POINTS)))
         else:
@@ -224,7 +225,7 @@ def main():
                 print(f"{step} DER: " + ", ".join(line), flush=True)
             means.clear()
     if training.stopped:
-        sys.exit(f"stopped after step {training.step}; run again to go on")
+        sys.exit(f"stopped after step {training.step}; run the program again to continue")
     with training.averaged():
         fold_scale(trainer.diar).save_to(str(o.out / "diar.nemo"))
 

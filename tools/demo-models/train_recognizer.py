@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Train the multitalker recognizer: first CTC on single voices, until it hears words; then RNN-T too;
-then conversations, each speaker with the targets that a diarizer would give. Always in streaming
-conditions. SIGTERM stops it with a checkpoint; run again to go on from there.
+"""Trains the multitalker recognizer: first CTC on single voices until it recognizes words, then RNN-T too, then
+conversations in which each speaker has the targets of a diarizer. All training is under streaming conditions. SIGTERM
+stops the training with a checkpoint; run the program again to continue.
 
-A second head, not exported, names the token in every frame, where tokens are taken to last as long as
-they have letters. That is nearly right for synthetic voices, and it ends CTC's long wait for a first
-alignment.
+A second head, which is not exported, predicts the token in every frame, assuming that the duration of a token is
+proportional to its letters. This is nearly correct for synthetic voices, and CTC finds its first alignment much sooner.
 """
 import random
 import sys
@@ -17,19 +16,19 @@ import torch.nn.functional as F
 from nemo.collections.asr.models import SortformerEncLabelModel
 from scipy.optimize import linear_sum_assignment
 
-from conversations import FRAME, Speech, conversation, gated_frames, like_a_diarizer, single
+from conversations import FRAME, Speech, conversation, gated_frames, imitate_diarizer, single
 from models import LEFT, RIGHTS, build_asr, diarize, fold_scale, pre_encode, scale_features, train_tokenizer
 from training import Means, Training, arguments
 from world import sentences
 
-PRE = 9  # mel frames before a chunk; with them come 2 encoded frames that are dropped
+PRE = 9  # mel frames before a chunk; they add 2 encoded frames, which are dropped
 
 
 def rnnt_loss(logits, targets, frames, tokens):
-    """Negative log-likelihood [B] of targets [B, U] given logits [B, T, U + 1, V + 1], blank last.
+    """Computes the negative log-likelihood [B] of targets [B, U] given logits [B, T, U + 1, V + 1], with the blank last.
 
-    One step for each frame: within a frame, emitting tokens is a cumulative sum, so all numbers of
-    tokens are reached at once by a logcumsumexp.
+    The loop has one step per frame. Within a frame, emitting tokens is a cumulative sum, so a logcumsumexp covers all
+    numbers of tokens at once.
     """
     logp = logits.log_softmax(-1)
     blank = logp[..., -1].double()
@@ -54,13 +53,13 @@ def edit_distance(a: list, b: list) -> int:
 
 
 def in_order(p, activity):
-    """The diarizer's p [frames, 4] with its speakers in the order of `activity`; None where it is far from it."""
-    said = np.pad(activity, ((0, 0), (0, 4 - activity.shape[1])))
-    heard = p > 0.5
-    both = heard.T.astype(np.float32) @ said
+    """Returns the diarizer's p [frames, 4] with speakers in the order of `activity`, or None if they differ too much."""
+    reference = np.pad(activity, ((0, 0), (0, 4 - activity.shape[1])))
+    hypothesis = p > 0.5
+    both = hypothesis.T.astype(np.float32) @ reference
     rows, columns = linear_sum_assignment(-both)
-    wrong = np.maximum(heard.sum(1), said.sum(1)).sum() - both[rows, columns].sum()
-    return p[:, rows[np.argsort(columns)]] if wrong < 0.25 * said.sum() else None
+    wrong = np.maximum(hypothesis.sum(1), reference.sum(1)).sum() - both[rows, columns].sum()
+    return p[:, rows[np.argsort(columns)]] if wrong < 0.25 * reference.sum() else None
 
 
 class Trainer:
@@ -75,21 +74,21 @@ class Trainer:
         return torch.nn.ModuleList([self.asr, self.ctc, self.naming])
 
     def token_of_frames(self, talk, k):
-        """For every frame the token that speaker k is about to end, or the blank."""
+        """Returns for each frame the token that speaker k is finishing, or the blank."""
         out = np.full(len(talk.activity), self.blank)
         for turn in talk.turns:
             if turn.speaker == k:
                 ids = self.asr.tokenizer.text_to_ids(turn.text)
                 letters = np.cumsum([0] + [len(piece) for piece in self.asr.tokenizer.ids_to_tokens(ids)])
                 edges = turn.start + (turn.end - turn.start) * letters / letters[-1]
-                edges = np.round(edges / FRAME).astype(int) + 1  # a frame later: it has been heard
+                edges = np.round(edges / FRAME).astype(int) + 1  # one frame later, after the end of the token
                 for token, start, end in zip(ids, edges, edges[1:]):
                     out[start:end] = token
         return torch.from_numpy(out)
 
     @torch.no_grad()
     def features(self, talks):
-        """Log-mel [B, 128, T] of all, 0 after the end of each."""
+        """Computes log-mel features [B, 128, T], padded with 0."""
         longest = max(len(t.audio) for t in talks)
         audio = torch.zeros(len(talks), longest)
         for i, t in enumerate(talks):
@@ -101,18 +100,18 @@ class Trainer:
         return mel
 
     def probabilities(self, rng, talks, mel):
-        """[frames, 4] of each conversation: imitated, or the diarizer's own in half of the batches."""
-        probs = [like_a_diarizer(rng, t.activity) for t in talks]
+        """Returns [frames, 4] of each conversation: imitated, or those of the diarizer in half of the batches."""
+        probs = [imitate_diarizer(rng, t.activity) for t in talks]
         if self.diarizer and rng.random() < 0.5 and all(len(t.audio) == len(talks[0].audio) for t in talks):
             with torch.no_grad():
-                heard, _ = diarize(self.diarizer, pre_encode(self.diarizer, mel))
+                diarized, _ = diarize(self.diarizer, pre_encode(self.diarizer, mel))
             for i, t in enumerate(talks):
-                own = in_order(heard[i].numpy(), t.activity)
+                own = in_order(diarized[i].numpy(), t.activity)
                 probs[i] = probs[i] if own is None else own
         return probs
 
     def encode(self, mel, examples, probs, right):
-        """Each example is (conversation, speaker, frames). Returns [N, T, D] and the numbers of frames."""
+        """Encodes examples (conversation, speaker, frames). Returns [N, T, D] and the numbers of frames."""
         x = pre_encode(self.asr, F.pad(mel, (PRE, 0)))[:, 2:]
         lengths = torch.tensor([len(f) for _, _, f in examples])
         picked = x.new_zeros(len(examples), int(lengths.max()), x.shape[2])
@@ -138,8 +137,8 @@ class Trainer:
                     texts.append(" ".join(turn.text for turn in t.turns if turn.speaker == k))
         return examples, texts
 
-    def half_heard(self, rng):
-        """Tokens of sentences of which about half are fragments."""
+    def fragments(self, rng):
+        """Returns the tokens of sentences, about half of which are fragments."""
         tokens = []
         for sentence in sentences(rng, rng.randint(1, 12), False):
             ids = self.asr.tokenizer.text_to_ids(sentence)
@@ -150,27 +149,28 @@ class Trainer:
         return tokens
 
     def predict_after(self, rng, ids):
-        """The predictor's outputs [B, U + 1, H], for half of the examples after sentences said long ago: its
-        state is never reset in a stream, and it must not get lost there, waiting for a sentence that never
-        comes. So some of what it has heard is wrong, missing or another's, as through a wrong target."""
-        histories, heard = [], []
+        """Returns the predictor's outputs [B, U + 1, H], for most examples after a history of earlier sentences.
+
+        The predictor's state is never reset in a stream. It must not get stuck there, waiting for a sentence that never
+        comes, so some tokens of the histories are wrong, missing, or another speaker's, as with wrong targets."""
+        histories, positions = [], []
         for tokens in ids:
-            history = self.half_heard(rng) if rng.random() < 0.6 else []
+            history = self.fragments(rng) if rng.random() < 0.6 else []
             faults, at = rng.choice((0.0, 0.02, 0.08)), [len(history)]
             for token in tokens:
                 fault = rng.random() / faults if faults else 3
                 if fault < 1:
                     history.append(rng.randrange(self.blank))
-                elif fault >= 2:  # between them: a token that was not heard
+                elif fault >= 2:  # values from 1 to 2 omit the token
                     history.append(token)
                 if rng.random() < faults / 4:
-                    history += self.half_heard(rng)[:rng.randint(1, 6)]
+                    history += self.fragments(rng)[:rng.randint(1, 6)]
                 at.append(len(history))
             histories.append(history)
-            heard.append(at)
+            positions.append(at)
         whole = torch.zeros(len(ids), max(map(len, histories)), dtype=torch.long)
-        steps = torch.zeros(len(ids), max(map(len, heard)), dtype=torch.long)
-        for n, (history, at) in enumerate(zip(histories, heard)):
+        steps = torch.zeros(len(ids), max(map(len, positions)), dtype=torch.long)
+        for n, (history, at) in enumerate(zip(histories, positions)):
             whole[n, :len(history)] = torch.tensor(history, dtype=torch.long)
             steps[n, :len(at)] = torch.tensor(at)
         g, _ = self.asr.decoder.predict(y=whole, state=None, add_sos=True)
@@ -182,7 +182,7 @@ class Trainer:
         probs = self.probabilities(rng, talks, mel)
         examples, texts = self.examples(talks, probs, right)
         for i in range(len(talks)):
-            if rng.random() < 0.5:  # a band that is not heard
+            if rng.random() < 0.5:  # masks a frequency band
                 low = rng.randrange(112)
                 mel[i, low:low + rng.randint(1, 16)] = -10.0
         encoded, frames = self.encode(mel, examples, probs, right)
@@ -241,20 +241,21 @@ class Trainer:
         wrong = words = 0
         for at in range(0, len(talks), 32):
             part = talks[at:at + 32]
-            probs = [like_a_diarizer(rng, t.activity) for t in part]
+            probs = [imitate_diarizer(rng, t.activity) for t in part]
             examples, texts = self.examples(part, probs, right)
             encoded, frames = self.encode(self.features(part), examples, probs, right)
             for ids, text in zip((self.decode_rnnt if rnnt else self.decode_ctc)(encoded, frames), texts):
-                heard = self.asr.tokenizer.ids_to_text(ids) if ids else ""
-                wrong += edit_distance(text.split(), heard.split())
+                hypothesis = self.asr.tokenizer.ids_to_text(ids) if ids else ""
+                wrong += edit_distance(text.split(), hypothesis.split())
                 words += len(text.split())
         return 100 * wrong / words
 
     @torch.no_grad()
     def calibrate_blank(self, talks):
-        """Lower the blank's bias to where the WER is least, but by no more than 1: from 0.75 to 2 it is the
-        same. Greedy decoding takes the blank where it is likelier than any one token, though less likely than
-        all of them, and so misses what it half hears."""
+        """Lowers the blank's bias to minimize the WER, by at most 1, since the WER is the same from 0.75 to 2.
+
+        Greedy decoding emits the blank if it is likelier than any single token, even if it is less likely than all
+        tokens together, and therefore misses uncertain words."""
         bias = self.asr.joint.joint_net[-1].bias
         before, found = bias[self.blank].item(), {}
         for less in (0.0, 0.5, 1.0):
@@ -262,14 +263,14 @@ class Trainer:
             found[less] = self.wer(talks, 13, True) + self.wer(talks, 1, True)
         best = min(found, key=found.get)
         bias[self.blank] = before - best
-        print(f"the blank's bias less {best}: WER {found[best] / 2:.1f} instead of {found[0.0] / 2:.1f}", flush=True)
+        print(f"bias of the blank lowered by {best}: WER {found[best] / 2:.1f} instead of {found[0.0] / 2:.1f}", flush=True)
 
 
 def main():
     a = arguments(__doc__, steps=12000, lr=1.5e-3)
     a.add_argument("--rnnt-from", type=int, default=1000)
     a.add_argument("--mix-from", type=int, default=3000)
-    a.add_argument("--diarizer", type=Path, metavar="NEMO", help="hear conversations with its targets too")
+    a.add_argument("--diarizer", type=Path, metavar="NEMO", help="diarizer whose targets are also used for training")
     o = a.parse_args()
     torch.set_num_threads(o.threads)
     tokenizer = o.out / "tokenizer"
@@ -309,7 +310,7 @@ def main():
                 print(f"{step} WER: " + ", ".join(line), flush=True)
             means.clear()
     if training.stopped:
-        sys.exit(f"stopped after step {training.step}; run again to go on")
+        sys.exit(f"stopped after step {training.step}; run the program again to continue")
     with training.averaged():
         trainer.calibrate_blank([conversation(speech, rng, "known", 2 + i % 2, 24.0, overlap=0.5) for i in range(24)])
         fold_scale(trainer.asr).save_to(str(o.out / "asr.nemo"))

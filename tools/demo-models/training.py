@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-"""What both trainings share: the optimizer and its learning rate, an average of the weights, which is what is
-tested and exported, checkpoints, and stopping with one on SIGTERM."""
+"""Shared code of both trainings: the optimizer and its learning rate, averaged weights for testing and export, and
+checkpoints, including one on SIGTERM."""
 import argparse
 import contextlib
 import signal
@@ -14,16 +14,16 @@ import torch
 def arguments(description: str, steps: int, lr: float) -> argparse.ArgumentParser:
     a = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--data", type=Path, required=True)
-    a.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and of what is exported")
-    a.add_argument("--steps", type=int, default=steps, help="the learning rate falls over the last 40%%")
-    a.add_argument("--lr", type=float, default=lr, help="the largest learning rate")
+    a.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the exported model")
+    a.add_argument("--steps", type=int, default=steps, help="number of steps; the learning rate decreases over the last 40%% (default: %(default)s)")
+    a.add_argument("--lr", type=float, default=lr, help="maximum learning rate (default: %(default)s)")
     a.add_argument("--threads", type=int, default=2)
     a.add_argument("--check-every", type=int, default=250)
     return a
 
 
 class Training:
-    """Steps of AdamW on `modules`, from the checkpoint if there is one."""
+    """Trains `modules` with AdamW, starting from the checkpoint if it exists."""
 
     def __init__(self, modules: torch.nn.Module, checkpoint: Path, options: argparse.Namespace, warm_up: int):
         self.modules, self.checkpoint, self.options, self.warm_up = modules, checkpoint, options, warm_up
@@ -37,14 +37,14 @@ class Training:
             self.optimizer.load_state_dict(saved["optimizer"])
             self.average.update(saved["average"])
             self.step = saved["step"]
-            print(f"going on from step {self.step}", flush=True)
+            print(f"continuing from step {self.step}", flush=True)
         signal.signal(signal.SIGTERM, self.stop)
 
     def stop(self, *_):
         self.stopped = True
 
     def steps(self):
-        """The numbers of the steps to be made; a checkpoint is saved every 100 of them."""
+        """Yields the numbers of the remaining steps and saves a checkpoint every 100 steps."""
         while self.step < self.options.steps and not self.stopped:
             self.step += 1
             yield self.step
@@ -68,7 +68,7 @@ class Training:
 
     @contextlib.contextmanager
     def averaged(self):
-        """Within it the modules have the averaged weights."""
+        """Sets the averaged weights for the duration of the context."""
         live = {n: v.detach().clone() for n, v in self.modules.state_dict().items()}
         self.modules.load_state_dict(self.average, strict=False)
         yield
@@ -81,7 +81,7 @@ class Training:
 
 
 class Means:
-    """Prints the means of the parts of the loss every 50 steps."""
+    """Prints the means of the loss components every 50 steps."""
 
     def __init__(self, *names: str):
         self.names = names

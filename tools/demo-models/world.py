@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MPL-2.0
-"""The demo's small world: what is said (a grammar of short bulletins) and who says it (voices)."""
+"""Defines the demo's small domain: a grammar of short bulletins, and the voices that read them."""
 import random
 import zlib
 
@@ -67,7 +67,7 @@ the {place} will be {shut} on {day}
 
 
 def sentence(rng: random.Random) -> str:
-    """One sentence; the same slot twice in a template never gets the same word."""
+    """Returns a random sentence. A slot that occurs twice in a template never has the same word twice."""
     used, words = set(), []
     for word in rng.choice(TEMPLATES).split():
         if word[0] == "{":
@@ -78,7 +78,7 @@ def sentence(rng: random.Random) -> str:
 
 
 def is_test(text: str) -> bool:
-    """One sentence in eight is kept for the test, whoever says it."""
+    """Returns whether a sentence is reserved for testing, which is one in eight, for all voices."""
     return zlib.crc32(text.encode()) % 8 == 0
 
 
@@ -97,8 +97,8 @@ def vocabulary() -> set[str]:
 
 
 def voices() -> list[dict]:
-    """Every voice: engine, its own name there, rate and pitch, and a resampling factor that moves
-    pitch, formants and tempo together and so makes another person of it."""
+    """Returns all voices: engine, the voice's name in that engine, rate and pitch, and a resampling factor. The factor
+    shifts pitch, formants, and tempo together, so the voice sounds like another person."""
     out = []
 
     def add(engine, name, test=False, rate=160, pitch=50, factor=1.0):
@@ -121,7 +121,7 @@ def voices() -> list[dict]:
     for name, factors in (("kal_diphone", (1.0, 1.2)), ("ked_diphone", (0.95, 1.1)), ("cmu_us_slt_arctic_hts", (0.93,))):
         for factor in factors:
             add("festival", name, factor=factor)
-    # Human recordings are few, so these test voices are known ones with an unknown change.
+    # Voices based on human recordings are few, so these test voices are training voices with new factors.
     add("flite", "rms", test=True, factor=1.08)
     add("flite", "slt", test=True, factor=0.93)
     return out
