@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Turn a multitalker Parakeet and a streaming Sortformer, both as .nemo, into the ONNX files that the plugin runs.
+"""Converts a multitalker Parakeet and a streaming Sortformer from .nemo files to the ONNX files that the plugin runs.
 
-Writes encoder.onnx, decoder_joint.onnx, tokenizer.model and multitalker_config.json from --asr,
-sortformer.onnx from --diar, and with --int8 the same graphs with 8-bit weights. Every dimension comes
-from the .nemo files.
+Writes encoder.onnx, decoder_joint.onnx, tokenizer.model, and multitalker_config.json from --asr, and sortformer.onnx from
+--diar. With --int8, also writes the same graphs with 8-bit weights. All dimensions are read from the .nemo files.
 
-Pointwise convolutions are exported as matrix products, which is the same arithmetic, and which
-onnxruntime runs and quantizes better.
+Pointwise convolutions are exported as matrix products, which are mathematically equivalent and which ONNX Runtime runs
+and quantizes better.
 """
 import argparse
 import json
@@ -28,7 +27,7 @@ import torch.nn.functional as F
 from omegaconf import OmegaConf
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-INLINE_LIMIT = 1_500_000_000  # bytes; above, the weights go into a file beside the graph
+INLINE_LIMIT = 1_500_000_000  # weights larger than this (in bytes) go into a separate file
 
 
 class PointwiseAsLinear(torch.nn.Module):
@@ -47,12 +46,12 @@ def simplify(encoder):
 
 
 class EncoderWithTargets(torch.nn.Module):
-    """One cache-aware step of the encoder, with the speaker targets as inputs of the graph."""
+    """A cache-aware step of the encoder with the speaker targets as inputs of the graph."""
 
     def __init__(self, asr):
         super().__init__()
         self.encoder, self.spk, self.bg = asr.encoder, asr.spk_kernels, asr.bg_spk_kernels
-        self.owner = [asr]  # in a list, so that it is no submodule
+        self.owner = [asr]  # in a list, so that it is not registered as a submodule
 
     def forward(self, processed_signal, processed_signal_length, cache_last_channel, cache_last_time,
                 cache_last_channel_len, spk_targets, bg_spk_targets):
@@ -95,7 +94,7 @@ def write(model, args, path: Path, inputs, outputs, dynamic, metadata, int8: boo
     data.unlink(missing_ok=True)
     if sum(len(t.raw_data) for t in graph.graph.initializer) > INLINE_LIMIT:
         onnx.save(graph, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
-        shutil.copymode(path, data)  # onnx keeps it from all others
+        shutil.copymode(path, data)  # onnx makes it readable only for its owner
     else:
         onnx.save(graph, str(path))
     if int8:
@@ -154,7 +153,7 @@ def export_asr(asr, out: Path, int8: bool):
 
 def export_diar(diar, out: Path, int8: bool):
     modules, mels = diar.sortformer_modules, diar.cfg.preprocessor.features
-    chunk = fifo = 124  # of the example; both are dynamic
+    chunk = fifo = 124  # sizes of the example; both axes are dynamic
     simplify(diar.encoder)
     diar.forward = types.MethodType(diarizer_step, diar)
     d_model, cache = modules.fc_d_model, modules.spkcache_len
@@ -171,13 +170,13 @@ def export_diar(diar, out: Path, int8: bool):
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--asr", type=Path, help="multitalker Parakeet, .nemo")
-    a.add_argument("--diar", type=Path, help="streaming Sortformer, .nemo")
+    a.add_argument("--asr", type=Path, help=".nemo file of a multitalker Parakeet")
+    a.add_argument("--diar", type=Path, help=".nemo file of a streaming Sortformer")
     a.add_argument("--out", type=Path, required=True)
     a.add_argument("--int8", action="store_true", help="also write *.int8.onnx")
     o = a.parse_args()
     if not (o.asr or o.diar):
-        a.error("nothing to do: give --asr, --diar or both")
+        a.error("nothing to do: expected --asr, --diar, or both")
     for file in filter(None, (o.asr, o.diar)):
         if not (file.is_file() and tarfile.is_tarfile(file)):
             a.error(f"{file}: expected a .nemo file, which is a tar archive")

@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MPL-2.0
 #
-# Conversations of synthetic voices, with overlap, as 16 kHz mono WAV: make_audio.sh FOLDER
+# Makes conversations of synthetic voices with overlap, as 16 kHz mono WAV files: make_audio.sh FOLDER
 # Needs espeak-ng, flite and sox.
 set -eu
 out=${1:?expected a folder}; mkdir -p "$out"; tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 espeak() { espeak-ng -v "$1" -s "$2" -p "$3" -w "$tmp/raw.wav" "$4"; sox "$tmp/raw.wav" -r 16000 -c 1 -b 16 "$5"; }
 fl() { flite -voice "$1" -t "$2" -o "$tmp/raw.wav"; sox "$tmp/raw.wav" -r 16000 -c 1 -b 16 "$3"; }
-# place FILE SECONDS: the file as one track of the mix, starting there
+# place FILE SECONDS: adds the file to the mix, starting at this time
 n=0; place() { n=$((n + 1)); sox "$1" "$tmp/track$n.wav" pad "$2"; }
 mix() { sox -m "$tmp"/track*.wav -r 16000 -c 1 -b 16 "$1" gain -n -3 trim 0 "$2"; rm -f "$tmp"/track*.wav; n=0; }
 
@@ -20,7 +20,7 @@ espeak en-gb+m3 175 30 "And it stays closed until midnight." "$tmp/c2.wav"
 place "$tmp/a1.wav" 0.3; place "$tmp/a2.wav" 4.2; place "$tmp/b1.wav" 8.6; place "$tmp/c1.wav" 11.9
 place "$tmp/b2.wav" 15.6; place "$tmp/c2.wav" 18.4; mix "$out/news.wav" 22
 
-# Long enough to fill the speaker cache several times over.
+# This conversation is long enough to fill the speaker cache several times.
 i=0
 for text in "The committee will now come to order." "I would like to begin with the minutes of the last meeting." \
   "There is one correction on page three." "Thank you, that is noted." "The next item is the budget for the coming year." \

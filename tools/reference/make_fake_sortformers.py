@@ -1,26 +1,25 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Write small graphs with the contracts of the Sortformers that people export, for what no trained
-one does on request: make_fake_sortformers.py FOLDER
+"""Writes small graphs with the inputs and outputs of published Sortformers, for cases that trained models cannot
+reproduce on demand: make_fake_sortformers.py FOLDER
 
-In all of them speaker k is active where mel bin 8 k is loud. An embedding holds that bin of each
-speaker in each of the mel frames that it stands for, and the probabilities of 80 ms are the means
-of those of 10 ms, as in version 3. So a chunk that is cut, padded or placed wrongly by a single mel
-frame gives other probabilities.
+In all of them, speaker k is active where mel bin 8 k is loud. An embedding contains this bin of each speaker in each of
+its mel frames, and the 80 ms probabilities are the means of the 10 ms probabilities, as in version 3. A chunk that is
+cut, padded, or placed incorrectly by a single mel frame therefore results in different probabilities.
 
-sortformer-v3.onnx            version 3 as scripts/export_diar_sortformer.py of parakeet-rs writes it: names,
-                              metadata, and a Reshape that refuses a chunk that is not padded to whole frames
-sortformer-v3-vernacula.onnx  version 3 as export_nemotron3_diarization_to_onnx.py of Vernacula writes it:
-                              the outputs of version 2, and its metadata
-sortformer-fixed.onnx         version 2 with the axes fixed for 30.4 s, as NeMo's forward_for_export: the valid
-                              rows of cache, FIFO and chunk are packed and what follows is masked
+sortformer-v3.onnx            version 3 as written by scripts/export_diar_sortformer.py of parakeet-rs: names,
+                              metadata, and a Reshape that fails if a chunk is not padded to whole frames
+sortformer-v3-vernacula.onnx  version 3 as written by export_nemotron3_diarization_to_onnx.py of Vernacula:
+                              the outputs of version 2, and Vernacula's metadata
+sortformer-fixed.onnx         version 2 with axes fixed for 30.4 s, as in NeMo's forward_for_export: the valid
+                              rows of cache, FIFO, and chunk are packed, and the rest is masked
 sortformer-fixed-odd.onnx     the same with a FIFO that no operating point has
-sortformer-8-of-v2.onnx       version 2 with 8 speakers and nothing that says why
-sortformer-fails.onnx         version 2, and fails as soon as the FIFO holds 100 frames
-sortformer-40ms.onnx          version 2, with frames of 40 ms instead of 80
-sortformer-no-speakers.onnx   version 2, whose probabilities have no columns when it runs
-sortformer-logits.onnx        version 2, which returns logits in the place of probabilities
-sortformer-wide.onnx          version 2, which declares embeddings of 2^31 values
+sortformer-8-of-v2.onnx       version 2 with 8 speakers and no indication of version 3
+sortformer-fails.onnx         version 2 that fails as soon as the FIFO contains 100 frames
+sortformer-40ms.onnx          version 2 with frames of 40 ms instead of 80 ms
+sortformer-no-speakers.onnx   version 2 whose probabilities have no columns at run time
+sortformer-logits.onnx        version 2 that returns logits instead of probabilities
+sortformer-wide.onnx          version 2 that declares embeddings of 2^31 values
 
 Needs: pip install onnx numpy
 """
@@ -37,7 +36,7 @@ SCALE, BIAS = 1.0, 8.0
 
 
 class Graph:
-    """Nodes and constants as they are added; every method returns the name of a value."""
+    """A graph under construction. Every method that adds nodes or constants returns the name of a value."""
 
     def __init__(self):
         self.nodes, self.constants = [], []
@@ -56,7 +55,7 @@ class Graph:
         return self.node("Gather", self.node("Shape", tensor), self.constant([axis]), axis=0)
 
     def stack(self, chunk, group, width):
-        """[1, T, mels] to [1, T / group, group * mels]; refuses a T that is no multiple of the group."""
+        """Reshapes [1, T, mels] to [1, T / group, group * mels], which fails if T is not a multiple of the group."""
         frames = self.node("Div", self.size(chunk, 1), self.constant([group]))
         shape = self.node("Concat", self.constant([1]), frames, self.constant([group * width]), axis=0)
         return self.node("Reshape", chunk, shape)
@@ -65,7 +64,7 @@ class Graph:
         return self.node("Div", self.node("Add", lengths, self.constant([group - 1])), self.constant([group]))
 
     def pad_to(self, chunk, group):
-        """Zeros up to whole groups, as strided convolutions of version 2 pad."""
+        """Pads with zeros to whole groups, like the strided convolutions of version 2."""
         frames = self.size(chunk, 1)
         missing = self.node("Sub", self.node("Mul", self.round_up(frames, group), self.constant([group])), frames)
         shape = self.node("Concat", self.constant([1]), missing, self.constant([N_MELS]), axis=0)
@@ -73,20 +72,20 @@ class Graph:
         return self.node("Concat", chunk, zeros, axis=1)
 
     def pack(self, parts, lengths):
-        """The valid rows of all parts one after the other, then the rest: NeMo's concat_and_pad."""
+        """Concatenates the valid rows of all parts, followed by the rest, like NeMo's concat_and_pad."""
         moved, start, offset = [], None, None
         for part, length in zip(parts, lengths):
             size = self.size(part, 1)
             row = self.node("Range", self.constant(0), self.node("Squeeze", size), self.constant(1))
             valid = self.node("Less", row, length)
             before = row if start is None else self.node("Add", row, start)
-            # What is not valid goes behind everything, in its own order.
+            # Invalid rows move to the end in their own order.
             behind = self.node("Add", row, self.constant([100_000 * (len(moved) + 1)]))
             moved.append(self.node("Where", valid, before, behind))
             start = length if start is None else self.node("Add", start, length)
         order = self.node("Concat", *moved, axis=0)
         ranks = self.node("TopK", order, self.size(order, 0), axis=0, largest=0, sorted=1)
-        # TopK has a second output: the places in rising order.
+        # The second output of TopK contains the indices in ascending order.
         self.nodes[-1].output.append(ranks + "_places")
         return self.node("Gather", self.node("Concat", *parts, axis=1), ranks + "_places", axis=1), start
 
@@ -103,7 +102,7 @@ def graph(speakers, *, version=2, names=("spkcache_fifo_chunk_preds", None), fix
     g.node("Cast", g.round_up("chunk_lengths", sub), output="chunk_pre_encode_lengths", to=TensorProto.INT64)
     parts, lengths = ["spkcache", "fifo", embeddings], ["spkcache_lengths", "fifo_lengths", "chunk_pre_encode_lengths"]
     if declared_width:
-        # A width that is computed, so that the declared one is not seen to be wrong when the file is loaded.
+        # The width is computed, so that ONNX Runtime cannot detect at load time that the declared width is wrong.
         nothing = g.node("Sub", "fifo_lengths", "fifo_lengths")
         shape = g.node("Concat", g.constant([1]), g.constant([-1]), g.node("Add", nothing, g.constant([width])), axis=0)
         g.node("Reshape", gathered, shape, output=embeddings)
@@ -113,7 +112,7 @@ def graph(speakers, *, version=2, names=("spkcache_fifo_chunk_preds", None), fix
     else:
         rows = g.node("Concat", *parts, axis=1)
         total = g.node("Add", g.node("Add", *lengths[:2]), lengths[2])
-    # [1, rows, speakers * sub] to [1, rows * sub, speakers]: the probabilities of 10 ms.
+    # [1, rows, speakers * sub] to [1, rows * sub, speakers], the 10 ms probabilities.
     rows = g.node("Reshape", rows, g.constant([1, -1, speakers, sub]))
     rows = g.node("Reshape", g.node("Transpose", rows, perm=[0, 1, 3, 2]), g.constant([1, -1, speakers]))
     rows = g.node("Add", g.node("Mul", rows, g.constant(SCALE, np.float32)), g.constant(BIAS, np.float32))
@@ -131,7 +130,7 @@ def graph(speakers, *, version=2, names=("spkcache_fifo_chunk_preds", None), fix
     if columns is None:
         g.node("Transpose", pooled, output=coarse, perm=[0, 2, 1])
     else:
-        # An end that is computed, so that nothing can be concluded from it when the file is loaded.
+        # The end is computed, so that ONNX Runtime cannot infer the shape at load time.
         end = g.node("Mul", g.node("Sub", total, total), g.constant([columns]))
         g.node("Slice", g.node("Transpose", pooled, perm=[0, 2, 1]), g.constant([0]), end, g.constant([2]),
                output=coarse)

@@ -1,20 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Build models with the exact ONNX contract of the published checkpoints, with random weights.
+"""Builds models with the exact ONNX interface of the published checkpoints and random weights.
 
-The published files (multitalker-parakeet-streaming-0.6b-v1 ONNX and Streaming Sortformer v2
-ONNX) are gigabytes of another license, so this builds NeMo's own classes from their published
-architecture, gives them seeded random weights, and exports them with the same input and
-output names, ranks, baked constants and metadata. Two sizes:
+The published files (multitalker-parakeet-streaming-0.6b-v1 ONNX and Streaming Sortformer v2 ONNX) are large and have
+another license. Therefore this program builds NeMo's own classes with the published architecture and seeded random
+weights, and exports them with the same input and output names, ranks, baked-in constants, and metadata. There are two
+sizes:
 
-  --size tiny   a few MB: for tests; every dimension differs from the published one
-                on purpose, so code that hard-codes a dimension fails
-  --size full   the published dimensions (600M + 120M parameters, 2.9 GB fp32): for measuring
-                speed and memory
+  --size tiny   a few MB, for tests; every dimension deliberately differs from the published one, so code that
+                hard-codes a dimension fails
+  --size full   the published dimensions (600M + 120M parameters, 2.9 GB in fp32), for measuring speed and memory
 
-With --calibrate, the last layers are scaled so that the untrained networks behave in a lively
-way: the joint network emits a token on a part of the frames, and the diarizer's probabilities
-move across 0..1.
+With --calibrate, the last layers are scaled so that the outputs of the untrained networks vary: the joint network emits
+a token in some of the frames, and the diarizer's probabilities range from 0 to 1.
 
 Needs: pip install "nemo-toolkit[asr]==3.0.0" onnx onnxruntime sentencepiece
 """
@@ -55,7 +53,7 @@ N_MELS = 128
 
 
 def train_tokenizer(out: Path, vocab: int) -> Path:
-    """A SentencePiece BPE model over English text that every Python carries. Returns NeMo's tokenizer folder."""
+    """Trains a SentencePiece BPE model on English text from the Python library. Returns NeMo's tokenizer folder."""
     folder = out / "tokenizer"
     folder.mkdir(exist_ok=True)
     corpus = folder / "corpus.txt"
@@ -158,12 +156,12 @@ def diar_config(size: dict):
 
 
 def build(size_name: str, seed: int, tok_dir: Path, emit: float, active: int | None, calibrate: Path | None):
-    """NeMo's own modules with seeded weights. Returns (asr, diar).
+    """Builds NeMo's own modules with seeded weights. Returns (asr, diar).
 
-    Random networks answer nearly the same to everything. With an audio file to calibrate on, the
-    last layers are shifted and scaled so that their outputs vary over it: each token's logit has
-    mean 0 and deviation 1 and the blank wins on all but `emit` of the answers; each speaker's
-    logit has mean -0.5 and deviation 2.
+    The outputs of random networks hardly depend on their inputs. With an audio file for calibration, the last layers
+    are shifted and scaled so that the outputs vary over that file: each token's logit has mean 0 and standard deviation
+    1, the blank wins except in a fraction `emit` of the decisions, and each speaker's logit has mean -0.5 and standard
+    deviation 2.
     """
     from nemo.collections.asr.models import SortformerEncLabelModel
     from nemo.collections.asr.models.multitalker_asr_models import EncDecMultiTalkerRNNTBPEModel
@@ -174,7 +172,7 @@ def build(size_name: str, seed: int, tok_dir: Path, emit: float, active: int | N
     torch.manual_seed(seed + 1)
     diar = SortformerEncLabelModel(cfg=diar_config(size)).eval()
     with torch.no_grad():
-        for kernels in (asr.spk_kernels, asr.bg_spk_kernels):  # targets must be seen in a transcript
+        for kernels in (asr.spk_kernels, asr.bg_spk_kernels):  # targets must affect the transcript
             for p in kernels.parameters():
                 if p.ndim == 2:
                     p.mul_(4.0)
@@ -192,7 +190,7 @@ def build(size_name: str, seed: int, tok_dir: Path, emit: float, active: int | N
                 encs.append(asr.encoder(audio_signal=mel, length=n)[0].transpose(1, 2))
             g, _ = asr.decoder.predict(y=torch.randint(0, size["vocab"], (1, 64)), state=None, add_sos=True)
             enc, pred = asr.joint.enc(torch.cat(encs, dim=1)), asr.joint.pred(g)
-            asr.joint.pred.weight.mul_(0.5 * enc.std() / pred.std())  # the last token matters half as much as the sound
+            asr.joint.pred.weight.mul_(0.5 * enc.std() / pred.std())  # the last token has half the influence of the audio
             asr.joint.pred.bias.zero_()
             pred = asr.joint.pred(g)
             logits = asr.joint.joint_net(enc.unsqueeze(2) + pred.unsqueeze(1)).reshape(-1, size["vocab"] + 1)
@@ -207,7 +205,7 @@ def build(size_name: str, seed: int, tok_dir: Path, emit: float, active: int | N
             mean, dev = logit.mean(0), logit.std(0)
             head.weight.mul_(2.0 / dev[:, None])
             head.bias.copy_((head.bias - mean) * 2.0 / dev - 0.5)
-        if active is not None:  # a fixed number of always active speakers, for benchmarks
+        if active is not None:  # a fixed number of speakers who are always active, for benchmarks
             head.weight.mul_(0.0)
             head.bias.copy_(torch.tensor([6.0 if i < active else -6.0 for i in range(4)]))
     return asr, diar
@@ -231,7 +229,7 @@ def consolidate(path: Path, external: bool, meta: dict):
     data.unlink(missing_ok=True)
     if external:
         onnx.save(model, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
-        shutil.copymode(path, data)  # onnx keeps it from all others
+        shutil.copymode(path, data)  # onnx makes it readable only for its owner
     else:
         onnx.save(model, str(path))
 
@@ -253,8 +251,8 @@ def export_asr(asr, size_name: str, out: Path, dynamic_batch: bool, quantize: bo
     if dynamic_batch:
         for n in names + outs:
             dyn.setdefault(n, {})[0] = "batch"
-    # The exporter freezes small constants from the example (cache_last_channel_len among them
-    # only as an input), so an example with a partly filled cache is representative.
+    # The exporter freezes small constants from the example; cache_last_channel_len stays an input, so the fill level of
+    # the example's cache does not matter.
     args = (torch.randn(b, N_MELS, t), torch.full((b,), t, dtype=torch.long),
             torch.zeros(b, e["n_layers"], e["left"], e["d_model"]),
             torch.zeros(b, e["n_layers"], e["d_model"], e["conv_kernel_size"] - 1),
@@ -314,11 +312,11 @@ def main():
     a.add_argument("--size", choices=SIZES, default="tiny")
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--out", type=Path, required=True)
-    a.add_argument("--calibrate", type=Path, help="16 kHz mono WAV on which the outputs are made to vary")
-    a.add_argument("--emit", type=float, default=0.08, help="part of the joint's answers that are a token, not the blank")
-    a.add_argument("--active", type=int, help="this many speakers are always active, the rest never (benchmarks)")
+    a.add_argument("--calibrate", type=Path, help="16 kHz mono WAV over which the outputs should vary")
+    a.add_argument("--emit", type=float, default=0.08, help="fraction of the joint's decisions that are a token, not the blank (default: 0.08)")
+    a.add_argument("--active", type=int, help="number of speakers that are always active; the others never are (for benchmarks)")
     a.add_argument("--dynamic-batch", action="store_true", help="export the encoder with a dynamic batch axis")
-    a.add_argument("--quantize", action="store_true", help="also write the int8 models, as the published ones are made")
+    a.add_argument("--quantize", action="store_true", help="also write int8 models, quantized like the published ones")
     a.add_argument("--nemo", action="store_true", help="also write asr.nemo and diar.nemo")
     o = a.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Write small graphs that give NaN in the middle into the folder of make_fake_sortformers.py:
+"""Writes small graphs that compute NaN partway through into the folder of make_fake_sortformers.py:
 make_nan_graphs.py FOLDER
 
-sortformer-nan.onnx     As sortformer-fails.onnx, and gives NaN where this fails: as soon as the FIFO
-                        holds 100 frames.
-decoder_joint-nan.onnx  With the contract of the tiny models' decoder. Emits "▁the" in each frame
-                        whose first value is above 0, ten times as any frame may, and gives NaN as
+sortformer-nan.onnx     Like sortformer-fails.onnx, but computes NaN instead of failing, as soon as the
+                        FIFO contains 100 frames.
+decoder_joint-nan.onnx  Has the inputs and outputs of the tiny models' decoder. It emits "▁the" ten times,
+                        the maximum, in each frame whose first value is above 0, and computes NaN as
                         soon as a speaker has 300 tokens.
 
 Needs: pip install onnx numpy
@@ -23,7 +23,7 @@ WORD, TOKENS = 5, 300
 
 
 def sortformer(fails: onnx.ModelProto) -> onnx.ModelProto:
-    # The table that is too short for a longer FIFO becomes long enough, with NaN.
+    # The table is too short for a longer FIFO; it is extended with NaN.
     [table] = [constant for constant in fails.graph.initializer if constant.dims == [100]]
     values = np.where(np.arange(1000) < 100, 0, np.nan).astype(np.float32)
     table.CopyFrom(numpy_helper.from_array(values, table.name))
@@ -54,10 +54,10 @@ def decoder() -> onnx.ModelProto:
     table = np.zeros(TOKENS + 1, np.float32)
     table[TOKENS] = np.nan
     tokens = node("ReduceMax", ["input_states_1"], "tokens", keepdims=0)
-    tokens = node("Min", [tokens, constant("most", np.float32(TOKENS))], "known")
+    tokens = node("Min", [tokens, constant("max_tokens", np.float32(TOKENS))], "known")
     index = node("Cast", [tokens], "index", to=TensorProto.INT64)
-    nothing = node("Gather", [constant("table", table), index], "nothing")
-    node("Unsqueeze", [node("Add", [logits, nothing], "spoilt"), constant("joint_axis", [2])], "outputs")
+    zero_or_nan = node("Gather", [constant("table", table), index], "zero_or_nan")
+    node("Unsqueeze", [node("Add", [logits, zero_or_nan], "result"), constant("joint_axis", [2])], "outputs")
     node("Add", ["input_states_1", constant("one", np.float32(1))], "states_1")
     node("Identity", ["input_states_2"], "states_2")
 

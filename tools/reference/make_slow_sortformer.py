@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Write a small graph with the contract of a Sortformer that is as slow as a test wants:
+"""Writes a small graph with the inputs and outputs of a Sortformer and an adjustable delay:
 make_slow_sortformer.py FOLDER
 
-sortformer-slow.onnx is version 2, and multiplies matrices as often as the number says whose 8 bytes
-are b"how-slow" in the file, for a test to replace. Speaker k is active where mel bin 12 k is loud.
+sortformer-slow.onnx is version 2. It multiplies matrices in a loop; the number of iterations is an 8-byte integer that
+is b"how-slow" in the file, which tests replace. Speaker k is active where mel bin 12 k is loud.
 
 Needs: pip install onnx numpy
 """
@@ -64,7 +64,7 @@ def graph(speakers: int, probabilities: str) -> onnx.ModelProto:
 
 
 def waste_time(node, constant) -> str:
-    """A number that takes a loop of products of matrices to compute."""
+    """Adds a number that takes a loop of matrix products to compute."""
     matrix = np.eye(64, dtype=np.float32)
 
     def tensor(name, kind, shape):

@@ -1,30 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""What the pipeline must compute: NeMo's own modules, driven chunk by chunk, on one audio file.
+"""Computes the expected results of the pipeline with NeMo's own modules, chunk by chunk, on one audio file.
 
-Reads a model folder written by `make_models.py --nemo` and a 16 kHz mono WAV, and writes a
-JSON file with everything the engine's stages must reproduce:
+Reads a model folder written by `make_models.py --nemo` and a 16 kHz mono WAV file, and writes a JSON file with the
+results that the engine's stages must reproduce:
 
   mel            some frames of the log-mel features of the whole file, and their shape
   preds          streaming diarization, one row of 4 probabilities per 80 ms frame
-  speakers       per speaker: the chunks it ran on, tokens with their absolute frame, text
+  speakers       for each speaker: the chunks that were run, tokens with their absolute frames, and text
 
-A transcript that changes when noise of 1e-4 is added to the features is left out: two correct
-programs may differ on it. It runs the PyTorch modules, and then the exported ONNX graphs through onnxruntime, and fails
-unless both give the same tokens and (to 2e-3) the same probabilities. So the ONNX graphs can
-be trusted as the contract, and this file as the definition of the loop around them:
+A transcript that changes when noise of 1e-4 is added to the features is left out, because two correct programs may
+differ on it. This program runs the PyTorch modules and the exported ONNX graphs with ONNX Runtime, and fails unless both
+produce the same tokens and the same probabilities (within 2e-3). The ONNX graphs are therefore a valid reference, and
+this file defines the loop around them:
 
   chunk k        mel frames [112k, 112k+112) (fewer in the last chunk)
-  ASR input      the 9 mel frames before the chunk (zeros before frame 0) + the chunk; the
-                 graph drops the first 2 of the encoded frames
+  ASR input      the 9 mel frames before the chunk (zeros before frame 0) and the chunk; the
+                 graph drops the first 2 encoded frames
   diarizer input `diar chunk` frames of 80 ms at a time (by default the ASR's chunk), with 8 mel
-                 frames before (none before frame 0) and 8 * right context after (as far as the
-                 audio goes): NeMo's streaming_update with lc=1, rc=right drops both again
-  gating         a speaker runs on chunk k when its probability exceeds 0.5 anywhere in chunks
-                 k-1 and k; its encoder cache and decoder state stand still otherwise
+                 frames before it (none before frame 0) and 8 * right context after it (as far as
+                 the audio goes); NeMo's streaming_update with lc=1, rc=right drops both again
+  gating         a speaker runs in chunk k if its probability exceeds 0.5 anywhere in chunks
+                 k-1 and k; otherwise its encoder cache and decoder state do not change
   targets        `probability`: spk = p[:, k], bg = max over the other speakers of p[:, j]
                  `nemo`:        spk = p[:, k], bg = 1 where any other gated speaker has p > 0.5
-  decoding       greedy RNN-T, at most 10 symbols a frame
+  decoding       greedy RNN-T, at most 10 symbols per frame
 """
 import argparse
 import json
@@ -46,7 +46,7 @@ PRE, SUB, MAX_SYMBOLS = 9, 8, 10
 
 
 def mel_of(asr, audio: np.ndarray) -> np.ndarray:
-    """[128, T] with T = floor(samples / 160): NeMo's log-mel features, dither off."""
+    """Computes NeMo's log-mel features without dither: [128, T] with T = floor(samples / 160)."""
     asr.preprocessor.featurizer.dither = 0.0
     with torch.no_grad():
         x, n = asr.preprocessor(input_signal=torch.tensor(audio)[None], length=torch.tensor([len(audio)]))
@@ -54,7 +54,7 @@ def mel_of(asr, audio: np.ndarray) -> np.ndarray:
 
 
 def diar_chunks(mel: np.ndarray, chunk: int, right: int):
-    """(features, left, right) with both contexts in mel frames."""
+    """Yields (features, left, right) with both contexts in mel frames."""
     for start in range(0, mel.shape[1], chunk):
         end = min(start + chunk, mel.shape[1])
         left, ahead = min(SUB, start), min(SUB * right, mel.shape[1] - end)
@@ -78,7 +78,7 @@ class TorchDiar:
 
 
 class OnnxDiar:
-    """The graph through onnxruntime; the speaker cache update is NeMo's own code."""
+    """Runs the graph with ONNX Runtime and updates the speaker cache with NeMo's own code."""
 
     def __init__(self, diar, path):
         self.modules = diar.sortformer_modules
@@ -198,9 +198,9 @@ def main():
     a.add_argument("--models", type=Path, required=True)
     a.add_argument("--audio", type=Path, required=True)
     a.add_argument("--out", type=Path, required=True)
-    a.add_argument("--chunk", type=int, default=112, choices=[8, 16, 56, 112], help="mel frames in a chunk")
-    a.add_argument("--diar-chunk", type=int, help="80 ms frames in a diarizer chunk (default: the ASR's)")
-    a.add_argument("--diar-right", type=int, default=0, help="80 ms frames of look-ahead of the diarizer")
+    a.add_argument("--chunk", type=int, default=112, choices=[8, 16, 56, 112], help="mel frames per chunk (default: 112)")
+    a.add_argument("--diar-chunk", type=int, help="80 ms frames per diarizer chunk (default: the ASR's chunk)")
+    a.add_argument("--diar-right", type=int, default=0, help="look-ahead of the diarizer in 80 ms frames (default: 0)")
     a.add_argument("--fifo-len", type=int, default=188)
     a.add_argument("--spkcache-len", type=int, default=188)
     a.add_argument("--update-period", type=int, default=144)
@@ -233,16 +233,16 @@ def main():
 
     torch_asr, onnx_asr = TorchAsr(asr), OnnxAsr(o.models, asr.decoder.blank_idx)
     rng = np.random.default_rng(0)
-    shaken = mel + 1e-4 * rng.standard_normal(mel.shape).astype(np.float32)
+    noisy = mel + 1e-4 * rng.standard_normal(mel.shape).astype(np.float32)
     result = {}
     for mode in ("probability", "nemo"):
         a_, b_ = run(torch_asr, mel, preds, sp, mode, o.chunk), run(onnx_asr, mel, preds, sp, mode, o.chunk)
         assert a_ == b_, f"torch and ONNX transcripts differ in mode {mode}"
-        c_ = run(onnx_asr, shaken, preds + 1e-5 * rng.standard_normal(preds.shape).astype(np.float32), sp, mode, o.chunk)
+        c_ = run(onnx_asr, noisy, preds + 1e-5 * rng.standard_normal(preds.shape).astype(np.float32), sp, mode, o.chunk)
         if a_ == c_:
             result[mode] = a_
         else:
-            print(f"{mode:12} left out: rounding noise changes this transcript, so it defines nothing")
+            print(f"{mode:12} left out: rounding noise changes this transcript, so it is not a valid reference")
 
     json.dump(dict(audio=o.audio.name, chunk_mel_frames=o.chunk, diar_chunk=diar_chunk, diar_right=o.diar_right,
                    fifo_len=o.fifo_len, spkcache_len=o.spkcache_len,
@@ -254,7 +254,7 @@ def main():
     for mode, spk in result.items():
         for j, s in spk.items():
             print(f"{mode:12} speaker {j}: {len(s['tokens']):4} tokens in {len(s['chunks'])} chunks: {s['text'][:90]!r}")
-    print(f"diarization: torch against ONNX {drift:.2e}; active frames {[int((preds[:, j] > .5).sum()) for j in range(4)]} of {len(preds)}")
+    print(f"diarization: maximum difference between torch and ONNX {drift:.2e}; active frames {[int((preds[:, j] > .5).sum()) for j in range(4)]} of {len(preds)}")
 
 
 if __name__ == "__main__":

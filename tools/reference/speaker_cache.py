@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Record which frames NeMo's own code keeps in the speaker cache: speaker_cache.py SORTFORMER_MODULES.PY OUT.json
+"""Records which frames NeMo's own code keeps in the speaker cache: speaker_cache.py SORTFORMER_MODULES.PY OUT.json
 
-SORTFORMER_MODULES.PY is nemo/collections/asr/modules/sortformer_modules.py of nemo-toolkit 3.0.0,
-for instance from `pip download --no-deps nemo-toolkit==3.0.0`. That release does not know the
-learned silence embedding of version 3; NeMo's later code puts it in the place of the running mean
-and stops updating that, which `LearnedSilence` below does.
+SORTFORMER_MODULES.PY is nemo/collections/asr/modules/sortformer_modules.py of nemo-toolkit 3.0.0, for instance from
+`pip download --no-deps nemo-toolkit==3.0.0`. That release does not support the learned silence embedding of version 3.
+NeMo's later code uses the embedding instead of the running mean and does not update it, as `LearnedSilence` does here.
 
-There is no network: each frame has its number as its embedding, and the probabilities come from
-integers (see `probability`), so that the test in src/engine/speaker_cache.rs computes the same
-ones. They are multiples of 1/64, so that many scores are equal and the order of equal scores counts.
+There is no network: the embedding of each frame is its number, and the probabilities are computed from integers (see
+`probability`), so that the test in speaker_cache.rs of the engine computes the same ones. They are multiples of 1/64, so
+that many scores are equal and the order of equal scores matters.
 
 Needs: pip install torch==2.15.0
 """
@@ -22,13 +21,13 @@ import torch
 
 SPEAKERS = 8
 SILENCE = -1
-# Cache, FIFO, chunk, right context, update period; steps.
+# Cache, FIFO, chunk, right context, update period, and number of steps.
 SCENARIOS = [(264, 264, 9, 4, 222, 260), (264, 264, 6, 2, 222, 200), (264, 264, 3, 1, 222, 350),
              (264, 40, 340, 40, 300, 9), (264, 264, 14, 0, 222, 150), (24, 12, 3, 1, 9, 120)]
 
 
 def load(path: str):
-    """NeMo's file without the rest of NeMo."""
+    """Loads NeMo's file without the rest of NeMo."""
     for name in ("nemo", "nemo.core", "nemo.core.classes", "nemo.core.classes.exportable",
                  "nemo.core.classes.module", "nemo.utils"):
         sys.modules[name] = types.ModuleType(name)
@@ -48,7 +47,7 @@ def mix(a: int, b: int) -> int:
 
 
 def probability(frame: int, speaker: int, step: int) -> float:
-    """Eight people take turns, at times two at once, and nobody speaks in every ninth turn."""
+    """Simulates eight speakers who alternate and sometimes overlap. In every ninth turn nobody speaks."""
     chance = mix(frame * SPEAKERS + speaker, step // 10)
     if frame == SILENCE:
         return (chance % 4) / 64

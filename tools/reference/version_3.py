@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""What the diarizer must compute with version 3: version_3.py SORTFORMER_MODULES.PY AUDIO.wav FOLDER
+"""Computes the expected results of the diarizer with version 3: version_3.py SORTFORMER_MODULES.PY AUDIO.wav FOLDER
 
-Writes FOLDER/sortformer.onnx, a small network of random weights with the structure of version 3, and
-FOLDER/expected.json, the probabilities of AUDIO at several operating points. The network stacks 8
-mel frames, attends over speaker cache, FIFO and chunk, and has an output at 10 ms whose averages are
-those at 80 ms. The loop takes its features with window and filterbank rounded to bfloat16, and the
-speaker cache is NeMo's own code (see speaker_cache.py for SORTFORMER_MODULES.PY). It runs PyTorch
-on unpadded chunks and the exported graph on padded ones, and fails unless both give the same.
+Writes FOLDER/sortformer.onnx, a small network with random weights and the structure of version 3, and
+FOLDER/expected.json, the probabilities of AUDIO at several operating points. The network stacks 8 mel frames, attends
+over speaker cache, FIFO, and chunk, and has a 10 ms output whose averages are the 80 ms output. The features use a
+window and filterbank rounded to bfloat16, and the speaker cache is NeMo's own code (see speaker_cache.py for
+SORTFORMER_MODULES.PY). The program runs PyTorch and the exported graph, and fails unless both produce the same results.
 
 Needs: pip install torch==2.15.0 onnx onnxruntime numpy
 """
@@ -29,7 +28,7 @@ from speaker_cache import load
 MELS, WIDTH, HIDDEN, HEADS, SPEAKERS, SUB = 128, 48, 16, 4, 8, 8
 INPUTS = ["chunk", "chunk_lengths", "spkcache", "spkcache_lengths", "fifo", "fifo_lengths"]
 OUTPUTS = ["preds_diar", "preds_hires", "chunk_pre_encode_embs", "chunk_pre_encode_lengths"]
-# Cache, FIFO, chunk, right context, update period.
+# Cache, FIFO, chunk, right context, and update period.
 POINTS = {"320ms": (264, 264, 3, 1, 222), "1s": (264, 264, 9, 4, 222), "30s": (264, 40, 340, 40, 300)}
 
 
@@ -64,7 +63,7 @@ def bfloat16(values):
 
 
 def features(audio: np.ndarray) -> np.ndarray:
-    """[frames, mels]: NeMo's log-mel features with window and filterbank in bfloat16."""
+    """Computes [frames, mels]: NeMo's log-mel features with window and filterbank in bfloat16."""
     def to_mel(hz):
         return np.where(hz < 1000, hz * 3 / 200, 15 + np.log(np.maximum(hz, 1) / 1000) * 27 / np.log(6.4))
 
@@ -129,8 +128,8 @@ def main() -> int:
     network = Network().eval()
     silence = np.linspace(-1, 1, WIDTH).astype(np.float32)
     with torch.no_grad():
-        # Random networks answer nearly the same to everything, so their last layer is stretched. All
-        # parts of a frame are alike, as NeMo initializes them, but for a little.
+        # The outputs of random networks hardly depend on their inputs, so the last layer is scaled. The parts of a
+        # frame are nearly the same, as NeMo initializes them.
         network.refine.weight.mul_(0.2).add_(network.refine.weight[:HIDDEN].repeat(SUB, 1, 1), alpha=5.0)
         network.refine.bias.zero_()
         network.attend.weight.mul_(3.0)
@@ -157,7 +156,7 @@ def main() -> int:
     def in_torch(piece, cache, fifo):
         count, in_cache, in_fifo = lengths_of(piece, cache, fifo)
         with torch.no_grad():
-            # What NeMo's FeatureStacking pads by itself.
+            # NeMo's FeatureStacking pads internally.
             coarse, _, embs, _ = network(torch.tensor(padded(piece)), count, cache, in_cache, fifo, in_fifo)
         return coarse, embs
 
