@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""The part of a Hugging Face hub that downloads use, on loopback, and what can go wrong with one.
+"""Serves the part of the Hugging Face Hub's protocol that downloads use, on loopback, and simulates faults.
 
-The argument is a JSON file: {"prefix": path before all others, "log": file for a line of JSON for each request,
-"token": what gated repositories want, "repos": {"owner/name": {"gated": bool, "files": {path: local file}}},
-"faults": {path: fault}}. The server prints its port, and ends with its standard input. A fault of a file has one or
-more of:
+The argument is a JSON file: {"prefix": path prefix of all URLs, "log": file that receives a line of JSON per request,
+"token": token for gated repositories, "repos": {"owner/name": {"gated": bool, "files": {path: local file}}},
+"faults": {path: fault}}. The server prints its port and exits when its standard input ends. A fault of a file has one
+or more of these keys:
 
-- "cut": bytes sent before the connection closes, with an RST where "reset" is true; "times": how often (once)
-- "stall": bytes sent before nothing comes any more; "times": how often (once)
-- "status": of the answer that should have the content; "busy": how often the file is answered with 503 before
-- "damage": true for another first byte; "size": announced instead of the true one; "ignore_range": true
+- "cut": number of bytes before the connection closes, with an RST if "reset" is true; "times": how often (default 1)
+- "stall": number of bytes after which no more data is sent; "times": how often (default 1)
+- "status": status of the response instead of the content; "busy": number of preceding responses with 503
+- "damage": true changes the first byte; "size": size to announce instead of the true one; "ignore_range": true
 
-As the real one, it answers HEAD and GET of /owner/name/resolve/REVISION/PATH with the headers X-Repo-Commit, ETag,
-X-Linked-Size and X-Linked-Etag, redirects large files (those named *.onnx, *.data and *.model) to another host, here
-`localhost`, which must not be given the token, and small ones to a relative address.
+Like the real Hub, the server responds to HEAD and GET of /owner/name/resolve/REVISION/PATH with the headers
+X-Repo-Commit, ETag, X-Linked-Size, and X-Linked-Etag. It redirects large files (*.onnx, *.data, and *.model) to another
+host, here `localhost`, which must not receive the token, and small files to a relative URL.
 """
 import hashlib
 import json
@@ -136,7 +136,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.wfile.write(part[:sent])
             self.wfile.flush()
-        except OSError:  # the other side is gone
+        except OSError:  # the client has disconnected
             self.close_connection = True
             return
         if faulty and "stall" in fault:
@@ -150,7 +150,7 @@ class Handler(BaseHTTPRequestHandler):
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 server.daemon_threads = True
-server.handle_error = lambda *_: None  # connections that the test breaks
+server.handle_error = lambda *_: None  # ignores connections that the test breaks
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_address[1], flush=True)
 sys.stdin.read()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Log-mel features by their definition, in double precision and without a Fourier transform of the engine's kind.
+"""Computes log-mel features by definition, in double precision and with another Fourier transform than the engine's.
 
-usage: log_mel.py WAV FEATURES     FEATURES: the engine's, rows of 128 little-endian floats
-Prints the number of rows of both and the largest difference.
+Usage: log_mel.py WAV FEATURES, where FEATURES contains the engine's features as rows of 128 little-endian floats.
+Prints the number of rows of both and the maximum difference.
 """
 import sys
 import wave
@@ -13,7 +13,7 @@ RATE, HOP, WINDOW, FFT, MELS, PREEMPHASIS = 16_000, 160, 400, 512, 128, 0.97
 
 
 def mel(hz):
-    """Slaney's scale: linear below 1 kHz, logarithmic above."""
+    """Converts Hz to Slaney's scale: linear below 1 kHz, logarithmic above."""
     return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1) / 1000) / np.log(6.4))
 
 
@@ -22,7 +22,7 @@ def hz(mels):
 
 
 def filterbank():
-    """[mels, bins]: triangles of equal area."""
+    """Returns triangular filters of equal area [mels, bins]."""
     edges = hz(np.linspace(0, mel(np.array(RATE / 2)), MELS + 2))
     bins = np.arange(FFT // 2 + 1) * RATE / FFT
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -31,7 +31,7 @@ def filterbank():
 
 
 def log_mel(samples):
-    """[frames, mels]"""
+    """Computes [frames, mels]."""
     emphasized = np.append(samples[:1], samples[1:] - PREEMPHASIS * samples[:-1])
     padded = np.pad(emphasized, FFT // 2)
     window = np.zeros(FFT)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Reads what the examples wrote, with other software than wrote it, and prints it as JSON: rows
-{speaker, words, start_time, end_time} of text; with `colors`, how many pixels of a video have
-which color at the times (in seconds) on the standard input."""
+"""Reads the output of the examples with other software than wrote it, and prints it as JSON: rows
+{speaker, words, start_time, end_time} of text, or with `colors`, the number of pixels of each color
+in a video at the times (in seconds) on standard input."""
 import html
 import json
 import sys
@@ -44,7 +44,7 @@ def from_tracks(path: str) -> list[dict]:
         for packet in container.demux(list(container.streams.subtitles)):
             data = bytes(packet)
             if path.endswith(".mp4"):
-                # 3GPP timed text: its length before it, and nothing where nobody speaks.
+                # 3GPP timed text begins with its length. Packets without speech contain no text.
                 data = data[2 : 2 + int.from_bytes(data[:2], "big")]
             if data:
                 start = packet.pts * packet.time_base
@@ -52,7 +52,7 @@ def from_tracks(path: str) -> list[dict]:
 
 
 def colors(path: str, times: list[float]) -> list[dict]:
-    """Bright pixels at each time, by whether they have blue (white does, and yellow does not)."""
+    """Counts bright pixels at each time: those with blue are white, and those without are yellow."""
     with av.open(path) as container:
         frames = [(frame.time, frame.to_ndarray(format="rgb24").astype(int)) for frame in container.decode(video=0)]
     for time in times:

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Serves a WAV file of 16 kHz, silence after it, and a test picture at rtsp://127.0.0.1:PORT/talk until
-the standard input ends. PORT 0 takes a free one; the port is printed when clients can connect.
+"""Serves a 16 kHz WAV file followed by silence, and a test picture, at rtsp://127.0.0.1:PORT/talk until
+standard input ends. PORT 0 selects a free port. The port is printed when clients can connect.
 
-Without an end, as of a camera: where it is announced, `rtpjitterbuffer` of GStreamer 1.22 can hang
-there, since two of its threads wait for one signal."""
+The stream never ends, like that of a camera. If a server announces the end, `rtpjitterbuffer` of
+GStreamer 1.22 can deadlock, because two of its threads wait for the same signal."""
 import sys
 
 import gi
@@ -26,7 +26,7 @@ def main():
     server.get_mount_points().add_factory("/talk", factory)
     loop = GLib.MainLoop()
     if not server.attach(None):
-        sys.exit(f"rtsp_server.py: port {port} is taken")
+        sys.exit(f"rtsp_server.py: port {port} is in use")
     GLib.io_add_watch(0, GLib.PRIORITY_DEFAULT, GLib.IOCondition.HUP | GLib.IOCondition.IN, lambda *_: loop.quit())
     print(server.get_bound_port(), flush=True)
     loop.run()
