@@ -626,7 +626,7 @@ fn models_that_cannot_be_prepared_are_kept() {
 
 /// A checkout whose `models` are its own.
 fn checkout(folder: &Path) {
-    for name in ["Makefile", "Cargo.toml", "tools", "tests", ".venv", ".onnxruntime"] {
+    for name in ["Makefile", "Cargo.toml", "tools", "testdata", ".venv", ".onnxruntime"] {
         std::os::unix::fs::symlink(repository().join(name), folder.join(name)).expect("a link");
     }
     let release = folder.join("target/release");
