@@ -153,7 +153,7 @@ run-links:
 # save most of that time. The registry accepts packages of up to 10 MB.
 run-package:
 	rm -rf target/package
-	cargo package --locked --workspace --exclude test-support --target-dir target \
+	cargo package --locked --package multitalker-asr --package gst-plugin-multitalkerasr --target-dir target \
 	  --config 'profile.dev.debug = "line-tables-only"' --config 'profile.dev.package."*".debug = false'
 	@for package in target/package/*.crate; do \
 	  size=$$(wc -c <$$package); echo "$$package: $$size bytes"; \
