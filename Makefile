@@ -149,13 +149,13 @@ run-links:
 	$(lychee) $$(git ls-files '*.md')
 	$(lychee) --root-dir $(CURDIR)/target/book target/book/*.html
 
-# The packages are compiled as they would be published. The target folder and the profile of the tests
-# save most of that time. The registry accepts packages of up to 10 MB.
+# The packages are compiled from their own files, in a folder of their own, so that the library of the
+# tests is not replaced. The registry accepts packages of up to 10 MB.
 run-package:
-	rm -rf target/package
-	cargo package --locked --package multitalker-asr --package gst-plugin-multitalkerasr --target-dir target \
-	  --config 'profile.dev.debug = "line-tables-only"' --config 'profile.dev.package."*".debug = false'
-	@for package in target/package/*.crate; do \
+	rm -rf target/packages/package
+	cargo package --quiet --locked --package multitalker-asr --package gst-plugin-multitalkerasr \
+	  --target-dir target/packages --config 'profile.dev.debug = false'
+	@for package in target/packages/package/*.crate; do \
 	  size=$$(wc -c <$$package); echo "$$package: $$size bytes"; \
 	  [ $$size -lt 10000000 ] || { echo "package: $$package is larger than 10 MB" >&2; exit 1; }; \
 	done
