@@ -129,6 +129,8 @@ run-lint:
 	cargo fmt --all --check
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --lib
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@! grep -rl '\bort::' src crates/*/src | grep -v /onnx/ || \
+	  { echo "lint: only crates/multitalker-asr/src/onnx may name the crate ort" >&2; exit 1; }
 	cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny@0.20.2
 	cargo deny --locked check bans licenses sources
 	@if timeout 300 cargo deny --locked fetch db >/dev/null 2>&1; then \
