@@ -16,6 +16,8 @@ use crate::models::Model;
 use crate::models::{Cancellable, EncoderGraph, JointGraph, SortformerGraph};
 use crate::options::StreamOptions;
 use crate::recognition::Recognizer;
+use crate::recognition::decoding::Greedy;
+use crate::recognition::tokenizer::Tokenizer;
 use crate::trace::Trace;
 
 /// Audio is taken in steps of this, so that a long push needs no more memory than a short one and
@@ -41,7 +43,8 @@ pub struct Stream {
     /// The features of a diarizer that has its own.
     diarizer_features: Option<(FeatureExtractor, FrameBuffer)>,
     diarizer: Option<Diarizer<Cancellable<SortformerGraph>>>,
-    recognizer: Recognizer<Cancellable<EncoderGraph>, Cancellable<JointGraph>, Arc<Model>>,
+    recognizer:
+        Recognizer<Cancellable<EncoderGraph>, Cancellable<JointGraph>, Greedy, Arc<Tokenizer>>,
     /// Whether diarizer and recognizer run at the same time where they can.
     side_by_side: bool,
     ended: bool,
@@ -97,7 +100,14 @@ impl Stream {
                 .then(|| (FeatureExtractor::rounded_to_bf16(n_mels), FrameBuffer::new(n_mels))),
             side_by_side,
             diarizer,
-            recognizer: Recognizer::new(encoder, joint, model, speakers, options),
+            recognizer: Recognizer::new(
+                encoder,
+                joint,
+                Greedy,
+                model.tokenizer.clone(),
+                speakers,
+                options,
+            ),
             ended: false,
             canceller,
         })
@@ -232,9 +242,9 @@ impl Stream {
 
     fn trace_features(&mut self, known: u64) {
         if let Some(trace) = self.recognizer.trace_mut() {
-            trace.features.extend_from_slice(self.features.get(known..self.features.end()));
+            trace.features.extend(self.features.get(known..self.features.end()));
             if let Some((_, features)) = &self.diarizer_features {
-                trace.diarizer_features.extend_from_slice(features.get(known..features.end()));
+                trace.diarizer_features.extend(features.get(known..features.end()));
             }
         }
     }
@@ -280,7 +290,7 @@ impl Stream {
                 _ if !chunks.is_empty() => self.recognizer.run(chunks, &self.features)?,
                 Some(diarizer) => {
                     let rows = diarizer.step(heard)?;
-                    self.recognizer.add_probabilities(&rows);
+                    self.recognizer.add_probabilities(rows.view());
                 }
                 None => return Ok(()),
             }
@@ -315,7 +325,7 @@ impl Stream {
         });
         recognized?;
         if let Some(rows) = rows.transpose()? {
-            self.recognizer.add_probabilities(&rows);
+            self.recognizer.add_probabilities(rows.view());
         }
         Ok(())
     }

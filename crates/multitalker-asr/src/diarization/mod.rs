@@ -3,58 +3,74 @@
 //! Who speaks when: cuts the features into the diarizer's chunks with their contexts, runs the
 //! network on each with the speaker cache, and collects a probability for each speaker and frame.
 
+pub mod compression;
 mod presets;
-pub mod speaker_cache;
+mod speaker_cache;
 mod top_k;
 
-use crate::diarization::speaker_cache::{Compression, SpeakerCache};
+use ndarray::{Array2, ArrayView2, s};
+
+use crate::diarization::compression::Compression;
+use crate::diarization::speaker_cache::SpeakerCache;
 use crate::error::Error;
 use crate::features::FRAMES_PER_ENCODED_FRAME;
 use crate::features::frame_buffer::FrameBuffer;
 
 pub use presets::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 
-/// What a Sortformer computes from one chunk.
+/// Results of a Sortformer for one chunk.
 pub struct Diarization {
-    /// Rows of one probability for each speaker, for the cache, the FIFO and the chunk.
-    pub probabilities: Vec<f32>,
-    /// Embeddings of the chunk, one row a frame.
-    pub embeddings: Vec<f32>,
+    /// Probabilities for the cache, the FIFO and the chunk, `[frames, speakers]`.
+    pub probabilities: Array2<f32>,
+    /// Embeddings of the chunk, `[frames, embedding]`.
+    pub embeddings: Array2<f32>,
 }
 
-/// The Sortformer graph, which only computes; all memory is the caller's.
+/// The Sortformer graph, which only computes; the caller owns all memory.
 pub trait DiarizationNetwork {
-    /// Speakers that it tells apart.
+    /// Maximum number of speakers that it distinguishes.
     fn speakers(&self) -> usize;
 
-    /// Values in an embedding.
+    /// Number of values in an embedding.
     fn embedding_size(&self) -> usize;
 
-    /// Frames of 80 ms before a chunk that it sees again.
+    /// Number of 80 ms frames before a chunk that the network sees again.
     fn left_context_frames(&self) -> usize;
 
-    /// Constants of the cache compression that belong to these weights.
+    /// Returns the constants of the cache compression that belong to these weights.
     fn compression(&self) -> Compression;
 
-    /// Runs on the mel frames of a chunk, after the embeddings of the cache and of the FIFO.
-    fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error>;
+    /// Computes a chunk after the cache and the FIFO, all in standard layout.
+    ///
+    /// - `features`: `[mel_frames, mels]`.
+    /// - `cache` and `fifo`: embeddings, `[frames, embedding]`.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] if the run fails or returns NaN or infinity, [`Error::Mismatch`] if an
+    /// output has another shape or a probability is out of range, and [`Error::Canceled`].
+    fn run(
+        &self,
+        features: ArrayView2<'_, f32>,
+        cache: ArrayView2<'_, f32>,
+        fifo: ArrayView2<'_, f32>,
+    ) -> Result<Diarization, Error>;
 }
 
-/// The diarizer of one conversation.
+/// The diarizer of one stream.
 pub struct Diarizer<N> {
     network: N,
     point: OperatingPoint,
-    /// Speakers beyond this many are silenced before the cache learns of them.
+    /// Speakers from this index on are silenced before the cache learns of them.
     max_speakers: usize,
     cache: SpeakerCache,
     next_mel_frame: u64,
 }
 
 impl<N: DiarizationNetwork> Diarizer<N> {
-    /// A diarizer that has heard nothing.
+    /// Creates a diarizer at frame 0, of which only the first `max_speakers` to speak count.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] where the speaker cache is too small for the network.
+    /// [`Error::InvalidOption`] if the speaker cache is too small for the network.
     pub fn new(
         network: N,
         point: OperatingPoint,
@@ -73,12 +89,12 @@ impl<N: DiarizationNetwork> Diarizer<N> {
         self.rewind();
     }
 
-    /// Begins again at frame 0, and knows the speakers.
+    /// Begins again at frame 0 and keeps the speakers.
     pub fn rewind(&mut self) {
         self.next_mel_frame = 0;
     }
 
-    /// Has the network hear less of the recent past, or all of it again.
+    /// Switches between a FIFO of at most 3.2 s, which saves work, and that of the operating point.
     pub fn set_degraded(&mut self, degraded: bool) {
         self.cache.set_operating_point(match degraded {
             true => self.point.degraded(),
@@ -86,40 +102,39 @@ impl<N: DiarizationNetwork> Diarizer<N> {
         });
     }
 
-    /// The first mel frame that is still needed.
+    /// Returns the first mel frame that a later step needs.
     pub fn needs_from(&self) -> u64 {
         self.next_mel_frame.saturating_sub(mel_frames(self.network.left_context_frames()))
     }
 
-    /// Whether all of the next chunk and its look-ahead is there, or, when the audio has `ended`,
-    /// anything at all.
+    /// Whether the next chunk and its look-ahead are complete, or, when the audio has `ended`, not
+    /// empty.
     pub fn is_ready(&self, features: &FrameBuffer, ended: bool) -> bool {
         let (start, available) = (self.next_mel_frame, features.end());
         let ahead = mel_frames(self.point.chunk_frames + self.point.right_context_frames);
         start + ahead <= available || (ended && start < available)
     }
 
-    /// Runs on the next chunk, which must be ready. Returns the rows of its frames.
+    /// Computes the next chunk, which must be ready, and returns the probabilities of its frames,
+    /// `[frames, speakers]`.
     ///
     /// # Errors
-    /// Those of the network; the diarizer is then as it was before.
-    pub fn step(&mut self, features: &FrameBuffer) -> Result<Vec<f32>, Error> {
+    /// The errors of [`DiarizationNetwork::run`]; the diarizer is then unchanged.
+    pub fn step(&mut self, features: &FrameBuffer) -> Result<Array2<f32>, Error> {
         let (start, available) = (self.next_mel_frame, features.end());
         let end = (start + mel_frames(self.point.chunk_frames)).min(available);
         let ahead = (end + mel_frames(self.point.right_context_frames)).min(available);
         let begin = self.needs_from();
 
         let (cache, fifo) = (self.cache.cache(), self.cache.fifo());
-        let mut out = self.network.run(features.get(begin..ahead), cache, fifo)?;
-        let speakers = self.network.speakers();
-        for row in out.probabilities.chunks_exact_mut(speakers) {
-            row[self.max_speakers..].fill(0.0);
-        }
+        let mut results = self.network.run(features.get(begin..ahead), cache, fifo)?;
+        results.probabilities.slice_mut(s![.., self.max_speakers..]).fill(0.0);
         let frames = |mel: u64| mel.div_ceil(FRAMES_PER_ENCODED_FRAME as u64) as usize;
         let (left, right) = (frames(start - begin), frames(ahead - end));
-        let rows = self.cache.update(&out.embeddings, &out.probabilities, left, right);
+        let (embeddings, probabilities) = (results.embeddings.view(), results.probabilities.view());
+        let chunk = self.cache.update(embeddings, probabilities, left, right);
         self.next_mel_frame = end;
-        Ok(rows.to_vec())
+        Ok(chunk.to_owned())
     }
 }
 
@@ -130,6 +145,8 @@ fn mel_frames(encoded_frames: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+
+    use ndarray::aview1;
 
     use super::*;
     use crate::features::FeatureExtractor;
@@ -158,14 +175,19 @@ mod tests {
             Compression { silence_frames_per_speaker: 0, ..Compression::default() }
         }
 
-        fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error> {
-            let mel_frames = features.len() / 4;
-            self.calls.borrow_mut().push((mel_frames, cache.len(), fifo.len()));
+        fn run(
+            &self,
+            features: ArrayView2<'_, f32>,
+            cache: ArrayView2<'_, f32>,
+            fifo: ArrayView2<'_, f32>,
+        ) -> Result<Diarization, Error> {
+            let (mel_frames, cache, fifo) = (features.nrows(), cache.nrows(), fifo.nrows());
+            self.calls.borrow_mut().push((mel_frames, cache, fifo));
             let frames = mel_frames.div_ceil(8);
-            let row = [0.0, 0.9, 0.8, 0.0, 0.0, 0.0, 0.0, 0.9];
+            let row = aview1(&[0.0, 0.9, 0.8, 0.0, 0.0, 0.0, 0.0, 0.9]);
             Ok(Diarization {
-                probabilities: row.repeat(cache.len() + fifo.len() + frames),
-                embeddings: vec![1.0; frames],
+                probabilities: row.broadcast((cache + fifo + frames, 8)).expect("rows").to_owned(),
+                embeddings: Array2::ones((frames, 1)),
             })
         }
     }
@@ -192,7 +214,7 @@ mod tests {
         let mut diarizer = Diarizer::new(&fake, POINT, None).expect("valid");
         assert!(!diarizer.is_ready(&mel(39), false) && diarizer.is_ready(&mel(40), false));
         let rows = diarizer.step(&mel(40)).expect("runs");
-        assert_eq!(rows.len(), 3 * 8);
+        assert_eq!(rows.dim(), (3, 8));
         assert_eq!(*fake.calls.borrow(), [(40, 0, 0)]);
         assert_eq!(diarizer.needs_from(), 16);
     }
@@ -204,7 +226,7 @@ mod tests {
         let features = mel(53);
         let mut frames = 0;
         while diarizer.is_ready(&features, true) {
-            frames += diarizer.step(&features).expect("runs").len() / 8;
+            frames += diarizer.step(&features).expect("runs").nrows();
         }
         assert_eq!(frames, 7, "53 mel frames begin 7 frames of 80 ms");
         // Chunks at 0, 24 and 48 with 8 frames before and what there is of 16 after.
@@ -219,7 +241,7 @@ mod tests {
         let mut frames = 0;
         while diarizer.is_ready(&features, true) {
             assert_eq!(diarizer.needs_from(), frames as u64 * 8);
-            frames += diarizer.step(&features).expect("runs").len() / 8;
+            frames += diarizer.step(&features).expect("runs").nrows();
         }
         assert_eq!(frames, 7);
         assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (29, 0, 3), (5, 2, 4)]);
@@ -230,8 +252,8 @@ mod tests {
         let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, Some(2)).expect("valid");
         let rows = diarizer.step(&mel(40)).expect("runs");
-        for row in rows.chunks_exact(8) {
-            assert_eq!(row, [0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        for row in rows.rows() {
+            assert_eq!(row, aview1(&[0.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
         }
     }
 

@@ -159,7 +159,7 @@ impl FeatureExtractor {
         for (power, point) in self.power.iter_mut().zip(&self.spectrum) {
             *power = point.norm_sqr();
         }
-        frames.extend(self.filterbank.energies(&self.power).map(|e| (e + LOG_GUARD).ln()));
+        frames.push(self.filterbank.energies(&self.power).map(|e| (e + LOG_GUARD).ln()));
         self.next_frame += 1;
     }
 
@@ -219,7 +219,7 @@ mod tests {
     #[test]
     fn silence_is_the_logarithm_of_the_guard() {
         let frames = features(&[&[0.0; 800]]);
-        for &value in frames.get(0..5) {
+        for &value in &frames.get(0..5) {
             assert!((value - LOG_GUARD.ln()).abs() < 1e-6);
         }
     }

@@ -6,13 +6,16 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use ndarray::{Array2, ArrayView2, ArrayViewD, Axis};
+
 use super::{Cancellable, check_finite, check_size, check_values};
 use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::features::FRAMES_PER_ENCODED_FRAME;
 use crate::onnx::{Element, Input, Network, OutputSpec, Tensor};
 use crate::options::RuntimeOptions;
-use crate::recognition::encoder::{EncoderNetwork, Targets};
+use crate::recognition::networks::EncoderNetwork;
+use crate::recognition::targets::Targets;
 
 /// Mel frames before a chunk that the graph sees again: a causal subsampling by the factor reaches
 /// back by one frame more than the factor (`ConvSubsampling.get_streaming_cache_size` in NeMo).
@@ -240,29 +243,25 @@ impl EncoderNetwork for Cancellable<EncoderGraph> {
 
     fn run(
         &self,
-        features: &[f32],
-        mel_frames: usize,
-        targets: &[Targets],
+        features: ArrayView2<'_, f32>,
+        targets: &Targets,
         caches: &mut [EncoderCache],
-    ) -> Result<Vec<Vec<f32>>, Error> {
-        let EncoderGraph { network, n_mels, layers, left_context, d_model, conv_context, .. } =
+    ) -> Result<Vec<Array2<f32>>, Error> {
+        let EncoderGraph { network, layers, left_context, d_model, conv_context, .. } =
             &*self.graph;
         let rows = CacheRows::of(caches, network)?;
-        let frames = targets[0].speaker.len();
-        let target_shape = [targets.len(), frames];
-        let speaker: Vec<f32> = targets.iter().flat_map(|t| t.speaker.iter().copied()).collect();
-        let background: Vec<f32> =
-            targets.iter().flat_map(|t| t.background.iter().copied()).collect();
+        let mel_frames = [features.ncols() as i64];
+        let (speakers, frames) = targets.speaker.dim();
         // A graph that takes several speakers takes one row of features for all of them.
         let [encoded, encoded_len, attention, convolution, attention_frames] = network.run(
             vec![
-                ("processed_signal", Input::F32(&[1, *n_mels, mel_frames], features)),
-                ("processed_signal_length", Input::I64(&[mel_frames as i64])),
+                ("processed_signal", Input::F32(features.insert_axis(Axis(0)).into_dyn())),
+                ("processed_signal_length", Input::I64(&mel_frames)),
                 ("cache_last_channel", Input::Tensor(&rows.attention)),
                 ("cache_last_time", Input::Tensor(&rows.convolution)),
                 ("cache_last_channel_len", Input::I64(&rows.attention_frames)),
-                ("spk_targets", Input::F32(&target_shape, &speaker)),
-                ("bg_spk_targets", Input::F32(&target_shape, &background)),
+                ("spk_targets", Input::F32(targets.speaker.view().into_dyn())),
+                ("bg_spk_targets", Input::F32(targets.background.view().into_dyn())),
             ],
             [
                 OutputSpec::Values("encoded"),
@@ -273,37 +272,39 @@ impl EncoderNetwork for Cancellable<EncoderGraph> {
             ],
             &self.canceller,
         )?;
-        let (shape, values) = network.values(&encoded)?;
-        let columns = shape.last().copied().unwrap_or(0).max(frames);
-        network.check_shape("encoded", &encoded, &[targets.len(), *d_model, columns])?;
+        let values = network.values(&encoded)?;
+        let columns = values.shape().last().copied().unwrap_or(0).max(frames);
+        network.check_shape("encoded", &encoded, &[speakers, *d_model, columns])?;
         network.check_shape(
             "cache_last_channel_next",
             &attention,
-            &[targets.len(), *layers, *left_context, *d_model],
+            &[speakers, *layers, *left_context, *d_model],
         )?;
         network.check_shape(
             "cache_last_time_next",
             &convolution,
-            &[targets.len(), *layers, *d_model, *conv_context],
+            &[speakers, *layers, *d_model, *conv_context],
         )?;
         let valid = network.lengths(&encoded_len)?;
         let attention_frames = network.lengths(&attention_frames)?;
         let lengths = (valid.first().copied(), attention_frames.len());
-        let expected = (Some(frames as i64), targets.len());
+        let expected = (Some(frames as i64), speakers);
         if lengths != expected {
             let what = "encoded frames and rows of a run";
             return Err(network.mismatch(what, format!("{expected:?}"), format!("{lengths:?}")));
         }
-        let by_frame = |values: &[f32]| {
-            let mut by_frame = vec![0.0; frames * d_model];
-            for (index, column) in values.chunks_exact(columns).enumerate() {
-                for (frame, value) in column[..frames].iter().enumerate() {
-                    by_frame[frame * d_model + index] = *value;
-                }
+        let by_frame = |values: ArrayViewD<'_, f32>| {
+            let mut by_frame = Array2::zeros((frames, *d_model));
+            for (index, column) in values.axis_iter(Axis(0)).enumerate() {
+                by_frame
+                    .column_mut(index)
+                    .iter_mut()
+                    .zip(&column)
+                    .for_each(|(to, from)| *to = *from);
             }
             by_frame
         };
-        let encoded: Vec<_> = values.chunks_exact(columns * d_model).map(by_frame).collect();
+        let encoded: Vec<_> = values.axis_iter(Axis(0)).map(by_frame).collect();
         for frames in &encoded {
             check_finite(network, "encoded frames", frames)?;
         }

@@ -4,12 +4,14 @@
 
 use std::path::Path;
 
+use ndarray::{Array2, ArrayView2, Axis};
+
 use super::{Cancellable, EncoderGraph, check_size, check_values};
 use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::onnx::{Element, Input, Network, OutputSpec, Tensor};
 use crate::options::RuntimeOptions;
-use crate::recognition::transducer::JointNetwork;
+use crate::recognition::networks::JointNetwork;
 
 /// Largest sizes that are believed: the published graph has 2 layers of 640 values, and 1025 logits.
 const MAX_LAYERS: usize = 1 << 6;
@@ -146,15 +148,15 @@ impl JointNetwork for Cancellable<JointGraph> {
 
     fn run(
         &self,
-        frames: &[f32],
+        frames: ArrayView2<'_, f32>,
         token: usize,
         state: &JointState,
-    ) -> Result<(Vec<f32>, JointState), Error> {
+    ) -> Result<(Array2<f32>, JointState), Error> {
         let graph = &*self.graph;
-        let shape = [1, frames.len() / graph.d_model, graph.d_model];
+        let logits_shape = (frames.nrows(), graph.vocabulary + 1);
         let [logits, output, cell] = graph.network.run(
             vec![
-                ("encoder_outputs", Input::F32(&shape, frames)),
+                ("encoder_outputs", Input::F32(frames.insert_axis(Axis(0)).into_dyn())),
                 ("targets", Input::Token(token as i64)),
                 ("input_states_1", Input::Tensor(&state.output)),
                 ("input_states_2", Input::Tensor(&state.cell)),
@@ -169,8 +171,9 @@ impl JointNetwork for Cancellable<JointGraph> {
         let state_shape = [graph.layers, 1, graph.hidden];
         graph.network.check_shape("states_1", &output, &state_shape)?;
         graph.network.check_shape("states_2", &cell, &state_shape)?;
-        graph.network.check_shape("outputs", &logits, &[1, shape[1], 1, graph.vocabulary + 1])?;
-        let (_, logits) = graph.network.values(&logits)?;
-        Ok((logits.to_vec(), JointState { output, cell }))
+        graph.network.check_shape("outputs", &logits, &[1, logits_shape.0, 1, logits_shape.1])?;
+        let logits = graph.network.values(&logits)?;
+        let logits = logits.into_shape_with_order(logits_shape).expect("checked above");
+        Ok((logits.to_owned(), JointState { output, cell }))
     }
 }

@@ -16,6 +16,8 @@ mod sortformer_metadata;
 
 use std::sync::Arc;
 
+use ndarray::Array2;
+
 use crate::cancel::Canceller;
 use crate::error::Error;
 use crate::onnx::Network;
@@ -41,7 +43,7 @@ fn check_size(network: &Network, what: &str, expected: usize, found: usize) -> R
 }
 
 /// Refuses what is not a number among the `values` of an output.
-fn check_finite(network: &Network, what: &str, values: &[f32]) -> Result<(), Error> {
+fn check_finite(network: &Network, what: &str, values: &Array2<f32>) -> Result<(), Error> {
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
         Some(found) => Err(network.failure(format!("expected numbers as {what}, found {found}"))),
@@ -63,8 +65,10 @@ mod tests {
     use crate::diarization::DiarizationNetwork;
     use crate::models::Model;
     use crate::options::{ModelOptions, Precision};
-    use crate::recognition::encoder::{EncoderNetwork, Targets};
-    use crate::recognition::transducer::{DecoderState, decode_greedily};
+    use crate::recognition::decoding::Greedy;
+    use crate::recognition::networks::EncoderNetwork;
+    use crate::recognition::targets::Targets;
+    use crate::recognition::transducer::{DecoderState, decode};
 
     #[test]
     fn outputs_that_are_no_numbers_are_errors_that_name_the_file() {
@@ -82,20 +86,23 @@ mod tests {
         // What goes in is not a number, so neither is what comes out.
         let encoder = Cancellable { graph: model.encoder.clone(), canceller: canceller.clone() };
         let mel_frames = encoder.left_context_mel_frames() + frames * 8;
-        let features = vec![f32::NAN; model.encoder.n_mels * mel_frames];
+        let features = Array2::from_elem((model.encoder.n_mels, mel_frames), f32::NAN);
         let mut caches = [encoder.initial_cache().expect("memory")];
-        let targets = [Targets::single_speaker(frames)];
-        let encoded = encoder.run(&features, mel_frames, &targets, &mut caches);
+        let targets = Targets::single_speaker(frames);
+        let encoded = encoder.run(features.view(), &targets, &mut caches);
 
         let graph = model.sortformer.clone().expect("asked for");
-        let features = vec![f32::NAN; graph.n_mels * frames * 8];
-        let diarized = Cancellable { graph, canceller: canceller.clone() }.run(&features, &[], &[]);
+        let features = Array2::from_elem((frames * 8, graph.n_mels), f32::NAN);
+        let empty = Array2::zeros((0, graph.d_model));
+        let empty = empty.view();
+        let diarized =
+            Cancellable { graph, canceller: canceller.clone() }.run(features.view(), empty, empty);
 
         let joint = Cancellable { graph: model.joint.clone(), canceller };
-        let mut state = DecoderState::new(&joint).expect("memory");
-        let frames = vec![f32::NAN; frames * model.joint.d_model];
+        let mut state = DecoderState::new(&joint, &Greedy).expect("memory");
+        let frames = Array2::from_elem((frames, model.joint.d_model), f32::NAN);
         let mut tokens = Vec::new();
-        let decoded = decode_greedily(&joint, &frames, 0, &mut state, &mut tokens);
+        let decoded = decode(&joint, &Greedy, frames.view(), 0, &mut state, &mut tokens);
         assert_eq!(tokens, []);
 
         for (error, file) in [

@@ -2,13 +2,14 @@
 
 //! The streaming Sortformer, versions 2, 2.1 and 3, with dynamic or fixed axes.
 
-use std::borrow::Cow;
 use std::path::Path;
+
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, Ix3, s};
 
 use super::sortformer_metadata::{COARSE_OUTPUT, Dimensions, read};
 use super::{Cancellable, EncoderGraph, check_finite, check_size};
 use crate::cancel::Canceller;
-use crate::diarization::speaker_cache::Compression;
+use crate::diarization::compression::Compression;
 use crate::diarization::{Diarization, DiarizationNetwork};
 use crate::diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 use crate::error::{Error, ModelWarning};
@@ -166,26 +167,27 @@ impl SortformerGraph {
         Ok(())
     }
 
-    /// The features of a chunk as the graph takes them: rows of mel bins with zeros at the end.
-    fn pad_chunk<'f>(&self, features: &'f [f32]) -> Cow<'f, [f32]> {
-        let mel_frames = features.len() / self.n_mels;
+    /// Returns the features of a chunk, `[mel_frames, mels]`, with zeros up to the length that the
+    /// graph takes.
+    fn pad_chunk<'f>(&self, features: ArrayView2<'f, f32>) -> CowArray<'f, f32, Ix2> {
+        let mel_frames = features.nrows();
         let wanted = match (&self.fixed, self.version) {
             (Some(fixed), _) => fixed.lengths[0],
             (None, DiarizerVersion::V2) => mel_frames,
             // It stacks whole groups of frames, and the graph does not fill up the last one.
             (None, DiarizerVersion::V3) => mel_frames.next_multiple_of(FRAMES_PER_ENCODED_FRAME),
         };
-        pad(features, wanted * self.n_mels)
+        pad(features, wanted)
     }
 }
 
-fn pad(values: &[f32], length: usize) -> Cow<'_, [f32]> {
-    if values.len() >= length {
-        return values.into();
+/// Returns `rows` with zeros up to `length` rows.
+fn pad(rows: ArrayView2<'_, f32>, length: usize) -> CowArray<'_, f32, Ix2> {
+    if rows.nrows() >= length {
+        return rows.into();
     }
-    let mut padded = Vec::with_capacity(length);
-    padded.extend_from_slice(values);
-    padded.resize(length, 0.0);
+    let mut padded = Array2::zeros((length, rows.ncols()));
+    padded.slice_mut(s![..rows.nrows(), ..]).assign(&rows);
     padded.into()
 }
 
@@ -253,27 +255,28 @@ impl DiarizationNetwork for Cancellable<SortformerGraph> {
         self.graph.compression.clone()
     }
 
-    fn run(&self, features: &[f32], cache: &[f32], fifo: &[f32]) -> Result<Diarization, Error> {
-        let SortformerGraph { network, n_mels, d_model, speakers, .. } = &*self.graph;
-        let mel_frames = features.len() / n_mels;
-        let (cache_frames, fifo_frames) = (cache.len() / d_model, fifo.len() / d_model);
-        let features = self.graph.pad_chunk(features);
+    fn run(
+        &self,
+        features: ArrayView2<'_, f32>,
+        cache: ArrayView2<'_, f32>,
+        fifo: ArrayView2<'_, f32>,
+    ) -> Result<Diarization, Error> {
+        let SortformerGraph { network, d_model, speakers, .. } = &*self.graph;
+        let mel_frames = features.nrows();
+        let (cache_frames, fifo_frames) = (cache.nrows(), fifo.nrows());
         let [_, cache_axis, fifo_axis] = match &self.graph.fixed {
             Some(fixed) => fixed.lengths,
             None => [0; 3],
         };
-        let (cache, fifo) = (pad(cache, cache_axis * d_model), pad(fifo, fifo_axis * d_model));
-        let rows = |values: &[f32], width: usize| values.len() / width;
-        let chunk_shape = [1, rows(&features, *n_mels), *n_mels];
-        let cache_shape = [1, rows(&cache, *d_model), *d_model];
-        let fifo_shape = [1, rows(&fifo, *d_model), *d_model];
+        let features = self.graph.pad_chunk(features);
+        let (cache, fifo) = (pad(cache, cache_axis), pad(fifo, fifo_axis));
         let lengths = [mel_frames as i64, cache_frames as i64, fifo_frames as i64];
         let inputs = vec![
-            ("chunk", Input::F32(&chunk_shape, &features)),
+            ("chunk", Input::F32(features.view().insert_axis(Axis(0)).into_dyn())),
             ("chunk_lengths", Input::I64(&lengths[..1])),
-            ("spkcache", Input::F32(&cache_shape, &cache)),
+            ("spkcache", Input::F32(cache.view().insert_axis(Axis(0)).into_dyn())),
             ("spkcache_lengths", Input::I64(&lengths[1..2])),
-            ("fifo", Input::F32(&fifo_shape, &fifo)),
+            ("fifo", Input::F32(fifo.view().insert_axis(Axis(0)).into_dyn())),
             ("fifo_lengths", Input::I64(&lengths[2..])),
         ];
         let chunk_frames = mel_frames.div_ceil(FRAMES_PER_ENCODED_FRAME);
@@ -293,14 +296,17 @@ impl DiarizationNetwork for Cancellable<SortformerGraph> {
             network.run(inputs, values, &self.canceller)?
         };
         let valid = |name: &str, tensor, rows: usize, width: usize| {
-            let (shape, values) = network.values(tensor)?;
+            let values = network.values(tensor)?;
+            let shape = values.shape().to_vec();
             // More rows than these are padding.
             let padded = self.graph.has_lengths || self.graph.fixed.is_some();
-            match shape[..] {
-                [1, found, columns]
-                    if columns == width && (found == rows || padded && found > rows) =>
+            match values.into_dimensionality::<Ix3>() {
+                Ok(values)
+                    if values.dim() == (1, rows, width)
+                        || padded
+                            && matches!(shape[..], [1, found, columns] if found > rows && columns == width) =>
                 {
-                    Ok(values[..rows * width].to_vec())
+                    Ok(values.slice(s![0, ..rows, ..]).to_owned())
                 }
                 _ => {
                     let expected = format!("{:?}", [1, rows, width]);

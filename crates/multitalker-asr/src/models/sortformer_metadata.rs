@@ -14,7 +14,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::diarization::speaker_cache::Compression;
+use crate::diarization::compression::Compression;
 use crate::diarization::{DiarizationPreset, DiarizerVersion};
 use crate::error::Error;
 use crate::features::FRAMES_PER_ENCODED_FRAME;

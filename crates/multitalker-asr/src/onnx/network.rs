@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use ndarray::{ArrayViewD, Axis};
 use ort::memory::{AllocationDevice, MemoryInfo};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynTensorValueType, DynValue, Outlet, TensorElementType, TensorRef};
@@ -55,7 +56,7 @@ pub enum Element {
 /// A value for an input.
 pub enum Input<'a> {
     /// Floating-point numbers of a shape.
-    F32(&'a [usize], &'a [f32]),
+    F32(ArrayViewD<'a, f32>),
     /// Integers in one dimension: lengths.
     I64(&'a [i64]),
     /// One integer in two dimensions: a token.
@@ -321,9 +322,8 @@ impl Network {
     ///
     /// # Errors
     /// [`Error::Inference`] where they are no floating-point numbers.
-    pub fn values<'t>(&self, tensor: &'t Tensor) -> Result<(Vec<usize>, &'t [f32]), Error> {
-        let (shape, values) = tensor.0.try_extract_tensor::<f32>().map_err(|e| self.failure(e))?;
-        Ok((shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(0)).collect(), values))
+    pub fn values<'t>(&self, tensor: &'t Tensor) -> Result<ArrayViewD<'t, f32>, Error> {
+        tensor.0.try_extract_array().map_err(|e| self.failure(e))
     }
 
     /// Checks the shape of what a run gave, without a copy from a device.
@@ -369,11 +369,11 @@ impl Network {
         for (tensor, row) in rows {
             let copy = self.copy_from_device(tensor)?;
             let tensor = copy.as_ref().unwrap_or(tensor);
-            let (of, values) = self.values(tensor)?;
-            let size = of[1..].iter().product();
-            gathered.reserve_exact(shape[0] * size - gathered.len());
-            gathered.extend_from_slice(&values[row * size..][..size]);
-            shape.splice(1.., of[1..].iter().copied());
+            let values = self.values(tensor)?;
+            let of_row = values.index_axis(Axis(0), row);
+            gathered.reserve_exact(shape[0] * of_row.len() - gathered.len());
+            gathered.extend_from_slice(of_row.as_slice().expect("a row is contiguous"));
+            shape.splice(1.., of_row.shape().iter().copied());
         }
         self.tensor(shape, gathered)
     }
@@ -481,9 +481,7 @@ fn run_session<const N: usize>(
         Vec::with_capacity(inputs.len());
     for (name, input) in inputs {
         let value = match input {
-            Input::F32(shape, values) => {
-                TensorRef::from_array_view((shape.to_vec(), values))?.into()
-            }
+            Input::F32(values) => TensorRef::from_array_view(values)?.into(),
             Input::I64(values) => TensorRef::from_array_view(([values.len()], values))?.into(),
             Input::Token(value) => {
                 ort::value::Tensor::from_array(([1_usize, 1], vec![value]))?.into()
@@ -508,9 +506,8 @@ fn run_on_device<const N: usize>(
     let mut binding = session.create_binding()?;
     for (name, input) in inputs {
         match input {
-            Input::F32(shape, values) => {
-                let value = Value::from_array((shape.to_vec(), values.to_vec()))?;
-                binding.bind_input(name, &value)?;
+            Input::F32(values) => {
+                binding.bind_input(name, &Value::from_array(values.to_owned())?)?;
             }
             Input::I64(values) => {
                 binding.bind_input(name, &Value::from_array(([values.len()], values.to_vec()))?)?;
@@ -575,6 +572,7 @@ fn metadata(session: &Session) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array3;
     use ort::memory::{AllocatorType, MemoryType};
 
     use super::*;
@@ -582,7 +580,8 @@ mod tests {
     /// What two runs of the decoder give, the second from the states of the first, gathered.
     fn two_runs(network: &Network) -> [Vec<f32>; 4] {
         let size = network.dim("encoder_outputs", 2).expect("fixed");
-        let frames: Vec<f32> = (0..2 * size).map(|i| (i % 7) as f32 - 3.0).collect();
+        let frames =
+            Array3::from_shape_fn((1, 2, size), |(_, row, i)| ((row * size + i) % 7) as f32 - 3.0);
         let layers = network.dim("input_states_1", 0).expect("fixed");
         let hidden = network.dim("input_states_1", 2).expect("fixed");
         let zeros = || network.zeros(&[layers, 1, hidden]).expect("memory");
@@ -592,7 +591,7 @@ mod tests {
             let [logits, next_output, next_cell] = network
                 .run(
                     vec![
-                        ("encoder_outputs", Input::F32(&[1, 2, size], &frames)),
+                        ("encoder_outputs", Input::F32(frames.view().into_dyn())),
                         ("targets", Input::Token(token)),
                         ("input_states_1", Input::Tensor(&output)),
                         ("input_states_2", Input::Tensor(&cell)),
@@ -605,10 +604,10 @@ mod tests {
                     &Canceller::new(),
                 )
                 .expect("the inputs fit");
-            found.push(network.values(&logits).expect("numbers").1.to_vec());
+            found.push(network.values(&logits).expect("numbers").iter().copied().collect());
             let gathered = network.gather([(&next_cell, 1), (&next_cell, 0)].into_iter());
             let gathered = gathered.expect("two rows");
-            found.push(network.values(&gathered).expect("numbers").1.to_vec());
+            found.push(network.values(&gathered).expect("numbers").iter().copied().collect());
             (output, cell) = (next_output, next_cell);
         }
         found.try_into().expect("two runs with two each")

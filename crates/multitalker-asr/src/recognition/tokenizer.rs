@@ -3,6 +3,7 @@
 //! Pieces to text, with SentencePiece.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use prost::Message;
 use sentencepiece::SentencePieceProcessor;
@@ -18,6 +19,28 @@ const EXPECTED: &str = "a SentencePiece model";
 
 /// The character with which a piece begins that begins a word.
 const WORD_START: char = '\u{2581}';
+
+/// Meaning and text of the tokens.
+pub trait Vocabulary {
+    /// Returns what token `id` means for the words around it.
+    fn kind(&self, id: usize) -> PieceKind;
+
+    /// Returns the text of the tokens `ids`, without the space before the first word.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableFile`] if the tokenizer does not decode its own pieces.
+    fn text(&self, ids: &[usize]) -> Result<String, Error>;
+}
+
+impl Vocabulary for Arc<Tokenizer> {
+    fn kind(&self, id: usize) -> PieceKind {
+        (**self).kind(id)
+    }
+
+    fn text(&self, ids: &[usize]) -> Result<String, Error> {
+        (**self).text(ids)
+    }
+}
 
 /// A SentencePiece model.
 pub struct Tokenizer {

@@ -1,96 +1,85 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Greedy decoding of an RNN transducer.
+//! Decoding of an RNN transducer, frame by frame.
 //!
-//! Source: A. Graves, "Sequence Transduction with Recurrent Neural Networks", 2012. The network is
-//! given all frames that are left with the present state, and the first of them that is not
-//! blank is taken: that is about one run a token and one a chunk, not one a frame.
+//! Source: A. Graves, "Sequence Transduction with Recurrent Neural Networks", 2012. Each run joins
+//! the present state with all remaining frames, and the first frame whose choice is not the blank
+//! counts. That takes about one run per token and one per chunk instead of one per frame.
+
+use ndarray::{ArrayView2, s};
 
 use crate::error::Error;
 use crate::events::Token;
+use crate::recognition::decoding::DecodingStrategy;
+use crate::recognition::networks::JointNetwork;
 
-/// Tokens that one frame may emit, as in NeMo.
+/// Maximum number of tokens that one frame emits, as in NeMo.
 const MAX_SYMBOLS_PER_FRAME: usize = 10;
 
-/// The prediction and joint networks in one graph.
-pub trait JointNetwork {
-    /// State of the prediction network.
-    type State;
-
-    /// Values in an encoded frame.
-    fn frame_size(&self) -> usize;
-
-    /// Index of the blank, which is also the token before the first.
-    fn blank(&self) -> usize;
-
-    /// Runs that can be made at a time.
-    fn parallel_runs(&self) -> usize;
-
-    /// The error of a run that gave what it must not give.
-    fn failure(&self, reason: String) -> Error;
-
-    /// The state before the first token.
-    fn initial_state(&self) -> Result<Self::State, Error>;
-
-    /// Takes the last `token` into `state`, and returns the logits of each of `frames` (rows of
-    /// the vocabulary and the blank) with the state after it.
-    fn run(
-        &self,
-        frames: &[f32],
-        token: usize,
-        state: &Self::State,
-    ) -> Result<(Vec<f32>, Self::State), Error>;
-}
-
-/// What the decoder remembers of one speaker.
-pub struct DecoderState<S> {
+/// State of one speaker: `S` of the network, `C` of the decoding strategy.
+pub struct DecoderState<S, C> {
     network: S,
+    context: C,
     last_token: usize,
 }
 
-impl<S> DecoderState<S> {
-    /// Nothing was said yet.
+impl<S, C> DecoderState<S, C> {
+    /// Creates the state before the first token.
     ///
     /// # Errors
-    /// Those of the network.
-    pub fn new<N: JointNetwork<State = S>>(network: &N) -> Result<Self, Error> {
-        Ok(Self { network: network.initial_state()?, last_token: network.blank() })
+    /// [`Error::Inference`] if memory is short.
+    pub fn new<N, D>(network: &N, strategy: &D) -> Result<Self, Error>
+    where
+        N: JointNetwork<State = S>,
+        D: DecodingStrategy<State = C>,
+    {
+        Ok(Self {
+            network: network.initial_state()?,
+            context: strategy.initial_state(),
+            last_token: network.blank(),
+        })
     }
 }
 
-/// Decodes `frames` (rows of the network's frame size), of which the first has index
-/// `first_frame`, and appends to `tokens`.
+/// Decodes `frames`, `[frames, hidden]`, the first of which has index `first_frame`, and appends to
+/// `tokens`.
 ///
 /// # Errors
-/// [`Error::Inference`] where logits are missing or no numbers, and all errors of the network; the
-/// tokens before stay in `tokens`.
-pub fn decode_greedily<N: JointNetwork>(
+/// [`Error::Inference`] if logits are missing, NaN or infinite, and the errors of
+/// [`JointNetwork::run`]; the tokens before the error are in `tokens`.
+pub fn decode<N: JointNetwork, D: DecodingStrategy>(
     network: &N,
-    frames: &[f32],
+    strategy: &D,
+    frames: ArrayView2<'_, f32>,
     first_frame: u64,
-    state: &mut DecoderState<N::State>,
+    state: &mut DecoderState<N::State, D::State>,
     tokens: &mut Vec<Token>,
 ) -> Result<(), Error> {
-    let count = frames.len() / network.frame_size();
-    let vocabulary_and_blank = network.blank() + 1;
+    let count = frames.nrows();
     let mut frame = 0;
     let mut symbols_in_frame = 0;
-    // Where one answer was in the first frame, so is likely the next.
+    // If a frame emitted a token, the same frame often emits the next, so it is tried alone.
     let mut first_alone = false;
     while frame < count {
         let end = if first_alone { frame + 1 } else { count };
-        let rest = &frames[frame * network.frame_size()..end * network.frame_size()];
+        let rest = frames.slice(s![frame..end, ..]);
         let (logits, next) = network.run(rest, state.last_token, &state.network)?;
-        let expected = (end - frame) * vocabulary_and_blank;
-        if logits.len() != expected {
-            let found = logits.len();
-            return Err(network.failure(format!("expected {expected} logits, found {found}")));
+        let expected = [end - frame, network.blank() + 1];
+        if logits.shape() != expected {
+            let found = logits.shape();
+            return Err(network.failure(format!("expected logits {expected:?}, found {found:?}")));
         }
         let mut emitted = None;
-        for (index, row) in logits.chunks_exact(vocabulary_and_blank).enumerate() {
-            let best = argmax(row).ok_or_else(|| {
-                network.failure("expected numbers as logits, found NaN or infinity".to_owned())
-            })?;
+        for (index, row) in logits.rows().into_iter().enumerate() {
+            let choice = row.to_slice().and_then(|row| {
+                let best = strategy.choose(row, &state.context)?;
+                Some((best, row))
+            });
+            let Some((best, row)) = choice else {
+                return Err(
+                    network.failure("expected numbers as logits, found NaN or infinity".to_owned())
+                );
+            };
             if best != network.blank() {
                 emitted = Some((index, best, row));
                 break;
@@ -109,7 +98,9 @@ pub fn decode_greedily<N: JointNetwork>(
         }
         let probability = softmax_at(row, id);
         tokens.push(Token { id, frame: first_frame + frame as u64, probability });
-        *state = DecoderState { network: next, last_token: id };
+        state.network = next;
+        state.last_token = id;
+        strategy.advance(&mut state.context, id);
         symbols_in_frame += 1;
         if symbols_in_frame == MAX_SYMBOLS_PER_FRAME {
             frame += 1;
@@ -119,21 +110,7 @@ pub fn decode_greedily<N: JointNetwork>(
     Ok(())
 }
 
-/// Index of the largest value, the first of equal ones; `None` where a value is NaN or the largest
-/// is infinite. Others may be: a graph masks with minus infinity.
-fn argmax(row: &[f32]) -> Option<usize> {
-    let mut best = 0;
-    let mut has_nan = false;
-    for (index, value) in row.iter().enumerate() {
-        has_nan |= value.is_nan();
-        if *value > row[best] {
-            best = index;
-        }
-    }
-    (!has_nan && row[best].is_finite()).then_some(best)
-}
-
-/// Probability of entry `index` of `logits`.
+/// Returns the probability of entry `index` of `logits`.
 fn softmax_at(logits: &[f32], index: usize) -> f32 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f32 = logits.iter().map(|logit| (logit - top).exp()).sum();
@@ -144,20 +121,23 @@ fn softmax_at(logits: &[f32], index: usize) -> f32 {
 mod tests {
     use std::cell::Cell;
 
+    use ndarray::{Array2, Axis, aview1};
+
     use super::*;
+    use crate::recognition::decoding::Greedy;
 
     const BLANK: usize = 3;
 
-    /// Makes other logits of a run's.
-    type Spoil = fn(&mut Vec<f32>);
+    /// Spoils the logits of a run.
+    type Spoil = fn(&mut Array2<f32>);
 
-    /// Emits, in frame f, the tokens listed for it: the frame carries its number and the state
-    /// counts the tokens so far.
+    /// A network that emits the listed tokens: each frame holds its index, and the state counts the
+    /// tokens so far.
     struct Script {
         /// (frame, token) in order.
         tokens: Vec<(usize, usize)>,
         runs: Cell<usize>,
-        /// What happens to the logits of which run.
+        /// The number of a run, from 1, and what happens to its logits.
         spoil: Option<(usize, Spoil)>,
     }
 
@@ -192,19 +172,19 @@ mod tests {
 
         fn run(
             &self,
-            frames: &[f32],
+            frames: ArrayView2<'_, f32>,
             token: usize,
             state: &usize,
-        ) -> Result<(Vec<f32>, usize), Error> {
+        ) -> Result<(Array2<f32>, usize), Error> {
             self.runs.set(self.runs.get() + 1);
             let last = state.checked_sub(1).map_or(BLANK, |i| self.tokens[i].1);
-            assert_eq!(token, last, "the network must be told the last token");
+            assert_eq!(token, last, "the network gets the last token");
             let next = self.tokens.get(*state);
-            let logits = frames.iter().flat_map(|&frame| {
-                let id = next.filter(|(at, _)| *at == frame as usize).map_or(BLANK, |(_, id)| *id);
-                (0..=BLANK).map(move |i| if i == id { 2.0 } else { 0.0 })
+            let mut logits = Array2::from_shape_fn((frames.nrows(), BLANK + 1), |(row, id)| {
+                let frame = frames[(row, 0)] as usize;
+                let best = next.filter(|(at, _)| *at == frame).map_or(BLANK, |(_, id)| *id);
+                if id == best { 2.0 } else { 0.0 }
             });
-            let mut logits = logits.collect();
             if let Some((_, spoil)) = self.spoil.filter(|(run, _)| *run == self.runs.get()) {
                 spoil(&mut logits);
             }
@@ -212,11 +192,16 @@ mod tests {
         }
     }
 
-    fn decode(script: &Script, chunks: &[&[f32]]) -> Vec<(u64, usize)> {
-        let mut state = DecoderState::new(script).expect("no network");
+    fn column(values: &[f32]) -> ArrayView2<'_, f32> {
+        aview1(values).insert_axis(Axis(1))
+    }
+
+    fn decode_chunks(script: &Script, chunks: &[&[f32]]) -> Vec<(u64, usize)> {
+        let mut state = DecoderState::new(script, &Greedy).expect("no network");
         let (mut tokens, mut first) = (Vec::new(), 0);
         for chunk in chunks {
-            decode_greedily(script, chunk, first, &mut state, &mut tokens).expect("no network");
+            decode(script, &Greedy, column(chunk), first, &mut state, &mut tokens)
+                .expect("no network");
             first += chunk.len() as u64;
         }
         tokens.iter().map(|token| (token.frame, token.id)).collect()
@@ -226,7 +211,7 @@ mod tests {
     fn takes_each_token_in_its_frame() {
         let script = Script::new(&[(1, 0), (1, 2), (4, 1)]);
         assert_eq!(
-            decode(&script, &[&[0.0, 1.0, 2.0], &[3.0, 4.0, 5.0]]),
+            decode_chunks(&script, &[&[0.0, 1.0, 2.0], &[3.0, 4.0, 5.0]]),
             [(1, 0), (1, 2), (4, 1)]
         );
     }
@@ -234,43 +219,121 @@ mod tests {
     #[test]
     fn runs_once_a_token_and_once_a_chunk_and_after_a_second_token_in_a_frame() {
         let script = Script::new(&[(1, 0), (1, 2), (4, 1)]);
-        decode(&script, &[&[0.0, 1.0, 2.0], &[3.0, 4.0, 5.0]]);
+        decode_chunks(&script, &[&[0.0, 1.0, 2.0], &[3.0, 4.0, 5.0]]);
         assert_eq!(script.runs.get(), 3 + 2 + 1);
     }
 
     #[test]
     fn a_frame_emits_ten_tokens_at_most() {
         let script = Script::new(&[(0, 1); 25]);
-        assert_eq!(decode(&script, &[&[0.0, 0.0]]).len(), 20);
-        assert_eq!(script.runs.get(), 20, "nothing is left to look at after the last frame");
+        assert_eq!(decode_chunks(&script, &[&[0.0, 0.0]]).len(), 20);
+        assert_eq!(script.runs.get(), 20, "no frame is left after the last one");
     }
 
     #[test]
     fn probability_is_that_of_the_softmax() {
         let script = Script::new(&[(0, 1)]);
-        let mut state = DecoderState::new(&script).expect("no network");
+        let mut state = DecoderState::new(&script, &Greedy).expect("no network");
         let mut tokens = Vec::new();
-        decode_greedily(&script, &[0.0], 7, &mut state, &mut tokens).expect("no network");
+        decode(&script, &Greedy, column(&[0.0]), 7, &mut state, &mut tokens).expect("no network");
         let expected = 2.0_f32.exp() / (2.0_f32.exp() + 3.0);
         assert!((tokens[0].probability - expected).abs() < 1e-6);
         assert_eq!(tokens[0].frame, 7);
+    }
+
+    /// A strategy that prefers one token after another, as phrase boosting does.
+    struct Boost {
+        after: usize,
+        token: usize,
+        bonus: f32,
+    }
+
+    impl DecodingStrategy for Boost {
+        type State = Option<usize>;
+
+        fn initial_state(&self) -> Option<usize> {
+            None
+        }
+
+        fn choose(&self, logits: &[f32], last: &Option<usize>) -> Option<usize> {
+            let mut logits = logits.to_vec();
+            if *last == Some(self.after) {
+                logits[self.token] += self.bonus;
+            }
+            Greedy.choose(&logits, &())
+        }
+
+        fn advance(&self, last: &mut Option<usize>, token: usize) {
+            *last = Some(token);
+        }
+    }
+
+    #[test]
+    fn strategy_sees_the_tokens_before_and_decides() {
+        /// A network in which token 1 is the best of each frame, and token 2 the second best.
+        struct Undecided;
+
+        impl JointNetwork for Undecided {
+            type State = ();
+
+            fn parallel_runs(&self) -> usize {
+                1
+            }
+
+            fn failure(&self, reason: String) -> Error {
+                Error::Inference { path: "undecided.onnx".into(), reason }
+            }
+
+            fn frame_size(&self) -> usize {
+                1
+            }
+
+            fn blank(&self) -> usize {
+                BLANK
+            }
+
+            fn initial_state(&self) -> Result<(), Error> {
+                Ok(())
+            }
+
+            fn run(
+                &self,
+                frames: ArrayView2<'_, f32>,
+                _token: usize,
+                (): &(),
+            ) -> Result<(Array2<f32>, ()), Error> {
+                let row = [0.0, 2.0, 1.5, 0.5];
+                Ok((Array2::from_shape_fn((frames.nrows(), BLANK + 1), |(_, id)| row[id]), ()))
+            }
+        }
+
+        let ids = |bonus| {
+            let boost = Boost { after: 1, token: 2, bonus };
+            let mut state = DecoderState::new(&Undecided, &boost).expect("no network");
+            let mut tokens = Vec::new();
+            decode(&Undecided, &boost, column(&[0.0]), 0, &mut state, &mut tokens)
+                .expect("no network");
+            tokens.iter().map(|token| token.id).take(4).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(0.4), [1, 1, 1, 1]);
+        assert_eq!(ids(0.6), [1, 2, 1, 2]);
     }
 
     #[test]
     fn logits_that_are_no_numbers_are_an_error_and_cost_no_token() {
         let spoils: [(&str, Spoil); 6] = [
             ("NaN", |logits| logits.fill(f32::NAN)),
-            ("NaN", |logits| logits[BLANK] = f32::NAN),
+            ("NaN", |logits| logits[(0, BLANK)] = f32::NAN),
             ("infinity", |logits| logits.fill(f32::NEG_INFINITY)),
-            ("infinity", |logits| logits[1] = f32::INFINITY),
-            ("found 3", |logits| logits.truncate(BLANK)),
-            ("found 8", |logits| logits.extend_from_within(..)),
+            ("infinity", |logits| logits[(0, 1)] = f32::INFINITY),
+            ("found [1, 3]", |logits| *logits = Array2::zeros((1, BLANK))),
+            ("found [2, 4]", |logits| *logits = Array2::zeros((2, BLANK + 1))),
         ];
         for (found, spoil) in spoils {
             let script = Script { spoil: Some((3, spoil)), ..Script::new(&[(0, 0), (0, 2)]) };
-            let mut state = DecoderState::new(&script).expect("no network");
+            let mut state = DecoderState::new(&script, &Greedy).expect("no network");
             let mut tokens = Vec::new();
-            let error = decode_greedily(&script, &[0.0; 1], 0, &mut state, &mut tokens);
+            let error = decode(&script, &Greedy, column(&[0.0]), 0, &mut state, &mut tokens);
             let error = error.expect_err("the third run is spoilt");
             assert!(matches!(error, Error::Inference { .. }), "{error}");
             for part in ["script.onnx", found] {
@@ -278,11 +341,5 @@ mod tests {
             }
             assert_eq!(tokens.len(), 2, "{error}");
         }
-    }
-
-    #[test]
-    fn first_of_equal_logits_wins() {
-        assert_eq!(argmax(&[0.5, 1.0, 1.0]), Some(1));
-        assert_eq!(argmax(&[f32::NEG_INFINITY, -3.0, f32::NEG_INFINITY]), Some(1));
     }
 }

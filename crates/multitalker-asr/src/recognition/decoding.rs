@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Strategies that choose a token from the scores of the transducer.
+
+/// A way to choose tokens. One instance serves all speakers; [`Self::State`] belongs to one.
+///
+/// Phrase boosting by shallow fusion is a strategy whose state is a node of a trie of the phrases'
+/// tokens: [`Self::choose`] adds a bonus to the logits of the node's children before it takes the
+/// largest, and [`Self::advance`] descends to the chosen child or returns to the root. A beam search
+/// is another loop over the same trait: since the state is `Clone`, each hypothesis owns a copy.
+pub trait DecodingStrategy {
+    /// Context of one speaker, which depends only on the tokens chosen before.
+    type State: Clone;
+
+    /// Returns the context before the first token.
+    fn initial_state(&self) -> Self::State;
+
+    /// Chooses an entry of `logits`, `[tokens + 1]` with the blank last.
+    ///
+    /// Returns `None` if the logits are no basis for a choice: one is NaN, or the best is infinite.
+    fn choose(&self, logits: &[f32], state: &Self::State) -> Option<usize>;
+
+    /// Adds the chosen `token`, which is not the blank, to the context.
+    fn advance(&self, state: &mut Self::State, token: usize);
+}
+
+/// Takes the most probable token.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greedy;
+
+impl DecodingStrategy for Greedy {
+    type State = ();
+
+    fn initial_state(&self) {}
+
+    fn choose(&self, logits: &[f32], (): &()) -> Option<usize> {
+        argmax(logits)
+    }
+
+    fn advance(&self, (): &mut (), _token: usize) {}
+}
+
+/// Returns the index of the largest value, the first of equal ones, or `None` if a value is NaN or
+/// the largest is infinite. Others may be infinite: a graph masks with minus infinity.
+fn argmax(row: &[f32]) -> Option<usize> {
+    let mut best = 0;
+    let mut has_nan = false;
+    for (index, value) in row.iter().enumerate() {
+        has_nan |= value.is_nan();
+        if *value > row[best] {
+            best = index;
+        }
+    }
+    (!has_nan && row[best].is_finite()).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_of_equal_logits_wins() {
+        assert_eq!(argmax(&[0.5, 1.0, 1.0]), Some(1));
+        assert_eq!(argmax(&[f32::NEG_INFINITY, -3.0, f32::NEG_INFINITY]), Some(1));
+    }
+}
