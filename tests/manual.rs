@@ -34,14 +34,12 @@ fn range<N: std::fmt::Display + PartialOrd>(minimum: N, maximum: N, unlimited: &
     }
 }
 
-/// The type or the values of a property, and its default value.
+/// The type or the range of a property, and its default value.
 fn kind_and_default(pspec: &glib::ParamSpec) -> (String, String) {
     if let Some(spec) = pspec.downcast_ref::<glib::ParamSpecEnum>() {
         let class = spec.enum_class();
-        let nicks: Vec<String> =
-            class.values().iter().map(|value| format!("`{}`", value.nick())).collect();
         let default = class.value(spec.default_value_as_i32()).map_or("", glib::EnumValue::nick);
-        return (nicks.join(", "), default.to_owned());
+        return ("enumeration".to_owned(), default.to_owned());
     }
     if let Some(spec) = pspec.downcast_ref::<glib::ParamSpecUInt>() {
         let range = range(spec.minimum(), spec.maximum(), &u32::MAX);
@@ -67,6 +65,15 @@ fn kind_and_default(pspec: &glib::ParamSpec) -> (String, String) {
     panic!("{}: the manual cannot describe a {}", pspec.name(), pspec.type_())
 }
 
+/// A list of the values of an enumeration.
+fn values(pspec: &glib::ParamSpec) -> String {
+    let Some(spec) = pspec.downcast_ref::<glib::ParamSpecEnum>() else { return String::new() };
+    let class = spec.enum_class();
+    let values = class.values().iter();
+    let lines = values.map(|value| format!("- `{}`: {}\n", value.nick(), value.name()));
+    format!("\n{}", lines.collect::<String>())
+}
+
 fn page() -> String {
     gst::init().expect("GStreamer");
     gstmultitalkerasr::plugin_register_static().expect("a new plugin");
@@ -86,8 +93,9 @@ fn page() -> String {
             false => "",
         };
         let blurb = pspec.blurb().unwrap_or_default();
-        writeln!(page, "\n## {}\n\n{kind}{default}{live}\n\n{blurb}", pspec.name())
+        writeln!(page, "\n## {}\n\n{kind}{default}{live}\n\n{blurb}.", pspec.name())
             .expect("a string grows");
+        page += &values(&pspec);
     }
     page
 }
