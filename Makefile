@@ -83,7 +83,7 @@ missing = { echo "check: $(1) is missing: run make setup" >&2; exit 1; }
 check:
 	@cargo clippy --version >/dev/null 2>&1 || $(call missing,Rust)
 	@pkg-config --exists gstreamer-check-1.0 gstreamer-audio-1.0 2>/dev/null || $(call missing,the development package of GStreamer)
-	@[ -e "$${ORT_DYLIB_PATH:-.onnxruntime/libonnxruntime.so}" ] || $(call missing,ONNX Runtime)
+	@[ -n "$$ORT_DYLIB_PATH" ] || [ -e .onnxruntime/libonnxruntime.so ] || $(call missing,ONNX Runtime)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --lib
