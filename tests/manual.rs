@@ -137,3 +137,40 @@ fn paths_of_the_architecture_exist() {
         assert!(repository().join("src/multitalkerasr").join(file).exists(), "{file}");
     }
 }
+
+/// The text of all Rust files in a folder, with strings that span lines joined.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(&path).expect("UTF-8");
+            let mut parts = source.split("\\\n");
+            text += parts.next().expect("one part");
+            parts.for_each(|part| text += part.trim_start());
+        }
+    }
+    text
+}
+
+#[test]
+fn messages_in_troubleshooting_are_those_of_the_code() {
+    let folders = ["src", "crates/multitalker-asr/src", "crates/multitalker-asr/examples"];
+    let sources: String =
+        folders.iter().map(|folder| sources(&repository().join(folder))).collect();
+    let page = repository().join("docs/troubleshooting.md");
+    let page = std::fs::read_to_string(page).expect("UTF-8");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let mut count = 0;
+    for row in rows.filter(|row| *row != "message") {
+        // A message consists of fixed text and of values, which are written as an ellipsis.
+        let parts = row.split(['…', ',', ':', ';', '(', ')', '`']).map(str::trim);
+        for part in parts.filter(|part| part.len() >= 8) {
+            assert!(sources.contains(part), "no message of the code contains {part:?}: {row}");
+            count += 1;
+        }
+    }
+    assert!(count > 30, "{count}");
+}
