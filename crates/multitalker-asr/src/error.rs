@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Everything that can go wrong in the engine, with what was expected and what was found.
+//! Errors of the engine, with the expected and the found values.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Longest text from outside in a message, in bytes.
+/// Maximum length in bytes of an external text in a message.
 const MAX_FIELD_BYTES: usize = 1024;
 
-/// An error of the engine. Messages are bounded: texts from outside are cut after 1 KiB.
+/// An error of the engine. Messages are bounded: external texts are cut after 1 KiB.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// ONNX Runtime is in none of the places where it is looked for.
+    /// No ONNX Runtime library was found.
     #[error(
         "ONNX Runtime was not found: tried {}. Set ORT_DYLIB_PATH or the onnxruntime-library \
          property to libonnxruntime.so of version {required} or newer",
         cut(&tried.join(", "))
     )]
     RuntimeNotFound {
-        /// Each place, with the reason why it did not serve.
+        /// Each place that was tried, with the reason for its failure.
         tried: Vec<String>,
-        /// Oldest version that would do.
+        /// Oldest supported version.
         required: String,
     },
-    /// The library is there and is not a usable ONNX Runtime.
+    /// The library exists and is not a usable ONNX Runtime.
     #[error("cannot use the ONNX Runtime library {}: expected version {required} or newer, found {}", path.display(), cut(found))]
     RuntimeUnusable {
         /// The library.
         path: PathBuf,
-        /// Oldest version that would do.
+        /// Oldest supported version.
         required: String,
-        /// Its version, or what else is wrong with it.
+        /// Its version, or another reason.
         found: String,
     },
-    /// A process has one ONNX Runtime, and another one was asked for.
+    /// The process has already loaded another ONNX Runtime.
     #[error(
         "this process has already loaded the ONNX Runtime library {}, so {} cannot be loaded beside it",
         loaded.display(),
@@ -44,36 +44,36 @@ pub enum Error {
     RuntimeConflict {
         /// The library in use.
         loaded: PathBuf,
-        /// The library that was asked for.
+        /// The requested library.
         requested: PathBuf,
     },
-    /// The execution provider is not to be had.
+    /// The execution provider is not available.
     #[error("execution provider {requested} is not available: {}", cut(reason))]
     ProviderUnavailable {
-        /// Its name.
+        /// Name of the execution provider.
         requested: &'static str,
-        /// What ONNX Runtime says, and what it offers instead.
+        /// Message of ONNX Runtime, and the available execution providers.
         reason: String,
     },
-    /// A file of the model is not there.
+    /// A file of the model does not exist.
     #[error("{} was not found: expected {}", path.display(), cut(expected))]
     FileNotFound {
         /// The file or folder.
         path: PathBuf,
-        /// What should be there.
+        /// Description of the expected file.
         expected: String,
     },
-    /// A file is there and cannot be read as what it should be.
+    /// A file exists and cannot be read as what it should be.
     #[error("cannot load {} as {expected}: {}", path.display(), cut(found))]
     UnreadableFile {
         /// The file.
         path: PathBuf,
-        /// What it should be.
+        /// Description of the expected file.
         expected: &'static str,
-        /// What the reader said.
+        /// Description of the file that was found, or the reason for the failure.
         found: String,
     },
-    /// A file is what it should be and does not fit the others.
+    /// A file is of the expected kind and does not fit the others.
     #[error(
         "{} does not fit: {}: expected {}, found {}",
         path.display(), cut(what), cut(expected), cut(found)
@@ -81,9 +81,9 @@ pub enum Error {
     Mismatch {
         /// The file.
         path: PathBuf,
-        /// Which dimension, input, output or entry.
+        /// The dimension, input, output or entry.
         what: String,
-        /// The value that the rest of the model asks for, and who asks for it.
+        /// The value that the rest of the model requires, and the file that requires it.
         expected: String,
         /// The value in the file.
         found: String,
@@ -91,11 +91,11 @@ pub enum Error {
     /// An option is out of its range.
     #[error("{option}: expected {}, found {}", cut(expected), cut(found))]
     InvalidOption {
-        /// Its name in words.
+        /// Name of the option in words.
         option: &'static str,
-        /// Its range.
+        /// Valid range.
         expected: String,
-        /// Its value.
+        /// The given value.
         found: String,
     },
     /// A network failed while it ran.
@@ -103,19 +103,19 @@ pub enum Error {
     Inference {
         /// The network's file.
         path: PathBuf,
-        /// What ONNX Runtime says.
+        /// Message of ONNX Runtime, or the reason why the results are invalid.
         reason: String,
     },
-    /// The work was canceled; see [`Canceller`](crate::Canceller).
+    /// A [`Canceller`](crate::Canceller) canceled the work.
     #[error("canceled")]
     Canceled,
-    /// The stream has finished or failed and takes no audio before it is reset.
+    /// The stream has finished or failed, and accepts audio again after a reset.
     #[error("the stream has ended: reset it before pushing more audio")]
     Ended,
 }
 
 impl fmt::Debug for Error {
-    /// The name of the variant and the message, which is bounded as the fields are not.
+    /// Writes the name of the variant and the message, which is bounded unlike the fields.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variant = match self {
             Self::RuntimeNotFound { .. } => "RuntimeNotFound",
@@ -134,11 +134,11 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A defect of a model's files with which it can still be used.
+/// A defect of a model's files that does not prevent their use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelWarning {
-    /// The configuration cannot be read, so only the graphs count.
+    /// The configuration cannot be read; the dimensions come from the graphs.
     #[error(
         "{} is ignored: expected a JSON object, found {}; the dimensions are those of the graphs",
         path.display(), cut(found)
@@ -146,38 +146,38 @@ pub enum ModelWarning {
     IgnoredConfig {
         /// The file.
         path: PathBuf,
-        /// What it holds instead.
+        /// Description of its content.
         found: String,
     },
-    /// An entry of the configuration cannot be read.
+    /// An entry of the configuration cannot be read and is ignored.
     #[error("{}: {entry} is ignored: expected {expected}, found {}", path.display(), cut(found))]
     IgnoredConfigEntry {
         /// The file.
         path: PathBuf,
         /// The names of the section and of the entry, with a dot between.
         entry: String,
-        /// What can be read.
+        /// Description of valid values.
         expected: &'static str,
-        /// Its value, as JSON.
+        /// The value, as JSON.
         found: String,
     },
-    /// The library refuses weights behind a link, so they were read into memory.
+    /// ONNX Runtime refuses weights behind a link, so they were read into memory.
     #[error(
         "the weights {} are behind a link that ONNX Runtime does not follow: they take {bytes} \
          bytes of memory more; {remedy}",
         path.display()
     )]
     WeightsInMemory {
-        /// The file beside the graph.
+        /// The file next to the graph.
         path: PathBuf,
-        /// Its size.
+        /// Size in bytes.
         bytes: u64,
-        /// How to do without.
+        /// How to avoid it.
         remedy: &'static str,
     },
 }
 
-/// `text` where it is short, else its beginning and its length.
+/// Returns `text` if it is short, otherwise its beginning and its length.
 fn cut(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_FIELD_BYTES {
         return text.into();

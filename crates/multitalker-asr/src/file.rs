@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Files from outside: only regular ones are opened, none is read without a bound, and common
+//! Reading of external files: only regular files are opened, every read is bounded, and common
 //! mistakes are recognized by their first bytes.
 
 use std::fmt;
@@ -13,32 +13,32 @@ use std::time::SystemTime;
 use crate::cancel::Canceller;
 use crate::error::Error;
 
-/// A canceled read ends after one more piece of this size.
+/// A canceled read ends after a piece of this size at the latest.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The bytes that are enough to recognize a file.
+/// Number of bytes that are enough to recognize a file.
 const HEAD_BYTES: u64 = 512;
 
-/// A file that stands where a model should be.
+/// A kind of file that is often found in place of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Nothing at all.
+    /// An empty file.
     Empty,
-    /// What `git clone` leaves without Git LFS.
+    /// The pointer that `git clone` leaves without Git LFS.
     LfsPointer,
-    /// A page of a web site: a login, a notice, "not found".
+    /// A web page: a login, a notice, "not found".
     Html,
-    /// A zip archive, as PyTorch and older `.nemo` checkpoints are.
+    /// A zip archive, such as PyTorch and older `.nemo` checkpoints.
     Zip,
     /// A gzip archive.
     Gzip,
-    /// A tar archive, as `.nemo` checkpoints are.
+    /// A tar archive, such as `.nemo` checkpoints.
     Tar,
-    /// Weights in safetensors.
+    /// A safetensors file.
     Safetensors,
-    /// Weights in GGUF.
+    /// A GGUF file.
     Gguf,
-    /// A document in JSON.
+    /// A JSON document.
     Json,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Known {
     }
 }
 
-/// What the first bytes of a file show, if it is no model.
+/// Recognizes a file that is no model by its first bytes.
 pub fn recognize(head: &[u8]) -> Option<Known> {
     let text = head.trim_ascii_start();
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
@@ -86,38 +86,39 @@ pub fn recognize(head: &[u8]) -> Option<Known> {
         () if at(0, b"\x1f\x8b") => Known::Gzip,
         () if at(257, b"ustar") => Known::Tar,
         () if at(0, b"GGUF") => Known::Gguf,
-        // A header of JSON behind its length in 8 bytes.
+        // A JSON header after its length in 8 bytes.
         () if at(8, b"{\"") => Known::Safetensors,
         () if starts("{\"") || starts("{\n") => Known::Json,
         () => return None,
     })
 }
 
-/// The first bytes of the file at `path`, as far as it can be read.
+/// Returns the first bytes of the file at `path`, or `None` if it cannot be read.
 pub fn head(path: &Path) -> Option<Vec<u8>> {
     let mut head = Vec::new();
     open(path).ok()?.take(HEAD_BYTES).read_to_end(&mut head).ok()?;
     Some(head)
 }
 
-/// Whether the path leads to a regular file.
+/// Whether `path` leads to a regular file.
 pub fn is_regular(path: &Path) -> bool {
     path.is_file()
 }
 
-/// Checks that a regular file is at `path`, which should hold `expected`.
+/// Checks that a regular file, which should hold `expected`, is at `path`.
 ///
 /// # Errors
-/// [`Error::FileNotFound`] and [`Error::UnreadableFile`], which says what is there instead.
+/// [`Error::FileNotFound`] if nothing is there, and [`Error::UnreadableFile`] if it is no regular
+/// file or cannot be opened.
 pub fn check(path: &Path, expected: &'static str) -> Result<Metadata, Error> {
     open(path).and_then(|file| file.metadata()).map_err(|error| failure(path, expected, &error))
 }
 
-/// The bytes of the regular file at `path`, which should hold `expected`.
+/// Returns the bytes of the regular file at `path`, which should hold `expected`.
 ///
 /// # Errors
-/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] where it is larger than `max_bytes` or no
-/// regular file, or cannot be read; [`Error::Canceled`] soon after `canceller` was canceled.
+/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if it is larger than `max_bytes` or no regular
+/// file, or cannot be read; [`Error::Canceled`] shortly after `canceller` is canceled.
 pub fn read(
     path: &Path,
     expected: &'static str,
@@ -126,7 +127,7 @@ pub fn read(
 ) -> Result<Vec<u8>, Error> {
     let failed = |error: io::Error| failure(path, expected, &error);
     let file = open(path).map_err(failed)?;
-    // One byte more shows that there are more than the file's metadata says.
+    // One more byte shows that the file is too long, whatever its metadata.
     let mut file = file.take(max_bytes + 1);
     let mut bytes = Vec::new();
     loop {
@@ -147,11 +148,12 @@ pub fn read(
     }
 }
 
-/// The first `bytes` bytes of the regular file at `path` in memory that can be shared, without a
-/// second copy on the way.
+/// Returns the first `bytes` bytes of the regular file at `path` in shared memory, without a second
+/// copy.
 ///
 /// # Errors
-/// As [`read`], and [`Error::UnreadableFile`] where the file has fewer bytes.
+/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if it has fewer bytes or is no regular file, or
+/// cannot be read; [`Error::Canceled`] shortly after `canceller` is canceled.
 pub fn read_shared(
     path: &Path,
     expected: &'static str,
@@ -172,7 +174,7 @@ pub fn read_shared(
     Ok(shared)
 }
 
-/// Opens a regular file and nothing else; what blocks or has effects is not opened.
+/// Opens a regular file; others are not opened, since that may block or have effects.
 fn open(path: &Path) -> io::Result<File> {
     let check = |metadata: &Metadata| match kind(metadata.file_type()) {
         None => Ok(()),
@@ -181,7 +183,7 @@ fn open(path: &Path) -> io::Result<File> {
     check(&std::fs::metadata(path)?)?;
     let mut options = File::options();
     options.read(true);
-    // Should a FIFO take the file's place in between, opening it must not wait for a writer.
+    // If a FIFO replaces the file in between, opening it must not wait for a writer.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let file = options.open(path)?;
@@ -189,12 +191,12 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The kind of what is at `path`, if it is there and is no regular file.
+/// Returns the kind of file at `path` if it exists and is not regular.
 pub fn irregular(path: &Path) -> Option<&'static str> {
     kind(std::fs::metadata(path).ok()?.file_type())
 }
 
-/// The kind of what is no regular file.
+/// Returns the kind of a file that is not regular.
 fn kind(file_type: FileType) -> Option<&'static str> {
     if file_type.is_file() {
         return None;
@@ -220,7 +222,7 @@ fn kind(file_type: FileType) -> Option<&'static str> {
     Some("no regular file")
 }
 
-/// The error for a path that could not be opened or read.
+/// Returns the error for a path that cannot be opened or read.
 fn failure(path: &Path, expected: &'static str, error: &io::Error) -> Error {
     let unreadable =
         |found: String| Error::UnreadableFile { path: path.to_owned(), expected, found };
@@ -242,12 +244,13 @@ fn failure(path: &Path, expected: &'static str, error: &io::Error) -> Error {
     }
 }
 
-/// The target of a link that leads nowhere.
+/// Returns the target of a link to a file that does not exist.
 fn dangling(path: &Path) -> Option<PathBuf> {
     std::fs::read_link(path).ok()
 }
 
-/// A file at a moment, whatever path leads to it: one that was replaced or changed differs.
+/// Identity of a file at a moment, independent of the path to it: a file that was replaced or
+/// changed has another one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     path: PathBuf,
@@ -258,7 +261,7 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// The file at `path`; `None` where there is none.
+    /// Returns the identity of the file at `path`, or `None` if there is no file.
     pub fn of(path: &Path) -> Option<Self> {
         let path = path.canonicalize().ok()?;
         let metadata = std::fs::metadata(&path).ok()?;

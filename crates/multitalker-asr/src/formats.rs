@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Rows of the formats in which conversations are exchanged and scored.
+//! Formats for the exchange and the scoring of transcripts.
 
 use serde::{Deserialize, Serialize};
 
-/// A row of SegLST, the segment-wise long-form transcript of the CHiME challenges and of meeteval:
-/// a JSON file is an array of them.
+/// A row of SegLST, the segment-wise long-form transcription format of the CHiME challenges and of
+/// meeteval. A JSON file is an array of rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SegLstRow {
-    /// Name of the conversation.
+    /// Name of the recording.
     pub session_id: String,
     /// Name of the speaker.
     pub speaker: String,
-    /// The words with spaces between them.
+    /// Words with spaces between them.
     pub words: String,
-    /// Start in seconds.
+    /// Start in seconds since the start of the recording.
     pub start_time: f64,
-    /// End in seconds.
+    /// End in seconds since the start of the recording.
     pub end_time: f64,
 }
 
 impl SegLstRow {
-    /// The line of NIST's Rich Transcription Time Marked format that says who speaks when. Spaces
-    /// in names become underscores, since they separate the fields.
+    /// Returns the `SPEAKER` line of NIST's Rich Transcription Time Marked format for this turn.
+    /// Spaces in names become underscores, since spaces separate the fields.
     pub fn rttm(&self) -> String {
         let name = |name: &str| match name.split_whitespace().collect::<Vec<_>>().join("_") {
             name if name.is_empty() => "<NA>".to_owned(),

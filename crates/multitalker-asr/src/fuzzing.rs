@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The readers of files from outside, as the fuzz targets of `fuzz/` and `tests/fuzz_targets.rs`
-//! call them: with any bytes they return, and what they return is bounded.
+//! Readers of external files for the fuzz targets of `fuzz/` and `tests/fuzz_targets.rs`: they return
+//! for any bytes, and what they return is bounded.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::models::ModelConfig;
 use crate::onnx::{self, diagnosis};
 use crate::recognition::tokenizer::Tokenizer;
 
-/// Longest message about a file whose name is short.
+/// Maximum length of a message about a file with a short name.
 const MAX_MESSAGE_BYTES: usize = 8 << 10;
 
 /// Reads `multitalker_config.json`.

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The recognizer: 16 kHz audio in, the words of each speaker out. It knows nothing of GStreamer.
+//! Transcribes every speaker of a conversation, even when they talk over each other: 16 kHz mono
+//! audio goes in, and the words of each speaker come out, with times and confidence.
 //!
-//! A [`Model`] is immutable and shared by all streams of a process that ask for the same files.
-//! A [`Stream`] holds one conversation. Time is counted in samples since its start.
+//! A streaming Sortformer diarizer decides who speaks when, and NVIDIA's multitalker Parakeet, a
+//! cache-aware FastConformer transducer with speaker kernels, runs once per active speaker. Both are
+//! ONNX files, which run on ONNX Runtime 1.24 or newer. The library is loaded with the first model.
+//!
+//! - A [`Model`] is immutable. Models of one process share the networks they have in common.
+//! - A [`Stream`] transcribes one conversation on a model and returns [`Event`]s. Positions are
+//!   samples since the start of the stream.
+//! - A [`Canceller`] stops a stream or the loading of a model from another thread.
 //!
 //! ```no_run
 //! use multitalker_asr::{Canceller, Model, ModelOptions, Event, Stream, StreamOptions};

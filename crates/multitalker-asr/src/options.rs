@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a caller asks of the recognizer: which files, on which hardware, at which latency.
+//! Options of models and streams: which files, on which hardware, at which latency.
 
 use std::path::PathBuf;
 
@@ -8,17 +8,17 @@ use crate::diarization::{DiarizationPreset, OperatingPoint};
 use crate::error::Error;
 use crate::features::{FRAMES_PER_ENCODED_FRAME, HOP_SAMPLES};
 
-/// Milliseconds of audio that one encoded frame stands for.
+/// Length of an encoded frame in milliseconds.
 pub const ENCODED_FRAME_MS: u32 = 80;
 
-/// Samples of audio that one encoded frame stands for, at 16 kHz.
+/// Length of an encoded frame in samples at 16 kHz.
 pub const ENCODED_FRAME_SAMPLES: u64 = (HOP_SAMPLES * FRAMES_PER_ENCODED_FRAME) as u64;
 
-/// Which of a model's files are loaded.
+/// The files of a model that are loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// Of the files that are present, the quantized ones on the CPU. Elsewhere the full ones, since
-    /// operators that quantize dynamically run on the CPU whatever the provider.
+    /// The quantized files on the CPU and the full ones elsewhere, as far as they are present:
+    /// operators that quantize dynamically run on the CPU with every execution provider.
     #[default]
     Auto,
     /// `encoder.int8.onnx` and `decoder_joint.int8.onnx`.
@@ -27,12 +27,13 @@ pub enum Precision {
     Fp32,
 }
 
-/// Where ONNX Runtime computes. Only [`ExecutionProvider::Auto`] falls back to the CPU.
+/// The hardware on which ONNX Runtime computes. Only [`ExecutionProvider::Auto`] falls back to the
+/// CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ExecutionProvider {
-    /// CUDA where the loaded ONNX Runtime offers it and it works, else the CPU.
+    /// CUDA if the loaded ONNX Runtime offers it and it works, otherwise the CPU.
     Auto,
-    /// The processor.
+    /// The CPU.
     #[default]
     Cpu,
     /// NVIDIA CUDA.
@@ -52,55 +53,55 @@ pub enum ExecutionProvider {
 /// How much ONNX Runtime rewrites the graphs when it loads them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OptimizationLevel {
-    /// As they are in the file.
+    /// No rewriting.
     DisableAll,
-    /// Redundant nodes out, constants folded.
+    /// Removes redundant nodes and folds constants.
     EnableBasic,
-    /// And nodes fused.
+    /// Also fuses nodes.
     EnableExtended,
-    /// And memory layouts changed for this processor.
+    /// Also changes memory layouts for this processor.
     #[default]
     EnableAll,
 }
 
-/// How the networks are run.
+/// Options of ONNX Runtime.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RuntimeOptions {
-    /// The ONNX Runtime library; without one, `ORT_DYLIB_PATH`, the folder of this plugin and
-    /// the system's libraries are tried in this order.
+    /// The ONNX Runtime library; `None` tries `ORT_DYLIB_PATH`, the folder of the file that
+    /// contains this crate, and the system's libraries, in this order.
     pub library: Option<PathBuf>,
-    /// Where to compute.
+    /// The hardware to compute on.
     pub execution_provider: ExecutionProvider,
-    /// Index of the device of the execution provider.
+    /// Index of the execution provider's device, from 0.
     pub device: u32,
-    /// Threads of one inference, and speakers that are decoded at a time; 0 takes the number of
-    /// processor cores, at most 4.
+    /// Number of threads per inference, and of speakers decoded at a time, at most 1024; 0 stands
+    /// for the number of processor cores, at most 4.
     pub intra_op_threads: usize,
-    /// How much the graphs are rewritten when they are loaded.
+    /// How much ONNX Runtime rewrites the graphs.
     pub optimization_level: OptimizationLevel,
 }
 
-/// Which networks make a [`Model`](crate::Model).
+/// The files of a [`Model`](crate::Model).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ModelOptions {
     /// Folder with the encoder, the decoder, the tokenizer and their configuration.
     pub model_dir: PathBuf,
-    /// The Sortformer file. Without one there is a single speaker, who always speaks.
+    /// The Sortformer file; `None` transcribes a single speaker, who always speaks.
     pub diarization_model: Option<PathBuf>,
-    /// Which of the files in `model_dir` are taken.
+    /// The files in `model_dir` that are loaded.
     pub precision: Precision,
-    /// How the networks are run.
+    /// Options of ONNX Runtime.
     pub runtime: RuntimeOptions,
 }
 
-/// More threads than the largest machines have cores make an inference slower without an end.
+/// Maximum number of threads; more than the largest machines have cores only slow inference down.
 const MAX_THREADS: usize = 1024;
 
 impl RuntimeOptions {
-    /// Checks the numbers by themselves.
+    /// Checks that the numbers are in range.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] names the one that is out of its range.
+    /// [`Error::InvalidOption`] if the number of threads is out of range.
     pub fn validate(&self) -> Result<(), Error> {
         if self.intra_op_threads <= MAX_THREADS {
             return Ok(());
@@ -128,10 +129,10 @@ pub enum ChunkLatency {
 }
 
 impl ChunkLatency {
-    /// All of them, longest first.
+    /// All lengths, longest first.
     pub const ALL: [Self; 4] = [Self::Ms1120, Self::Ms560, Self::Ms160, Self::Ms80];
 
-    /// Length in milliseconds.
+    /// Returns the length in milliseconds.
     pub const fn ms(self) -> u32 {
         match self {
             Self::Ms1120 => 1120,
@@ -141,31 +142,31 @@ impl ChunkLatency {
         }
     }
 
-    /// Length in encoded frames of 80 ms.
+    /// Returns the length in encoded frames of 80 ms.
     pub const fn encoded_frames(self) -> usize {
         (self.ms() / ENCODED_FRAME_MS) as usize
     }
 
-    /// Length in mel frames of 10 ms.
+    /// Returns the length in mel frames of 10 ms.
     pub const fn mel_frames(self) -> usize {
         self.encoded_frames() * FRAMES_PER_ENCODED_FRAME
     }
 }
 
-/// What the background target of a speaker is made of.
+/// How the background target of a speaker is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TargetMode {
     /// The largest probability of any other speaker.
     #[default]
     Probability,
-    /// 1 where any other running speaker is active, else 0, as NeMo's own pipeline does.
+    /// 1 if any other speaker that runs on the chunk is active, otherwise 0, as in NeMo.
     Nemo,
 }
 
-/// One hour in frames of 80 ms: more than any part of an operating point is good for.
+/// Maximum of each part of an operating point: one hour in frames of 80 ms.
 const MAX_FRAMES: usize = 45_000;
 
-/// How one conversation is transcribed.
+/// Options of a [`Stream`](crate::Stream).
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamOptions {
     /// Length of the recognizer's chunk.
@@ -173,19 +174,21 @@ pub struct StreamOptions {
     /// Operating point of the diarizer. The default is `lockstep` of version 2; see
     /// [`Model::operating_point`](crate::Model::operating_point).
     pub diarization: OperatingPoint,
-    /// A speaker runs on a chunk when its probability exceeds this in it or in the one before;
+    /// Probability that a speaker must exceed in a chunk or in the one before to run on the chunk;
     /// greater than 0 and less than 1.
     pub activity_threshold: f32,
-    /// At most so many speakers, the first to speak; all that the diarizer knows without.
+    /// Maximum number of speakers, at least 1; later speakers are ignored. `None` sets no limit
+    /// below that of the diarizer.
     pub max_speakers: Option<usize>,
-    /// What the background target is made of.
+    /// How the background target is computed.
     pub target_mode: TargetMode,
-    /// A segment closes when its speaker has said nothing for so long.
+    /// Pause that closes a segment, in milliseconds.
     pub segment_pause_ms: u32,
-    /// A segment closes before the word that would make it longer than this.
+    /// Maximum length of a segment in milliseconds, at least 1000; the word that would exceed it
+    /// begins the next segment.
     pub max_segment_ms: u32,
-    /// Chunks wait until there are as many as the encoder takes in one run; what is left runs at the
-    /// end. With a prepared encoder this halves its work, and text comes later by those chunks.
+    /// Whether chunks wait until one run of the encoder is full; the rest runs at the end. With a
+    /// prepared encoder this halves its work and delays the text by the chunks of a run.
     pub fill_batches: bool,
 }
 
@@ -206,10 +209,10 @@ impl Default for StreamOptions {
 }
 
 impl StreamOptions {
-    /// Checks the numbers by themselves.
+    /// Checks that the numbers are in range.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] names the first one that is out of its range.
+    /// [`Error::InvalidOption`] with the first number that is out of range.
     pub fn validate(&self) -> Result<(), Error> {
         let check = |ok: bool, option: &'static str, expected: &str, found: String| {
             if ok {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One conversation: features, diarizer and recognizer, one after the other or side by side.
+//! A stream: features, diarizer and recognizer, one after the other or side by side.
 
 use std::sync::Arc;
 use std::thread;
@@ -20,49 +20,50 @@ use crate::recognition::decoding::Greedy;
 use crate::recognition::tokenizer::Tokenizer;
 use crate::trace::Trace;
 
-/// Audio is taken in steps of this, so that a long push needs no more memory than a short one and
-/// can be stopped in between.
+/// Length of the steps in which audio is pushed, so that a long push needs no more memory than a
+/// short one and can be canceled in between.
 const STEP_SAMPLES: usize = SAMPLE_RATE_HZ as usize;
 
-/// What is known of the audio to come.
+/// Whether more audio is expected.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Audio {
-    /// It comes at once.
+    /// More audio follows at once.
     Follows,
-    /// It may come.
+    /// More audio may follow.
     Pauses,
-    /// There is none.
+    /// No audio follows.
     Ended,
 }
 
-/// One conversation.
+/// The transcription of one conversation.
 pub struct Stream {
     canceller: Canceller,
     extractor: FeatureExtractor,
     features: FrameBuffer,
-    /// The features of a diarizer that has its own.
+    /// Features of a diarizer that does not share those of the recognizer.
     diarizer_features: Option<(FeatureExtractor, FrameBuffer)>,
     diarizer: Option<Diarizer<Cancellable<SortformerGraph>>>,
     recognizer:
         Recognizer<Cancellable<EncoderGraph>, Cancellable<JointGraph>, Greedy, Arc<Tokenizer>>,
-    /// Whether diarizer and recognizer run at the same time where they can.
+    /// Whether diarizer and recognizer run at the same time if both can.
     side_by_side: bool,
     ended: bool,
 }
 
 impl Stream {
-    /// A conversation in which nothing was said yet.
+    /// Creates a stream on `model`.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] where the options are out of range or not for this model.
+    /// [`Error::InvalidOption`] if an option is out of range or does not suit the model, and
+    /// [`Error::Mismatch`] if the axes of the diarizer's graph are fixed for another operating point.
     pub fn new(model: Arc<Model>, options: StreamOptions) -> Result<Self, Error> {
         Self::with_canceller(model, options, Canceller::new())
     }
 
-    /// As [`Self::new`], to be stopped by `canceller`.
+    /// Creates a stream on `model` that `canceller` stops.
     ///
     /// # Errors
-    /// The same.
+    /// The errors of [`Self::new`].
     pub fn with_canceller(
         model: Arc<Model>,
         options: StreamOptions,
@@ -113,46 +114,52 @@ impl Stream {
         })
     }
 
-    /// Takes 16 kHz mono `samples`, nominally from -1 to 1, and returns what became known. Any
-    /// number of samples may come at once; those that are not finite count as 0.
+    /// Pushes any number of 16 kHz mono `samples`, nominally from -1 to 1, and returns the new
+    /// events. Samples that are not finite count as 0.
     ///
     /// # Errors
-    /// [`Error::Ended`] after the end; else those of the networks or [`Error::Canceled`], after
-    /// which the stream has ended and [`Self::take_remaining`] has what was recognized before.
+    /// - [`Error::Ended`] after the end of the stream.
+    /// - [`Error::Inference`] if a network fails or returns NaN or infinity, [`Error::Mismatch`] if it
+    ///   returns another shape than expected, and [`Error::UnreadableFile`] if the tokenizer has no
+    ///   text for a word.
+    /// - [`Error::Canceled`] shortly after the [`Canceller`] is canceled.
+    ///
+    /// All but the first end the stream; [`Self::take_remaining`] then returns the text recognized
+    /// before the error.
     pub fn push(&mut self, samples: &[f32]) -> Result<Vec<Event>, Error> {
-        self.hear(samples)?;
+        self.push_steps(samples)?;
         self.run_deferred()
     }
 
-    /// As [`Self::push`], where more audio is at hand. If there are threads to spare, the recognizer
-    /// then waits for the diarizer's next chunk and runs beside it; what it says is the same.
+    /// Pushes samples like [`Self::push`] when more audio is at hand. If threads are to spare, the
+    /// recognizer is deferred until the diarizer's next chunk and runs beside it. The events are the
+    /// same, some of them later.
     ///
     /// # Errors
-    /// As [`Self::push`].
+    /// The errors of [`Self::push`].
     pub fn push_deferred(&mut self, samples: &[f32]) -> Result<Vec<Event>, Error> {
-        self.hear(samples)?;
+        self.push_steps(samples)?;
         Ok(self.recognizer.take_events())
     }
 
-    /// Whether [`Self::push_deferred`] put anything off.
+    /// Whether [`Self::push_deferred`] deferred any work.
     pub fn has_deferred(&self) -> bool {
         !self.ended && !self.recognizer.ready_chunks(&self.features, false).is_empty()
     }
 
-    /// Recognizes what [`Self::push_deferred`] put off.
+    /// Runs the work that [`Self::push_deferred`] deferred, and returns the new events.
     ///
     /// # Errors
-    /// As [`Self::push`].
+    /// The errors of [`Self::push`].
     pub fn run_deferred(&mut self) -> Result<Vec<Event>, Error> {
         self.work(Audio::Pauses)?;
         Ok(self.recognizer.take_events())
     }
 
-    /// Decodes what is left and closes all segments. The stream has then ended.
+    /// Decodes the remaining audio, closes all segments and ends the stream.
     ///
     /// # Errors
-    /// As [`Self::push`], and [`Error::UnreadableFile`] where the tokenizer has no text for the last
-    /// word of a speaker.
+    /// The errors of [`Self::push`].
     pub fn finish(&mut self) -> Result<Vec<Event>, Error> {
         if self.ended {
             return Err(Error::Ended);
@@ -169,16 +176,17 @@ impl Stream {
         Ok(self.recognizer.take_events())
     }
 
-    /// Ends the stream without decoding more, and returns what was recognized and not yet emitted.
+    /// Ends the stream without further decoding, and returns the events that were not returned yet.
+    /// All segments are closed.
     pub fn take_remaining(&mut self) -> Vec<Event> {
         self.ended = true;
-        // A word without a text is all that an error here costs.
+        // An error here costs the text of one word.
         let _ = self.recognizer.finish(self.extractor.received_samples());
         self.recognizer.take_events()
     }
 
-    /// Begins anew, with nothing heard, and allows work where it was canceled. What was asked for
-    /// with [`Self::set_degraded`] and [`Self::enable_trace`] stays.
+    /// Returns to the state before the first sample, and rearms the canceller. The degraded mode of
+    /// [`Self::set_degraded`] stays.
     pub fn reset(&mut self) {
         if let Some(diarizer) = &mut self.diarizer {
             diarizer.reset();
@@ -186,9 +194,9 @@ impl Stream {
         self.resume();
     }
 
-    /// Begins anew after a hole in the audio: as [`Self::reset`], but the diarizer knows the
-    /// speakers, so that they keep their indices. [`Self::finish`] before, or what was said before
-    /// the hole and not yet told is lost.
+    /// Starts again after a gap in the audio, like [`Self::reset`], but keeps the diarizer's speakers
+    /// and thereby their indices. Call [`Self::finish`] before, or the text before the gap that was
+    /// not emitted yet is lost.
     pub fn resume(&mut self) {
         self.extractor.reset();
         self.features.reset();
@@ -204,37 +212,37 @@ impl Stream {
         self.canceller.rearm();
     }
 
-    /// Saves work, or no longer, where audio comes faster than it is recognized: the diarizer then
-    /// hears its speaker cache and the last 3.2 s again with each chunk, instead of up to 21 s.
-    /// Operating points with a FIFO as short as this do not change.
+    /// Switches the degraded mode, which saves work when audio arrives faster than it is recognized:
+    /// with each chunk, the diarizer then processes its speaker cache and the last 3.2 s again instead
+    /// of up to 21 s. Operating points whose FIFO is as short do not change.
     pub fn set_degraded(&mut self, degraded: bool) {
         if let Some(diarizer) = &mut self.diarizer {
             diarizer.set_degraded(degraded);
         }
     }
 
-    /// How far this has come.
+    /// Returns how far the stream has come.
     pub fn progress(&self) -> Progress {
         self.recognizer.progress()
     }
 
-    /// Samples received since the start.
+    /// Returns the number of samples pushed since the start.
     pub fn received_samples(&self) -> u64 {
         self.extractor.received_samples()
     }
 
-    /// Stops this stream from another thread.
+    /// Returns the canceller, which stops this stream from another thread.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
     }
 
-    /// Keeps what the stages compute from now on, which grows with the audio.
+    /// Keeps the intermediate results from now on, which grow with the audio.
     #[doc(hidden)]
     pub fn enable_trace(&mut self) {
         self.recognizer.enable_trace();
     }
 
-    /// Returns what was kept since [`Self::enable_trace`].
+    /// Returns the intermediate results since [`Self::enable_trace`].
     #[doc(hidden)]
     pub fn trace(&self) -> Option<&Trace> {
         self.recognizer.trace()
@@ -249,7 +257,7 @@ impl Stream {
         }
     }
 
-    fn hear(&mut self, samples: &[f32]) -> Result<(), Error> {
+    fn push_steps(&mut self, samples: &[f32]) -> Result<(), Error> {
         if self.ended {
             return Err(Error::Ended);
         }
@@ -265,7 +273,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Runs all that can be run and need not wait; an error ends the stream.
+    /// Runs everything that is ready and not deferred; an error ends the stream.
     fn work(&mut self, audio: Audio) -> Result<(), Error> {
         if self.ended {
             return Err(Error::Ended);
@@ -282,14 +290,14 @@ impl Stream {
                 return Err(Error::Canceled);
             }
             let chunks = self.recognizer.ready_chunks(&self.features, ended);
-            let heard = self.diarizer_features.as_ref().map_or(&self.features, |(_, own)| own);
-            let diarizer = self.diarizer.as_mut().filter(|it| it.is_ready(heard, ended));
+            let features = self.diarizer_features.as_ref().map_or(&self.features, |(_, own)| own);
+            let diarizer = self.diarizer.as_mut().filter(|it| it.is_ready(features, ended));
             match diarizer {
                 Some(_) if self.side_by_side && !chunks.is_empty() => self.run_both(ended)?,
                 None if self.side_by_side && audio == Audio::Follows => return Ok(()),
                 _ if !chunks.is_empty() => self.recognizer.run(chunks, &self.features)?,
                 Some(diarizer) => {
-                    let rows = diarizer.step(heard)?;
+                    let rows = diarizer.step(features)?;
                     self.recognizer.add_probabilities(rows.view());
                 }
                 None => return Ok(()),
@@ -298,14 +306,14 @@ impl Stream {
         }
     }
 
-    /// Runs the recognizer on all its chunks that are ready, and the diarizer on its next.
+    /// Runs the recognizer on all of its chunks that are ready, and the diarizer on its next chunk.
     fn run_both(&mut self, ended: bool) -> Result<(), Error> {
         let Self { features, diarizer_features, diarizer, recognizer, .. } = self;
-        let (features, heard) =
+        let (features, of_diarizer) =
             (&*features, diarizer_features.as_ref().map_or(&*features, |(_, own)| own));
         let (recognized, rows) = thread::scope(|scope| {
             let diarizer = diarizer.as_mut().map(|diarizer| {
-                thread::Builder::new().spawn_scoped(scope, || diarizer.step(heard))
+                thread::Builder::new().spawn_scoped(scope, || diarizer.step(of_diarizer))
             });
             let recognized = loop {
                 let chunks = recognizer.ready_chunks(features, ended);
@@ -316,7 +324,7 @@ impl Stream {
                     break Err(error);
                 }
             };
-            // Where there is no thread to be had, the diarizer runs after the recognizer.
+            // If no thread is available, the diarizer runs after the recognizer.
             let rows = diarizer.and_then(Result::ok).map(|thread| match thread.join() {
                 Ok(rows) => rows,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -330,7 +338,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Drops the features that no chunk to come needs.
+    /// Drops the features that no later chunk needs.
     fn discard_used(&mut self) {
         let needed = self.recognizer.needs_from();
         let by_diarizer = self.diarizer.as_ref().map_or(needed, Diarizer::needs_from);

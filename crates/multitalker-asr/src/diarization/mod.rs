@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Who speaks when: cuts the features into the diarizer's chunks with their contexts, runs the
-//! network on each with the speaker cache, and collects a probability for each speaker and frame.
+//! The diarizer: cuts the features into chunks with contexts, runs the network on each chunk with
+//! the speaker cache, and returns a probability for each speaker and frame.
 
 pub mod compression;
 mod presets;
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::features::FeatureExtractor;
 
-    /// Speaks of speaker 1 and 2 always, and keeps the sizes it was called with.
+    /// Reports speakers 1, 2 and 7 in every frame, and keeps the numbers of frames of its inputs.
     #[derive(Default)]
     struct Fake {
         left_context_frames: usize,
@@ -228,8 +228,8 @@ mod tests {
         while diarizer.is_ready(&features, true) {
             frames += diarizer.step(&features).expect("runs").nrows();
         }
-        assert_eq!(frames, 7, "53 mel frames begin 7 frames of 80 ms");
-        // Chunks at 0, 24 and 48 with 8 frames before and what there is of 16 after.
+        assert_eq!(frames, 7, "53 mel frames are 7 frames of 80 ms, the last incomplete");
+        // Chunks at 0, 24 and 48, with 8 frames before and up to 16 after.
         assert_eq!(*fake.calls.borrow(), [(40, 0, 0), (37, 0, 3), (13, 2, 4)]);
     }
 
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn speakers_beyond_the_limit_are_unknown_to_the_cache_as_well() {
+    fn speakers_beyond_the_limit_do_not_reach_the_cache() {
         let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let mut diarizer = Diarizer::new(&fake, POINT, Some(2)).expect("valid");
         let rows = diarizer.step(&mel(40)).expect("runs");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn degraded_diarizer_hears_less_of_the_past() {
+    fn degraded_diarizer_repeats_less_of_the_past() {
         let fake = Fake { left_context_frames: 1, ..Fake::default() };
         let point = OperatingPoint { fifo_frames: 100, speaker_cache_frames: 48, ..POINT };
         let mut diarizer = Diarizer::new(&fake, point, None).expect("valid");
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(step(&mut diarizer), (0, 90));
         diarizer.set_degraded(true);
         step(&mut diarizer);
-        assert_eq!(step(&mut diarizer), (48, 40), "the rest went to the cache");
+        assert_eq!(step(&mut diarizer), (48, 40), "the other frames moved to the cache");
         step(&mut diarizer);
         diarizer.set_degraded(false);
         step(&mut diarizer);

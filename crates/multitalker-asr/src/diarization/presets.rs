@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Operating points of the diarizer: which ones the authors of each version offer, and the latency
-//! that they cost.
+//! Operating points of the diarizer by version, and their latency.
 //!
 //! Source: the recommended configurations in NVIDIA's model cards of
 //! `diar_streaming_sortformer_4spk-v2` and of `Nemotron-3-Diarization`, which is version 3.
@@ -11,7 +10,7 @@ use std::fmt;
 use crate::features::FEATURE_DELAY_MS;
 use crate::options::{ChunkLatency, ENCODED_FRAME_MS};
 
-/// Generation of the streaming Sortformer, which decides what its operating points are.
+/// Version of the streaming Sortformer, which determines its operating points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DiarizerVersion {
     /// Versions 2 and 2.1: at most 4 speakers; silence is the running mean of the silent frames.
@@ -21,10 +20,10 @@ pub enum DiarizerVersion {
 }
 
 impl DiarizerVersion {
-    /// All of them.
+    /// All versions.
     pub const ALL: [Self; 2] = [Self::V2, Self::V3];
 
-    /// Encoded frames before a chunk that the network sees again.
+    /// Returns the number of encoded frames before a chunk that the network sees again.
     pub const fn left_context_frames(self) -> usize {
         match self {
             Self::V2 => 1,
@@ -32,7 +31,7 @@ impl DiarizerVersion {
         }
     }
 
-    /// The largest number of speakers that is known of this version.
+    /// Returns the maximum number of speakers.
     pub const fn max_speakers(self) -> usize {
         match self {
             Self::V2 => 4,
@@ -50,42 +49,42 @@ impl fmt::Display for DiarizerVersion {
     }
 }
 
-/// How the diarizer cuts and remembers the audio. All lengths are in frames of 80 ms.
+/// Lengths of the diarizer's chunks and memory in frames of 80 ms, each at most 45,000 (1 h).
 ///
 /// The model's authors tuned these numbers together; see [`DiarizationPreset`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperatingPoint {
-    /// Frames that one run decides.
+    /// Length of a chunk, at least 1.
     pub chunk_frames: usize,
-    /// Frames of look-ahead beyond the chunk.
+    /// Length of the look-ahead after the chunk.
     pub right_context_frames: usize,
-    /// Frames of the most recent past that are kept whole.
+    /// Length of the FIFO, which keeps all of the most recent frames.
     pub fifo_frames: usize,
-    /// Frames that leave the FIFO for the speaker cache at once.
+    /// Number of frames that move from the FIFO to the speaker cache at a time, at least 1.
     pub update_period_frames: usize,
-    /// Frames of the speaker cache.
+    /// Length of the speaker cache, at least 1 and enough for the silence after each speaker.
     pub speaker_cache_frames: usize,
 }
 
-/// Operating points by name. Each version of the diarizer offers all but one of them.
+/// Operating points by name. Each version of the diarizer offers all but one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DiarizationPreset {
-    /// The recognizer's own chunk without look-ahead: least delay.
+    /// The recognizer's own chunk without look-ahead: the lowest latency.
     Lockstep,
-    /// 0.32 s of chunk and look-ahead, the least that the authors offer.
+    /// 0.32 s of chunk and look-ahead, the shortest that the authors recommend.
     Ms320,
-    /// 0.64 s, offered by version 3 alone.
+    /// 0.64 s; only version 3 offers it.
     Ms640,
-    /// 1.04 s: live.
+    /// 1.04 s, for live audio.
     OneSecond,
-    /// 10 s: broadcast with delay, offered by version 2 alone.
+    /// 10 s, for delayed broadcasts; only version 2 offers it.
     TenSeconds,
-    /// 30.4 s: files. A fifteenth of the work of `Lockstep`, and the most accurate.
+    /// 30.4 s, for files: a fifteenth of the work of `Lockstep`, and the most accurate.
     ThirtySeconds,
 }
 
 impl DiarizationPreset {
-    /// All of them; after `Lockstep` from the shortest to the longest.
+    /// All presets: `Lockstep`, then from the shortest to the longest.
     pub const ALL: [Self; 6] = [
         Self::Lockstep,
         Self::Ms320,
@@ -95,7 +94,7 @@ impl DiarizationPreset {
         Self::ThirtySeconds,
     ];
 
-    /// This preset where `version` offers it; else the longest that the version offers and that
+    /// Returns this preset if `version` offers it, otherwise the longest preset of the version that
     /// looks no further ahead.
     pub const fn offered_by(self, version: DiarizerVersion) -> Self {
         match (self, version) {
@@ -105,15 +104,14 @@ impl DiarizationPreset {
         }
     }
 
-    /// The numbers of version 2 behind the name, for a recognizer with this chunk. The numbers for
-    /// a model that is loaded are those of
-    /// [`Model::operating_point`](crate::Model::operating_point).
+    /// Returns the operating point of version 2 for a recognizer with this chunk. For a loaded
+    /// model, use [`Model::operating_point`](crate::Model::operating_point).
     pub const fn operating_point(self, chunk: ChunkLatency) -> OperatingPoint {
         self.operating_point_of(DiarizerVersion::V2, chunk)
     }
 
-    /// The numbers of a version behind the name, for a recognizer with this chunk; those of
-    /// [`Self::offered_by`] where the version does not offer this preset.
+    /// Returns the operating point of a version for a recognizer with this chunk. If the version
+    /// does not offer this preset, [`Self::offered_by`] takes its place.
     pub const fn operating_point_of(
         self,
         version: DiarizerVersion,
@@ -145,20 +143,20 @@ impl DiarizationPreset {
     }
 }
 
-/// What a loaded diarizer allows.
+/// Version and limits of a loaded diarizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiarizerKind {
-    /// Its version.
+    /// Version of the diarizer.
     pub version: DiarizerVersion,
-    /// The only preset that it runs, where the axes of its graph are fixed.
+    /// The only preset of a graph with fixed axes; `None` if the graph runs at any.
     pub fixed_preset: Option<DiarizationPreset>,
 }
 
-/// The shortest FIFO of the presets.
+/// Length of the FIFO in degraded mode, the shortest of the presets.
 const DEGRADED_FIFO_FRAMES: usize = 40;
 
 impl OperatingPoint {
-    /// With a FIFO of 3.2 s and so less to compute for each chunk; the same where it is as short.
+    /// Limits the FIFO to 3.2 s, which takes less work per chunk.
     pub(crate) fn degraded(self) -> Self {
         if self.fifo_frames <= DEGRADED_FIFO_FRAMES {
             return self;
@@ -170,11 +168,11 @@ impl OperatingPoint {
         }
     }
 
-    /// The longest time in milliseconds from a sample of audio to the moment when all that its
-    /// recognizer chunk needs has arrived; inference is not counted.
+    /// Returns the maximum time from a sample until the audio for its recognizer chunk is complete,
+    /// in milliseconds, without the time of inference.
     pub fn latency_ms(&self, chunk: ChunkLatency) -> u32 {
-        // A recognizer chunk waits for the diarizer chunk that its last frame lies in, and the
-        // starts of both are apart by multiples of their greatest common divisor.
+        // A recognizer chunk waits for the diarizer chunk of its last frame, and the starts of both
+        // differ by multiples of their greatest common divisor.
         let apart = chunk.encoded_frames()
             - greatest_common_divisor(chunk.encoded_frames(), self.chunk_frames);
         let encoded_frames =

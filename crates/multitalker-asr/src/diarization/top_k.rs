@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The largest of many values, and of equal ones those that PyTorch takes.
+//! Selection of the largest values, and of equal ones those that PyTorch selects.
 //!
-//! A frame in which two people speak may stand twice in the speaker cache, so equal scores are
-//! common, and which of them is kept moves the rows of the cache. `torch.topk` on the processor
-//! leaves that to the C++ library's `nth_element`; to give NeMo's numbers it is repeated here as
-//! GCC's library does it: quickselect by D. Musser ("Introspective Sorting and Selection
-//! Algorithms", 1997) with the median of three, and insertion sort at the end.
+//! A frame in which two people speak may be in the speaker cache twice, so equal scores are common,
+//! and the choice between them changes the rows of the cache. `torch.topk` on the CPU leaves that
+//! choice to the C++ library's `nth_element`. To match NeMo, this is the algorithm of GCC's library.
+//!
+//! Source: D. Musser, "Introspective Sorting and Selection Algorithms", 1997: quickselect with the
+//! median of three, and insertion sort at the end.
 
-/// A value with its place.
+/// A value and its index.
 type Item = (f32, usize);
 
-/// The places of the `count` largest `values`, in no order.
+/// Returns the indices of the `count` largest `values`, in no particular order.
 pub fn top_k(values: &[f32], count: usize) -> Vec<usize> {
     let mut items: Vec<Item> = values.iter().copied().enumerate().map(|(i, v)| (v, i)).collect();
     let count = count.min(items.len());
@@ -25,7 +26,7 @@ fn before(a: Item, b: Item) -> bool {
     a.0 > b.0
 }
 
-/// Moves the `nth` item to its place in falling order, with all larger ones before it.
+/// Moves the `nth` item to its place in descending order, with all larger ones before it.
 fn select(items: &mut [Item], nth: usize) {
     let (mut first, mut last) = (0, items.len());
     let mut rounds = 2 * items.len().ilog2();
@@ -41,11 +42,11 @@ fn select(items: &mut [Item], nth: usize) {
             last = cut;
         }
     }
-    // Stable, as an insertion sort is.
+    // The sort is stable like an insertion sort.
     items[first..last].sort_by(|a, b| b.0.total_cmp(&a.0));
 }
 
-/// Splits `first..last` around its median of three, and returns where the second part begins.
+/// Splits `first..last` around its median of three, and returns the start of the second part.
 fn partition(items: &mut [Item], first: usize, last: usize) -> usize {
     let median = median_of_three(items, first + 1, first + (last - first) / 2, last - 1);
     items.swap(first, median);
@@ -106,7 +107,8 @@ mod tests {
         assert_eq!(sorted(top_k(&[f32::NEG_INFINITY; 9], 9)).len(), 9);
     }
 
-    /// What `torch.topk(torch.tensor(values), count, sorted=False)` gave in version 2.15.
+    /// The expected indices are those of `torch.topk(torch.tensor(values), count, sorted=False)` in
+    /// PyTorch 2.15.
     #[test]
     fn equal_values_fall_as_in_pytorch() {
         let take = |length: usize, modulus: usize, count: usize| {

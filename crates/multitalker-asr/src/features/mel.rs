@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The mel filterbank and the analysis window, equal to those of librosa and NeMo.
+//! Mel filterbank and analysis window, equal to those of librosa and NeMo.
 
 use std::f64::consts::PI;
 
-/// Triangular filters with equal area on Slaney's mel scale, as librosa's `filters.mel` with
-/// `norm="slaney"` computes them.
+/// Triangular filters with equal area on Slaney's mel scale, as in librosa's `filters.mel` with
+/// `norm="slaney"`.
 ///
 /// Source: M. Slaney, Auditory Toolbox, Technical Report 1998-010, Interval Research, 1998.
 pub struct MelFilterbank {
@@ -19,7 +19,7 @@ struct Filter {
 }
 
 impl MelFilterbank {
-    /// `n_mels` filters from 0 Hz to half of `sample_rate_hz` over the `fft_size / 2 + 1` bins of
+    /// Creates `n_mels` filters from 0 Hz to half of `sample_rate_hz` over the `fft_size / 2 + 1` bins of
     /// a spectrum.
     pub fn new(sample_rate_hz: u32, fft_size: usize, n_mels: usize) -> Self {
         let bin_hz = f64::from(sample_rate_hz) / fft_size as f64;
@@ -31,7 +31,7 @@ impl MelFilterbank {
         Self { filters: filters.collect() }
     }
 
-    /// The same filters with their weights rounded to bfloat16.
+    /// Rounds the weights to bfloat16.
     pub fn rounded_to_bf16(mut self) -> Self {
         for weight in self.filters.iter_mut().flat_map(|filter| &mut filter.weights) {
             *weight = round_to_bf16(*weight);
@@ -39,7 +39,7 @@ impl MelFilterbank {
         self
     }
 
-    /// The energy of each filter over the power spectrum `power`, one value for each bin.
+    /// Returns the energy of each filter over the power spectrum `power`, `[fft_size / 2 + 1]`.
     pub fn energies<'a>(&'a self, power: &'a [f32]) -> impl Iterator<Item = f32> + 'a {
         self.filters.iter().map(|filter| {
             let bins = &power[filter.first_bin..];
@@ -49,7 +49,7 @@ impl MelFilterbank {
 }
 
 impl Filter {
-    /// The triangle over `[low, center, high]` in Hz, of area 1 per Hz.
+    /// Creates the triangle over `[low, center, high]` in Hz with an area of 1 Hz.
     fn triangle(edge_hz: &[f64], bin_hz: f64, bins: usize) -> Self {
         let (low, center, high) = (edge_hz[0], edge_hz[1], edge_hz[2]);
         let weight = |bin: usize| {
@@ -67,7 +67,8 @@ const LINEAR_HZ_PER_MEL: f64 = 200.0 / 3.0;
 const LOG_START_HZ: f64 = 1000.0;
 const LOG_START_MEL: f64 = LOG_START_HZ / LINEAR_HZ_PER_MEL;
 
-/// Mels per natural logarithm of frequency above [`LOG_START_HZ`]: 27 steps to 6.4 times it.
+/// Returns the mels per natural logarithm of the frequency above [`LOG_START_HZ`]: 27 mels
+/// correspond to a factor of 6.4.
 fn mels_per_log() -> f64 {
     27.0 / 6.4_f64.ln()
 }
@@ -88,14 +89,13 @@ fn mel_to_hz(mel: f64) -> f64 {
     }
 }
 
-/// The symmetric Hann window of `length` samples: the first and the last are 0.
+/// Returns the symmetric Hann window of `length` samples, the first and the last of which are 0.
 pub fn symmetric_hann(length: usize) -> Vec<f32> {
     let step = 2.0 * PI / (length - 1) as f64;
     (0..length).map(|i| (0.5 - 0.5 * (step * i as f64).cos()) as f32).collect()
 }
 
-/// The nearest number of the upper 16 bits of `value`, which is finite; of two that are equally
-/// near the even one.
+/// Rounds `value`, which is finite, to the nearest bfloat16, and ties to even.
 pub fn round_to_bf16(value: f32) -> f32 {
     let bits = value.to_bits();
     let half = 0x7fff + ((bits >> 16) & 1);
@@ -144,7 +144,7 @@ mod tests {
             (1.0, 1.0),
             (1.003, 1.0),
             (1.005, 1.0 + 1.0 / 128.0),
-            // In the middle between two numbers: the even one.
+            // Ties go to the even number.
             (1.0 + 1.0 / 256.0, 1.0),
             (1.0 + 3.0 / 256.0, 1.0 + 2.0 / 128.0),
             (-0.1, -205.0 / 2048.0),

@@ -3,8 +3,9 @@
 //! Log-mel features, computed as the audio arrives.
 //!
 //! Frame t is centered on sample 160 t and needs the samples before 160 t + 200. It is computed
-//! once, whatever the pieces in which the audio comes. The definition is NeMo's
-//! `AudioToMelSpectrogramPreprocessor` without dither and normalization.
+//! once, however the audio is split.
+//!
+//! Source: NeMo's `AudioToMelSpectrogramPreprocessor` without dither and normalization.
 
 pub mod frame_buffer;
 mod mel;
@@ -17,25 +18,25 @@ use rustfft::{Fft, FftPlanner};
 use crate::features::frame_buffer::FrameBuffer;
 use crate::features::mel::{MelFilterbank, round_to_bf16, symmetric_hann};
 
-/// The only sample rate that the models know.
+/// Sample rate of the audio in Hz.
 pub const SAMPLE_RATE_HZ: u32 = 16_000;
 
-/// Samples from one mel frame to the next: 10 ms.
+/// Distance of mel frames in samples: 10 ms.
 pub const HOP_SAMPLES: usize = 160;
 
-/// Mel frames that become one encoded frame in both networks.
+/// Number of mel frames per encoded frame in both networks.
 pub const FRAMES_PER_ENCODED_FRAME: usize = 8;
 
-/// Points of the Fourier transform.
+/// Number of points of the Fourier transform.
 pub const FFT_SIZE: usize = 512;
 
-/// Length of the window, which lies in the middle of the transform.
+/// Length of the window, which is centered in the transform.
 const WINDOW_SAMPLES: usize = 400;
 
-/// Samples of a frame on each side of its center.
+/// Number of samples of a frame on each side of its center.
 const HALF_WINDOW: usize = WINDOW_SAMPLES / 2;
 
-/// How long after the end of a chunk its last frame is known, in whole milliseconds.
+/// Time from the end of a chunk until its last frame is complete, in milliseconds, rounded up.
 pub const FEATURE_DELAY_MS: u32 =
     ((HALF_WINDOW - HOP_SAMPLES) as u32 * 1000).div_ceil(SAMPLE_RATE_HZ);
 
@@ -44,10 +45,10 @@ const PRE_EMPHASIS: f32 = 0.97;
 /// 2^-24, added before the logarithm.
 const LOG_GUARD: f32 = 1.0 / (1 << 24) as f32;
 
-/// Samples are limited to this, far above full scale, so that no power overflows.
+/// Maximum amplitude, far above full scale, so that no power overflows.
 const MAX_AMPLITUDE: f32 = 32_768.0;
 
-/// Turns samples into log-mel frames.
+/// Computes log-mel frames from samples.
 pub struct FeatureExtractor {
     filterbank: MelFilterbank,
     window: Vec<f32>,
@@ -57,16 +58,16 @@ pub struct FeatureExtractor {
     power: Vec<f32>,
     /// Pre-emphasized samples from `first_sample` on.
     samples: Vec<f32>,
-    /// Index of the first of `samples`; negative for the zeros before the audio.
+    /// Index of the first value of `samples`; negative for the zeros before the audio.
     first_sample: i64,
-    /// The last sample as it came; none before the first.
+    /// The last sample without pre-emphasis; `None` before the first.
     previous: Option<f32>,
     received_samples: u64,
     next_frame: u64,
 }
 
 impl FeatureExtractor {
-    /// For frames of `n_mels` values.
+    /// Creates an extractor of frames with `n_mels` values.
     pub fn new(n_mels: usize) -> Self {
         let fft = FftPlanner::new().plan_fft_forward(FFT_SIZE);
         let mut extractor = Self {
@@ -86,9 +87,9 @@ impl FeatureExtractor {
         extractor
     }
 
-    /// As [`Self::new`], with window and filterbank rounded to bfloat16, in which the checkpoint of
-    /// the Sortformer's version 3 holds them. In the quiet bins beside a loud one that is far from
-    /// the same, since the rounded window leaks more.
+    /// Creates an extractor with window and filterbank rounded to bfloat16, as in the checkpoint of
+    /// Sortformer version 3. The rounded window leaks more, which matters in quiet bins next to a
+    /// loud one.
     pub fn rounded_to_bf16(n_mels: usize) -> Self {
         let extractor = Self::new(n_mels);
         Self {
@@ -98,7 +99,7 @@ impl FeatureExtractor {
         }
     }
 
-    /// Forgets all audio.
+    /// Returns to the state before the first sample.
     pub fn reset(&mut self) {
         self.samples.clear();
         self.samples.resize(HALF_WINDOW, 0.0);
@@ -108,13 +109,13 @@ impl FeatureExtractor {
         self.next_frame = 0;
     }
 
-    /// Samples received since the start.
+    /// Returns the number of samples since the start.
     pub fn received_samples(&self) -> u64 {
         self.received_samples
     }
 
-    /// Takes `samples`, nominally from -1 to 1, and appends the frames that became complete to
-    /// `frames`. Samples that are not finite count as 0.
+    /// Appends the frames, `[frames, mels]`, that `samples` complete. Samples are nominally from -1
+    /// to 1; those that are not finite count as 0.
     pub fn push(&mut self, samples: &[f32], frames: &mut FrameBuffer) {
         self.received_samples += samples.len() as u64;
         self.samples.reserve(samples.len());
@@ -130,8 +131,8 @@ impl FeatureExtractor {
         self.discard_used_samples();
     }
 
-    /// Computes the last frames, with zeros after the end of the audio: there are
-    /// floor(samples / 160) in all.
+    /// Appends the last frames, with zeros after the end of the audio, up to floor(samples / 160)
+    /// frames in total.
     pub fn finish(&mut self, frames: &mut FrameBuffer) {
         let all_frames = self.received_samples / HOP_SAMPLES as u64;
         while self.next_frame < all_frames {
@@ -141,7 +142,7 @@ impl FeatureExtractor {
         }
     }
 
-    /// Where the window of the next frame begins in `samples`.
+    /// Returns the start of the next frame's window in `samples`.
     fn frame_start(&self) -> usize {
         let start = self.next_frame as i64 * HOP_SAMPLES as i64 - HALF_WINDOW as i64;
         (start - self.first_sample) as usize

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Pieces to text, with SentencePiece.
+//! Tokens to text, with SentencePiece.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use crate::cancel::Canceller;
 use crate::error::Error;
 use crate::file;
 
-/// Largest file that is read: the published one has 241 kB, and vocabularies of 256,000 pieces 4 MB.
+/// Maximum size of the file. The published one has 241 kB, and vocabularies of 256,000 pieces have
+/// 4 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
 const EXPECTED: &str = "a SentencePiece model";
 
-/// The character with which a piece begins that begins a word.
+/// The first character of a piece that begins a word.
 const WORD_START: char = '\u{2581}';
 
 /// Meaning and text of the tokens.
 pub trait Vocabulary {
-    /// Returns what token `id` means for the words around it.
+    /// Returns the role of token `id` in a word.
     fn kind(&self, id: usize) -> PieceKind;
 
     /// Returns the text of the tokens `ids`, without the space before the first word.
@@ -49,14 +50,14 @@ pub struct Tokenizer {
     pieces: Vec<PieceKind>,
 }
 
-/// What a piece means for the words around it.
+/// The role of a piece in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PieceKind {
     /// Begins a word.
     WordStart,
-    /// Goes on with the word before.
+    /// Continues the word before.
     Continuation,
-    /// Marks that belong to the word before, and take no time.
+    /// Punctuation marks, which belong to the word before and take no time.
     Punctuation,
 }
 
@@ -77,15 +78,16 @@ impl Tokenizer {
     /// Loads `tokenizer.model`.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`], [`Error::UnreadableFile`], and [`Error::Canceled`].
+    /// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if the file is no SentencePiece model; and
+    /// [`Error::Canceled`].
     pub fn open(path: &Path, canceller: &Canceller) -> Result<Self, Error> {
         Self::parse(path, &file::read(path, EXPECTED, MAX_BYTES, canceller)?)
     }
 
-    /// Reads the bytes of the file at `path`.
+    /// Parses the bytes of the file at `path`.
     ///
     /// # Errors
-    /// [`Error::UnreadableFile`].
+    /// [`Error::UnreadableFile`] if they are no SentencePiece model.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
         let unreadable = |found: String| Error::UnreadableFile {
             path: path.to_owned(),
@@ -112,20 +114,20 @@ impl Tokenizer {
         Ok(Self { path: path.to_owned(), processor, pieces: kinds.collect() })
     }
 
-    /// Number of pieces.
+    /// Returns the number of pieces.
     pub fn len(&self) -> usize {
         self.pieces.len()
     }
 
-    /// The kind of piece `id`; one that is out of the vocabulary goes on with its word.
+    /// Returns the role of piece `id`; one outside of the vocabulary continues its word.
     pub fn kind(&self, id: usize) -> PieceKind {
         self.pieces.get(id).copied().unwrap_or(PieceKind::Continuation)
     }
 
-    /// The text of `ids`, without the space before the first word.
+    /// Returns the text of `ids`, without the space before the first word.
     ///
     /// # Errors
-    /// [`Error::UnreadableFile`] where SentencePiece refuses them.
+    /// [`Error::UnreadableFile`] if SentencePiece refuses them.
     pub fn text(&self, ids: &[usize]) -> Result<String, Error> {
         let ids: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
         self.processor.decode_piece_ids(&ids).map_err(|e| Error::UnreadableFile {
@@ -148,7 +150,7 @@ impl PieceKind {
     }
 }
 
-/// Marks that follow a word in text; an apostrophe is part of one.
+/// Whether `c` follows a word; an apostrophe is part of a word instead.
 fn is_punctuation(c: char) -> bool {
     matches!(c, '.' | ',' | '?' | '!' | ';' | ':' | '…')
 }
@@ -158,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_told_apart() {
+    fn pieces_are_distinguished() {
         for (piece, kind) in [
             ("▁the", PieceKind::WordStart),
             ("▁", PieceKind::WordStart),

@@ -10,14 +10,14 @@ use crate::recognition::tokenizer::{PieceKind, Vocabulary};
 #[cfg(test)]
 mod tests;
 
-/// A word is complete when its speaker has added nothing to it for so many encoded frames.
+/// Number of encoded frames without a new token after which a word is complete.
 const WORD_END_FRAMES: u64 = 5;
 
-/// From the end of a word to the moment when it is known to be complete, in milliseconds of audio.
+/// Time from the end of a word until it is complete, in milliseconds of audio.
 pub const WORD_END_MS: u32 = WORD_END_FRAMES as u32 * ENCODED_FRAME_MS;
 
-/// From the start of a word to the moment when it is known to be complete, in milliseconds of
-/// audio: for a word of up to 600 ms, which few exceed.
+/// Time from the start of a word of up to 600 ms, which few words exceed, until it is complete, in
+/// milliseconds of audio.
 pub const WORD_LATENCY_MS: u32 = 600 + WORD_END_MS;
 
 /// Builds the words and segments of one speaker.
@@ -25,22 +25,22 @@ pub struct SpeakerTranscript {
     speaker: usize,
     pause_frames: u64,
     max_frames: u64,
-    /// Tokens of the word that may still grow.
+    /// Tokens of the open word.
     open_word: Vec<Token>,
     /// The frame after the last token of `open_word` that is not punctuation.
     open_word_end: u64,
-    /// Finished words of the segment that goes on.
+    /// Finished words of the open segment.
     words: Vec<Word>,
     /// The frame after the last of `words`.
     segment_end: u64,
-    /// Frame of the mark that ended the sentence after its word was finished. More marks may follow
-    /// in that frame; then the segment closes.
+    /// Frame of a mark that ended the sentence after its word was finished. The segment closes after
+    /// that frame, in which more marks may follow.
     sentence_end: Option<u64>,
     changed: bool,
 }
 
 impl SpeakerTranscript {
-    /// Nothing was said yet.
+    /// Creates the transcript before the first token.
     pub fn new(speaker: usize, options: &StreamOptions) -> Self {
         Self {
             speaker,
@@ -55,10 +55,10 @@ impl SpeakerTranscript {
         }
     }
 
-    /// Takes the next token.
+    /// Adds the next token, and emits finished words and segments.
     ///
     /// # Errors
-    /// Errors of the vocabulary, which cost the text of one word or mark and nothing else.
+    /// The error of [`Vocabulary::text`], which costs the text of one word or mark.
     pub fn push(
         &mut self,
         token: Token,
@@ -89,10 +89,10 @@ impl SpeakerTranscript {
         result
     }
 
-    /// Closes what no token from `frame` on can change.
+    /// Closes the word and the segment that tokens from `frame` on cannot extend.
     ///
     /// # Errors
-    /// Errors of the vocabulary, which cost the text of one word and nothing else.
+    /// The error of [`Vocabulary::text`], which costs the text of one word.
     pub fn advance(
         &mut self,
         frame: u64,
@@ -102,7 +102,7 @@ impl SpeakerTranscript {
         let mut result = Ok(());
         if let (Some(first), Some(last)) = (self.open_word.first(), self.open_word.last()) {
             let is_over = frame >= last.frame + 1 + WORD_END_FRAMES;
-            // No word is that long: the decoder repeats a piece, and would without an end.
+            // No word is that long: the decoder repeats a piece endlessly.
             let is_endless = frame >= first.frame + self.max_frames;
             if is_over || is_endless {
                 result = self.finish_word(vocabulary, events);
@@ -116,10 +116,10 @@ impl SpeakerTranscript {
         result
     }
 
-    /// Closes everything.
+    /// Closes the word and the segment.
     ///
     /// # Errors
-    /// Errors of the vocabulary, which cost the text of the last word and nothing else.
+    /// The error of [`Vocabulary::text`], which costs the text of the last word.
     pub fn finish(
         &mut self,
         vocabulary: &impl Vocabulary,
@@ -130,10 +130,10 @@ impl SpeakerTranscript {
         result
     }
 
-    /// The words so far, if they changed since the last call.
+    /// Returns the words of the open segment if they changed since the last call.
     ///
     /// # Errors
-    /// Those of the vocabulary.
+    /// The error of [`Vocabulary::text`] for the open word.
     pub fn partial(&mut self, vocabulary: &impl Vocabulary) -> Result<Option<Partial>, Error> {
         if !std::mem::take(&mut self.changed) {
             return Ok(None);
@@ -143,12 +143,12 @@ impl SpeakerTranscript {
         Ok((!words.is_empty()).then_some(Partial { speaker: self.speaker, words }))
     }
 
-    /// First frame of the word that may still grow.
+    /// Returns the first frame of the open word.
     pub fn open_word_start(&self) -> Option<u64> {
         self.open_word.first().map(|token| token.frame)
     }
 
-    /// First frame of the segment that goes on.
+    /// Returns the first frame of the open segment.
     pub fn open_segment_start(&self) -> Option<u64> {
         let first = self.words.first().map(|word| word.start_sample / ENCODED_FRAME_SAMPLES);
         first.or(self.open_word_start())
@@ -167,8 +167,7 @@ impl SpeakerTranscript {
         }))
     }
 
-    /// Adds a mark to the last word of the open segment; without one there is nothing that it could
-    /// belong to.
+    /// Adds a mark to the last word of the open segment, or drops it if there is none.
     fn add_late_mark(&mut self, token: Token, vocabulary: &impl Vocabulary) -> Result<(), Error> {
         let Some(word) = self.words.last_mut() else { return Ok(()) };
         word.text.push_str(vocabulary.text(&[token.id])?.trim());

@@ -44,7 +44,7 @@ fn options(pause_ms: u32, max_ms: u32) -> StreamOptions {
 }
 
 /// (piece, frame) pairs to "word@start-end" and "|" for the end of a segment.
-fn told(tokens: &[(&str, u64)], options: &StreamOptions) -> String {
+fn transcribe(tokens: &[(&str, u64)], options: &StreamOptions) -> String {
     let mut transcript = SpeakerTranscript::new(0, options);
     let mut events = Vec::new();
     for &(piece, frame) in tokens {
@@ -66,40 +66,41 @@ fn told(tokens: &[(&str, u64)], options: &StreamOptions) -> String {
 
 #[test]
 fn pieces_become_words() {
-    let told = told(&[("_a", 1), ("c", 2), ("_b", 3)], &options(800, 10_000));
-    assert_eq!(told, "ac@1-3 b@3-4 |");
+    let transcribed = transcribe(&[("_a", 1), ("c", 2), ("_b", 3)], &options(800, 10_000));
+    assert_eq!(transcribed, "ac@1-3 b@3-4 |");
 }
 
 #[test]
 fn punctuation_belongs_to_the_word_and_takes_no_time() {
-    let told = told(&[("_a", 1), (",", 4), ("_b", 5)], &options(800, 10_000));
-    assert_eq!(told, "a,@1-2 b@5-6 |");
+    let transcribed = transcribe(&[("_a", 1), (",", 4), ("_b", 5)], &options(800, 10_000));
+    assert_eq!(transcribed, "a,@1-2 b@5-6 |");
 }
 
 #[test]
 fn sentence_end_closes_the_segment() {
-    let told = told(&[("_a", 1), (".", 1), ("_b", 2)], &options(800, 10_000));
-    assert_eq!(told, "a.@1-2 | b@2-3 |");
+    let transcribed = transcribe(&[("_a", 1), (".", 1), ("_b", 2)], &options(800, 10_000));
+    assert_eq!(transcribed, "a.@1-2 | b@2-3 |");
 }
 
 #[test]
 fn mark_within_a_number_ends_nothing() {
-    let told = told(&[("_5", 1), (".", 1), ("d", 2), ("_b", 3)], &options(800, 10_000));
-    assert_eq!(told, "5.d@1-3 b@3-4 |");
+    let transcribed =
+        transcribe(&[("_5", 1), (".", 1), ("d", 2), ("_b", 3)], &options(800, 10_000));
+    assert_eq!(transcribed, "5.d@1-3 b@3-4 |");
 }
 
 #[test]
 fn pause_closes_the_segment() {
-    let told = told(&[("_a", 0), ("_b", 10), ("_a", 21)], &options(800, 10_000));
-    assert_eq!(told, "a@0-1 b@10-11 | a@21-22 |");
+    let transcribed = transcribe(&[("_a", 0), ("_b", 10), ("_a", 21)], &options(800, 10_000));
+    assert_eq!(transcribed, "a@0-1 b@10-11 | a@21-22 |");
 }
 
 #[test]
 fn short_pause_closes_the_segment_before_the_next_word() {
     let words = [("_a", 0), ("_b", 2), ("_a", 4)];
-    assert_eq!(told(&words, &options(100, 10_000)), "a@0-1 b@2-3 a@4-5 |");
-    assert_eq!(told(&words, &options(80, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
-    assert_eq!(told(&words, &options(0, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
+    assert_eq!(transcribe(&words, &options(100, 10_000)), "a@0-1 b@2-3 a@4-5 |");
+    assert_eq!(transcribe(&words, &options(80, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
+    assert_eq!(transcribe(&words, &options(0, 10_000)), "a@0-1 | b@2-3 | a@4-5 |");
 }
 
 #[test]
@@ -108,16 +109,16 @@ fn pieces_without_an_end_are_cut_to_segments() {
         (0..30).map(|frame| (["c", "_a"][usize::from(frame == 0)], frame)).collect();
     let word = |pieces: usize| "c".repeat(pieces);
     let expected = format!("a{}@0-12 | {}@12-24 | {}@24-30 |", word(11), word(12), word(6));
-    assert_eq!(told(&pieces, &options(800, 1000)), expected);
+    assert_eq!(transcribe(&pieces, &options(800, 1000)), expected);
 }
 
 #[test]
 fn word_waits_no_longer_than_its_limit() {
     let late = 1 + WORD_END_FRAMES;
     let options = options(800, 10_000);
-    assert_eq!(told(&[("_a", 0), ("c", late - 1)], &options), "ac@0-6 |");
-    assert_eq!(told(&[("_a", 0), ("c", late)], &options), "a@0-1 c@6-7 |");
-    assert_eq!(told(&[("_a", 0), (".", late)], &options), "a@0-1 |", "without the mark");
+    assert_eq!(transcribe(&[("_a", 0), ("c", late - 1)], &options), "ac@0-6 |");
+    assert_eq!(transcribe(&[("_a", 0), ("c", late)], &options), "a@0-1 c@6-7 |");
+    assert_eq!(transcribe(&[("_a", 0), (".", late)], &options), "a@0-1 |", "without the mark");
 }
 
 fn event_texts(events: &[Event]) -> Vec<String> {
@@ -247,7 +248,7 @@ proptest! {
         stepwise.finish(&Pieces, &mut events)?;
         prop_assert_eq!(&events, &expected, "whenever it is advanced");
 
-        let (mut words, mut said) = (Vec::new(), String::new());
+        let (mut words, mut text) = (Vec::new(), String::new());
         let mut last_end = 0;
         for event in &events {
             match event {
@@ -257,13 +258,13 @@ proptest! {
                 }
                 Event::Segment(segment) => {
                     prop_assert_eq!(segment.words.len(), words.len());
-                    for (told, word) in words.drain(..).zip(&segment.words) {
-                        let marks = word.text.strip_prefix(told.text.as_str());
+                    for (emitted, word) in words.drain(..).zip(&segment.words) {
+                        let marks = word.text.strip_prefix(emitted.text.as_str());
                         prop_assert!(marks.is_some_and(|marks| marks.chars().all(
                             |mark| matches!(mark, '.' | ',')
                         )));
-                        prop_assert_eq!(Word { text: word.text.clone(), ..told }, word.clone());
-                        said.push_str(&word.text);
+                        prop_assert_eq!(Word { text: word.text.clone(), ..emitted }, word.clone());
+                        text.push_str(&word.text);
                     }
                     prop_assert!(segment.start_sample() >= last_end);
                     last_end = segment.start_sample();
@@ -272,14 +273,15 @@ proptest! {
             }
         }
         prop_assert!(words.is_empty(), "every word is in a segment");
-        prop_assert_eq!(said, accepted, "every piece that was taken is in the text");
+        prop_assert_eq!(text, accepted, "every piece that was taken is in the text");
     }
 }
 
 #[test]
 fn long_segment_closes_before_the_word_that_is_too_much() {
-    let told = told(&[("_a", 0), ("_b", 6), ("_a", 12), ("_b", 13)], &options(800, 1000));
-    assert_eq!(told, "a@0-1 b@6-7 | a@12-13 b@13-14 |");
+    let transcribed =
+        transcribe(&[("_a", 0), ("_b", 6), ("_a", 12), ("_b", 13)], &options(800, 1000));
+    assert_eq!(transcribed, "a@0-1 b@6-7 | a@12-13 b@13-14 |");
 }
 
 #[test]
@@ -297,8 +299,8 @@ fn long_segment_closes_with_the_piece_that_is_too_much() {
 
 #[test]
 fn piece_without_text_is_no_word() {
-    let told = told(&[("_", 0), ("_a", 1), ("_", 2), ("c", 3)], &options(800, 10_000));
-    assert_eq!(told, "a@1-2 c@2-4 |");
+    let transcribed = transcribe(&[("_", 0), ("_a", 1), ("_", 2), ("c", 3)], &options(800, 10_000));
+    assert_eq!(transcribed, "a@1-2 c@2-4 |");
 }
 
 #[test]
@@ -310,7 +312,7 @@ fn advance_closes_without_a_token() {
     transcript.push(token(2, 4, 0.75), &Pieces, &mut events).expect("text");
     let partial = transcript.partial(&Pieces).expect("text").expect("changed");
     assert_eq!(partial.text(), "ac");
-    assert!(transcript.partial(&Pieces).expect("text").is_none(), "told once");
+    assert!(transcript.partial(&Pieces).expect("text").is_none(), "transcribed once");
     transcript.advance(4 + WORD_END_FRAMES, &Pieces, &mut events).expect("text");
     assert!(events.is_empty());
     assert_eq!(transcript.open_word_start(), Some(3));
