@@ -15,7 +15,7 @@ use crate::models::held::wait_while_held;
 use crate::models::registry::Registry;
 use crate::models::{EncoderGraph, JointGraph, SortformerGraph};
 use crate::onnx::{
-    available_threads, check_library, computes_on_cpu, intra_op_threads, return_free_memory,
+    available_threads, computes_on_cpu, intra_op_threads, library, return_free_memory,
 };
 use crate::options::{ChunkLatency, ModelOptions, OptimizationLevel, Precision, RuntimeOptions};
 use crate::recognition::tokenizer::Tokenizer;
@@ -144,7 +144,7 @@ impl Model {
             Tokenizer::open(&tokenizer_path, canceller)
         })?;
         let runtime = &options.runtime;
-        check_library(runtime)?;
+        library(runtime.library.as_deref())?;
         let joint_path = choose(folder, "decoder_joint", options)?;
         // Its products are too small to be worth a second thread, unless they are of floats, so the
         // other threads decode other speakers.

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Everything that touches ONNX Runtime; no other module names `ort`.
+//! ONNX Runtime. No other module names `ort`, so another runtime or version changes this folder
+//! only.
 
 pub(super) mod diagnosis;
+mod library;
 mod network;
-mod runtime;
+mod ports;
+mod providers;
+mod session;
 mod session_pool;
+mod tensor;
 
-pub use network::{Element, Input, Network, OutputSpec, Tensor, fuzz_metadata};
-pub use runtime::{
-    LogLevel, available_threads, check_library, computes_on_cpu, intra_op_threads,
-    return_free_memory, set_log_handler,
-};
+pub use library::{LogLevel, library, set_log_handler};
+pub use network::{Network, fuzz_metadata};
+pub use ports::Element;
+pub use session::{available_threads, computes_on_cpu, intra_op_threads, return_free_memory};
+pub use tensor::{Input, OutputSpec, Tensor};

@@ -1,97 +1,48 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! One ONNX graph: loading it, asking for its shapes, and running it for many streams.
+//! One ONNX graph: loading it, and running it for many streams.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ndarray::{ArrayViewD, Axis};
-use ort::memory::{AllocationDevice, MemoryInfo};
+use ort::memory::MemoryInfo;
 use ort::session::{RunOptions, Session, SessionInputValue, SessionOutputs};
-use ort::value::{DynTensorValueType, DynValue, Outlet, TensorElementType, TensorRef};
+use ort::value::{Outlet, TensorRef};
 
-use super::diagnosis;
-use super::runtime::{PreparedBuilder, library_path, session_builder};
+use super::ports::Port;
+use super::session::{Loader, Weights};
 use super::session_pool::SessionPool;
+use super::tensor::{Input, OutputSpec, Tensor};
 use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::file;
 use crate::options::RuntimeOptions;
-
-/// Weights of this size or less are read into memory where the library does not follow a link.
-const MAX_WEIGHTS_IN_MEMORY_BYTES: u64 = 4 << 30;
 
 /// A graph and its weights, shared by all streams.
 pub struct Network {
     path: PathBuf,
     sessions: usize,
     pool: SessionPool<Session>,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<Port>,
     metadata: Vec<(String, String)>,
     /// Weights that the sessions may refer to.
     weights: Option<Weights>,
-    /// Where states stay between runs, if not in the processor's memory.
-    device_memory: Option<MemoryInfo<'static>>,
+    /// The memory in which states stay between runs, if it is not that of the CPU.
+    pub(super) device_memory: Option<MemoryInfo<'static>>,
 }
-
-/// An input or output of a graph; a dimension that is not fixed is `None`.
-struct Port {
-    name: String,
-    dims: Vec<Option<usize>>,
-    element: Option<TensorElementType>,
-}
-
-/// The type of the values of an input or output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
-    /// 32-bit floating-point numbers.
-    F32,
-    /// 64-bit integers.
-    I64,
-}
-
-/// A value for an input.
-pub enum Input<'a> {
-    /// Floating-point numbers of a shape.
-    F32(ArrayViewD<'a, f32>),
-    /// Integers in one dimension: lengths.
-    I64(&'a [i64]),
-    /// One integer in two dimensions: a token.
-    Token(i64),
-    /// What a run gave.
-    Tensor(&'a Tensor),
-}
-
-/// An output of a run by its name.
-#[derive(Clone, Copy)]
-pub enum OutputSpec {
-    /// What is read after the run.
-    Values(&'static str),
-    /// What is an input of a later run: it stays on the device that computed it.
-    State(&'static str),
-}
-
-impl OutputSpec {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Values(name) | Self::State(name) => name,
-        }
-    }
-}
-
-/// An output of a run, which can be the input of the next without a copy.
-pub struct Tensor(DynValue);
 
 impl Network {
-    /// Loads `path`, which should hold `expected`, with the weights beside it, to be run by as many
-    /// threads at a time as there are `sessions`.
+    /// Loads `path`, which should contain `expected`, and the weights beside it, for up to `sessions`
+    /// runs at a time.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`] and [`Error::UnreadableFile`] for the graph and its weights, the
-    /// errors of the library and of the execution provider, and [`Error::Canceled`].
+    /// [`Error::FileNotFound`] and [`Error::UnreadableFile`] for the graph and its weights,
+    /// [`Error::RuntimeNotFound`], [`Error::RuntimeUnusable`] and [`Error::RuntimeConflict`] for the
+    /// library, [`Error::ProviderUnavailable`] and [`Error::InvalidOption`] for the options, and
+    /// [`Error::Canceled`].
     pub fn load(
         path: &Path,
         expected: &'static str,
@@ -123,7 +74,7 @@ impl Network {
         })
     }
 
-    /// A defect with which the network runs nevertheless.
+    /// Returns a defect that does not keep the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         let weights = self.weights.as_ref()?;
         Some(ModelWarning::WeightsInMemory {
@@ -134,25 +85,25 @@ impl Network {
         })
     }
 
-    /// The name of the file without its folder.
+    /// Returns the name of the file without its folder.
     pub fn file_name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Threads that can run this at a time.
+    /// Returns the largest number of runs at a time.
     pub fn sessions(&self) -> usize {
         self.sessions
     }
 
-    /// An entry of the file's metadata.
+    /// Returns an entry of the file's metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str())
     }
 
-    /// A number in the metadata.
+    /// Returns a number in the metadata.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where the entry is something else.
+    /// [`Error::Mismatch`] if the entry is not a number.
     pub fn parse_metadata<T>(&self, key: &str) -> Result<Option<T>, Error>
     where
         T: FromStr<Err: Display>,
@@ -162,124 +113,7 @@ impl Network {
         parse(text).map(Some).map_err(|found| self.mismatch(&what, "a number", found))
     }
 
-    /// Whether there is an output of this name.
-    pub fn has_output(&self, name: &str) -> bool {
-        self.outputs.iter().any(|port| port.name == name)
-    }
-
-    /// Checks that the graph has these inputs and no others, and at least these outputs, with so
-    /// many dimensions.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] with all names and ranks that are there.
-    pub fn require(
-        &self,
-        inputs: &[(&str, usize)],
-        outputs: &[(&str, usize)],
-    ) -> Result<(), Error> {
-        for (what, required, found) in
-            [("inputs", inputs, &self.inputs), ("outputs", outputs, &self.outputs)]
-        {
-            let fits = |&(name, rank): &(&str, usize)| {
-                found.iter().any(|port| port.name == name && port.dims.len() == rank)
-            };
-            let is_known = |port: &Port| required.iter().any(|&(name, _)| port.name == name);
-            let has_others = what == "inputs" && !found.iter().all(is_known);
-            if has_others || !required.iter().all(fits) {
-                let list = |ports: &mut dyn Iterator<Item = (&str, usize)>| {
-                    let ports: Vec<_> =
-                        ports.map(|(n, rank)| format!("{n} of rank {rank}")).collect();
-                    ports.join(", ")
-                };
-                return Err(self.mismatch(
-                    what,
-                    list(&mut required.iter().copied()),
-                    list(&mut found.iter().map(|port| (port.name.as_str(), port.dims.len()))),
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// The fixed size of dimension `axis` of the input or output `name`.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] where it is not fixed.
-    pub fn dim(&self, name: &str, axis: usize) -> Result<usize, Error> {
-        self.fixed_dim(name, axis).ok_or_else(|| {
-            self.mismatch(&format!("dimension {axis} of {name}"), "a fixed size", "none")
-        })
-    }
-
-    /// The fixed size of dimension `axis` of the input or output `name`, at least 1 and at most
-    /// `max`.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] where it is not fixed or out of this range.
-    pub fn bounded_dim(&self, name: &str, axis: usize, max: usize) -> Result<usize, Error> {
-        let size = self.dim(name, axis)?;
-        if (1..=max).contains(&size) {
-            return Ok(size);
-        }
-        let what = format!("dimension {axis} of {name}");
-        Err(self.mismatch(&what, format!("from 1 to {max}"), size))
-    }
-
-    /// Checks these dimensions of inputs and outputs, where they are fixed: name, axis, size.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] names the first that differs.
-    pub fn check_dims(&self, expected: &[(&str, usize, usize)]) -> Result<(), Error> {
-        for &(name, axis, expected) in expected {
-            if let Some(found) = self.fixed_dim(name, axis).filter(|&found| found != expected) {
-                return Err(self.mismatch(&format!("dimension {axis} of {name}"), expected, found));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that these dimensions of inputs are not fixed: name and axis.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] names the first that is.
-    pub fn require_dynamic(&self, dims: &[(&str, usize)]) -> Result<(), Error> {
-        for &(name, axis) in dims {
-            if let Some(size) = self.fixed_dim(name, axis) {
-                let what = format!("dimension {axis} of {name}");
-                return Err(self.mismatch(&what, "any number of frames", format!("always {size}")));
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks the type of the values of these inputs and outputs.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] names the first that has another.
-    pub fn require_elements(&self, names: &[&str], element: Element) -> Result<(), Error> {
-        let expected = match element {
-            Element::F32 => TensorElementType::Float32,
-            Element::I64 => TensorElementType::Int64,
-        };
-        for name in names {
-            let found = self.port(name).and_then(|port| port.element);
-            if found != Some(expected) {
-                let found = found.map_or("no tensor".to_owned(), |found| found.to_string());
-                return Err(self.mismatch(&format!("values of {name}"), expected, found));
-            }
-        }
-        Ok(())
-    }
-
-    fn port(&self, name: &str) -> Option<&Port> {
-        self.inputs.iter().chain(&self.outputs).find(|port| port.name == name)
-    }
-
-    fn fixed_dim(&self, name: &str, axis: usize) -> Option<usize> {
-        self.port(name)?.dims.get(axis).copied().flatten()
-    }
-
-    /// An [`Error::Mismatch`] of this file.
+    /// Creates an [`Error::Mismatch`] of this file.
     pub fn mismatch(&self, what: &str, expected: impl ToString, found: impl ToString) -> Error {
         Error::Mismatch {
             path: self.path.clone(),
@@ -318,156 +152,9 @@ impl Network {
         })
     }
 
-    /// The shape and the values of an output of this network.
-    ///
-    /// # Errors
-    /// [`Error::Inference`] where they are no floating-point numbers.
-    pub fn values<'t>(&self, tensor: &'t Tensor) -> Result<ArrayViewD<'t, f32>, Error> {
-        tensor.0.try_extract_array().map_err(|e| self.failure(e))
-    }
-
-    /// Checks the shape of what a run gave, without a copy from a device.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`] with both shapes.
-    pub fn check_shape(&self, name: &str, tensor: &Tensor, shape: &[usize]) -> Result<(), Error> {
-        let found = tensor.0.dtype().tensor_shape();
-        let sizes = found.iter().flat_map(|found| found.iter());
-        if sizes.map(|&size| usize::try_from(size).ok()).eq(shape.iter().map(|&size| Some(size))) {
-            return Ok(());
-        }
-        let found = found.map_or("none".to_owned(), |found| format!("{:?}", &**found));
-        Err(self.mismatch(&format!("shape of {name} in a run"), format!("{shape:?}"), found))
-    }
-
-    /// The values of an output that is a list of lengths.
-    ///
-    /// # Errors
-    /// [`Error::Inference`] where they are something else.
-    pub fn lengths(&self, tensor: &Tensor) -> Result<Vec<i64>, Error> {
-        let (_, values) = tensor.0.try_extract_tensor::<i64>().map_err(|e| self.failure(e))?;
-        Ok(values.to_vec())
-    }
-
-    /// Zeros in the given shape, as the first value of a cache.
-    ///
-    /// # Errors
-    /// [`Error::Inference`] where memory is short.
-    pub fn zeros(&self, shape: &[usize]) -> Result<Tensor, Error> {
-        self.tensor(shape.to_vec(), vec![0.0; shape.iter().product()])
-    }
-
-    /// A tensor of the given rows, each of one tensor with the same shape but for its rows.
-    ///
-    /// # Errors
-    /// [`Error::Inference`] where memory is short.
-    pub fn gather<'t>(
-        &self,
-        rows: impl ExactSizeIterator<Item = (&'t Tensor, usize)>,
-    ) -> Result<Tensor, Error> {
-        let (mut shape, mut gathered) = (vec![rows.len()], Vec::new());
-        for (tensor, row) in rows {
-            let copy = self.copy_from_device(tensor)?;
-            let tensor = copy.as_ref().unwrap_or(tensor);
-            let values = self.values(tensor)?;
-            let of_row = values.index_axis(Axis(0), row);
-            gathered.reserve_exact(shape[0] * of_row.len() - gathered.len());
-            gathered.extend_from_slice(of_row.as_slice().expect("a row is contiguous"));
-            shape.splice(1.., of_row.shape().iter().copied());
-        }
-        self.tensor(shape, gathered)
-    }
-
-    /// A copy in the processor's memory, where the tensor is not there.
-    fn copy_from_device(&self, tensor: &Tensor) -> Result<Option<Tensor>, Error> {
-        if self.device_memory.is_none() {
-            return Ok(None);
-        }
-        let copy = tensor.0.view().downcast::<DynTensorValueType>();
-        let copy = copy.and_then(|tensor| tensor.to(AllocationDevice::CPU, 0));
-        copy.map(|tensor| Some(Tensor(tensor.into_dyn()))).map_err(|e| self.failure(e))
-    }
-
-    fn tensor(&self, shape: Vec<usize>, values: Vec<f32>) -> Result<Tensor, Error> {
-        let tensor = ort::value::Tensor::from_array((shape, values));
-        tensor.map(|tensor| Tensor(tensor.into_dyn())).map_err(|e| self.failure(e))
-    }
-
-    /// An [`Error::Inference`] of this file.
+    /// Creates an [`Error::Inference`] of this file.
     pub fn failure(&self, reason: impl ToString) -> Error {
         Error::Inference { path: self.path.clone(), reason: reason.to_string() }
-    }
-}
-
-/// Makes the sessions of one network.
-struct Loader<'a> {
-    path: &'a Path,
-    expected: &'static str,
-    options: &'a RuntimeOptions,
-    canceller: &'a Canceller,
-    weights: Option<Weights>,
-}
-
-/// The file beside a graph, in memory.
-struct Weights {
-    path: PathBuf,
-    bytes: Arc<[u8]>,
-}
-
-type LoadedSession = (Session, Option<MemoryInfo<'static>>);
-
-impl Loader<'_> {
-    fn load(&mut self) -> Result<LoadedSession, Error> {
-        let refused = match self.commit()? {
-            Ok(loaded) => return Ok(loaded),
-            Err(error) => error,
-        };
-        let reason = refused.to_string();
-        if self.weights.is_none()
-            && diagnosis::refuses_link(&reason)
-            && let Some(path) = diagnosis::external_weights(self.path, &reason)
-            && let Some(bytes) = self.read_weights(&path)?
-        {
-            self.weights = Some(Weights { path, bytes });
-            if let Ok(loaded) = self.commit()? {
-                return Ok(loaded);
-            }
-            self.weights = None;
-        }
-        let library = library_path().unwrap_or_default();
-        Err(diagnosis::explain(self.path, self.expected, &library, &reason))
-    }
-
-    /// Makes a session; the inner error is the library's about the file.
-    fn commit(&self) -> Result<Result<LoadedSession, ort::Error>, Error> {
-        let PreparedBuilder { mut builder, device_memory, .. } = session_builder(self.options)?;
-        if let Some(weights) = &self.weights {
-            let name = weights.path.file_name().unwrap_or_default();
-            match builder.with_external_initializer_file_in_memory(name, weights.bytes.clone()) {
-                Ok(with_weights) => builder = with_weights,
-                Err(error) => return Ok(Err(ort::Error::new(error.to_string()))),
-            }
-        }
-        let load = builder.canceler();
-        let cancel = move || {
-            let _ = load.cancel();
-        };
-        let session =
-            self.canceller.while_blocked(cancel, || builder.commit_from_file(self.path))?;
-        if self.canceller.is_canceled() {
-            return Err(Error::Canceled);
-        }
-        Ok(session.map(|session| (session, device_memory)))
-    }
-
-    /// The file at the end of a link to the weights, unless it is too large.
-    fn read_weights(&self, path: &Path) -> Result<Option<Arc<[u8]>>, Error> {
-        let expected = "the weights of an ONNX file";
-        let Ok(metadata) = file::check(path, expected) else { return Ok(None) };
-        if metadata.len() > MAX_WEIGHTS_IN_MEMORY_BYTES {
-            return Ok(None);
-        }
-        file::read_shared(path, expected, metadata.len(), self.canceller).map(Some)
     }
 }
 
@@ -494,7 +181,7 @@ fn run_session<const N: usize>(
     take(&mut results, outputs)
 }
 
-/// As [`run_session`], with the states in the memory of the device before and after.
+/// Does the same as [`run_session`], with the states in the memory of the device before and after.
 fn run_on_device<const N: usize>(
     session: &mut Session,
     memory: &MemoryInfo<'_>,
@@ -539,24 +226,12 @@ fn take<const N: usize>(
     Ok(std::array::from_fn(|i| Tensor(taken[i].take().expect("checked above"))))
 }
 
-impl Port {
-    fn new(outlet: &Outlet) -> Self {
-        let shape = outlet.dtype().tensor_shape();
-        let dims = shape.iter().flat_map(|shape| shape.iter());
-        Self {
-            name: outlet.name().to_owned(),
-            dims: dims.map(|&dim| usize::try_from(dim).ok()).collect(),
-            element: outlet.dtype().tensor_type(),
-        }
-    }
-}
-
-/// Reads a number of the metadata, for the fuzz target.
+/// Parses metadata, for the fuzz target.
 pub fn fuzz_metadata(text: &str) {
     let _ = (parse::<usize>(text), parse::<f32>(text), parse::<std::num::NonZeroUsize>(text));
 }
 
-/// The number in `text`, or what is there instead.
+/// Parses the number in `text`; the error describes the text.
 fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.trim().parse().map_err(|error| format!("{text} ({error})"))
 }
@@ -572,12 +247,16 @@ fn metadata(session: &Session) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use ndarray::Array3;
-    use ort::memory::{AllocatorType, MemoryType};
+    use ort::memory::{AllocationDevice, AllocatorType, MemoryType};
 
     use super::*;
 
-    /// What two runs of the decoder give, the second from the states of the first, gathered.
+    /// Returns the logits and the gathered states of two runs of the decoder, the second of which
+    /// begins with the states of the first.
     fn two_runs(network: &Network) -> [Vec<f32>; 4] {
         let size = network.dim("encoder_outputs", 2).expect("fixed");
         let frames =
@@ -620,12 +299,54 @@ mod tests {
             Network::load(&file, "a decoder", &RuntimeOptions::default(), 1, &Canceller::new())
                 .expect("a fixture, and ORT_DYLIB_PATH")
         };
-        // The processor's memory stands in for that of a device.
+        // The memory of the CPU stands in for that of a device.
         let memory =
             MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default);
         let bound = Network { device_memory: Some(memory.expect("known")), ..load() };
         let found = two_runs(&bound);
         assert_eq!(found, two_runs(&load()));
         assert_ne!(found[0], found[2], "the second run knows of the first");
+    }
+    /// Runs a Sortformer that multiplies matrices for years.
+    fn run_forever(network: &Network, canceller: &Canceller) -> Result<(), Error> {
+        let n_mels = network.dim("chunk", 2).expect("fixed");
+        let d_model = network.dim("fifo", 2).expect("fixed");
+        let chunk = Array3::zeros((1, 8, n_mels));
+        let no_rows = Array3::zeros((1, 0, d_model));
+        let inputs = vec![
+            ("chunk", Input::F32(chunk.view().into_dyn())),
+            ("chunk_lengths", Input::I64(&[8])),
+            ("spkcache", Input::F32(no_rows.view().into_dyn())),
+            ("spkcache_lengths", Input::I64(&[0])),
+            ("fifo", Input::F32(no_rows.view().into_dyn())),
+            ("fifo_lengths", Input::I64(&[0])),
+        ];
+        let outputs = [OutputSpec::Values("spkcache_fifo_chunk_preds")];
+        network.run(inputs, outputs, canceller).map(|_| ())
+    }
+
+    #[test]
+    fn run_and_wait_for_it_are_canceled_each_by_its_own_canceller() {
+        let file = test_support::data().join("fake-models/sortformer-slow.onnx");
+        let [running, waiting] = [(); 2].map(|()| Canceller::new());
+        let network = Network::load(&file, "a diarizer", &RuntimeOptions::default(), 1, &running)
+            .expect("a fixture, and ORT_DYLIB_PATH");
+        thread::scope(|scope| {
+            let wait_until_blocked = |canceller: &Canceller| {
+                while canceller.blocked_calls() == 0 {
+                    thread::yield_now();
+                }
+                thread::sleep(Duration::from_millis(50));
+            };
+            let first = scope.spawn(|| run_forever(&network, &running));
+            wait_until_blocked(&running);
+            let second = scope.spawn(|| run_forever(&network, &waiting));
+            wait_until_blocked(&waiting);
+            waiting.cancel();
+            assert!(matches!(second.join().expect("no panic"), Err(Error::Canceled)));
+            assert!(!first.is_finished());
+            running.cancel();
+            assert!(matches!(first.join().expect("no panic"), Err(Error::Canceled)));
+        });
     }
 }
