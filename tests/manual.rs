@@ -156,21 +156,26 @@ fn sources(folder: &Path) -> String {
 }
 
 #[test]
-fn messages_in_troubleshooting_are_those_of_the_code() {
+fn messages_in_the_manual_are_those_of_the_code() {
     let folders = ["src", "crates/multitalker-asr/src", "crates/multitalker-asr/examples"];
     let sources: String =
         folders.iter().map(|folder| sources(&repository().join(folder))).collect();
-    let page = repository().join("docs/troubleshooting.md");
-    let page = std::fs::read_to_string(page).expect("UTF-8");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
     let mut count = 0;
-    for row in rows.filter(|row| *row != "message") {
-        // A message consists of fixed text and of values, which are written as an ellipsis.
-        let parts = row.split(['…', ',', ':', ';', '(', ')', '`']).map(str::trim);
-        for part in parts.filter(|part| part.len() >= 8) {
-            assert!(sources.contains(part), "no message of the code contains {part:?}: {row}");
-            count += 1;
+    for (page, start) in [("troubleshooting", "| "), ("models", "| `…")] {
+        let path = repository().join("docs").join(page).with_extension("md");
+        let text = std::fs::read_to_string(path).expect("UTF-8");
+        let rows =
+            text.lines().filter(|line| line.starts_with(start) && !line.starts_with("| message"));
+        for row in rows.filter_map(|line| line.split(" | ").next()) {
+            // A message consists of fixed text and of values, which are written as an ellipsis.
+            for part in row.split(['…', ',', ':', ';', '(', ')', '`', '|']).map(str::trim) {
+                let part = part.trim_start_matches("expected ").trim_start_matches("found ");
+                if part.len() >= 8 {
+                    assert!(sources.contains(part), "{page}: no message has {part:?}: {row}");
+                    count += 1;
+                }
+            }
         }
     }
-    assert!(count > 30, "{count}");
+    assert!(count > 50, "{count}");
 }
