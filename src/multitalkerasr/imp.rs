@@ -16,6 +16,7 @@ use crate::multitalkerasr::output::transcript_log::seglst;
 use crate::multitalkerasr::output::{latency, messages};
 use crate::multitalkerasr::properties;
 use crate::multitalkerasr::shared::Shared;
+use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::{CAT, worker};
 use multitalker_asr::lock::lock;
@@ -324,8 +325,8 @@ impl ElementImpl for MultitalkerAsr {
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
         let is_running = self.queue().is_some();
-        let make = |speaker| {
-            let pad = src_pad(template).name(speaker_pads::speaker_name(speaker)).build();
+        let make = |speaker: Speaker| {
+            let pad = src_pad(template).name(speaker.pad_name()).build();
             if is_running {
                 // It has no parent yet that could refuse.
                 let _ = pad.set_active(true);

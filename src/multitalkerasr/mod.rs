@@ -182,7 +182,7 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         engine::LogLevel::Warning => gst::warning!(CAT, "{text}"),
         engine::LogLevel::Debug => gst::debug!(CAT, "{text}"),
     });
-    gst::meta::CustomMeta::register_simple(text::utterance::META);
+    text::meta::register();
     gst::Element::register(
         Some(plugin),
         "multitalkerasr",

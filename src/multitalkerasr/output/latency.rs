@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! When text comes out, against when it was promised.
+//! Observed latency of the text, compared to the reported latency.
 
 use gst::glib;
 use gst::prelude::*;
 
 use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::output::messages::post_warning;
+use crate::multitalkerasr::properties::settings::LiveSettings;
 use crate::multitalkerasr::shared::Shared;
-use crate::multitalkerasr::text::sequencer::Context;
+use crate::multitalkerasr::text::clock::Clock;
 use multitalker_asr::lock::lock;
 
 /// Value of the property `max-observed-delay`, in whole milliseconds.
@@ -16,13 +17,14 @@ pub fn max_delay_ms(shared: &Shared) -> u32 {
     u32::try_from(lock(&shared.max_delay).mseconds()).unwrap_or(u32::MAX)
 }
 
-/// Takes note of text that leaves now, and warns if a live source was promised it earlier.
-pub fn observe(shared: &Shared, pts: gst::ClockTime, context: Context) {
-    if !context.live || context.settings.is_desynchronized() {
+/// Records the delay of text that is about to be pushed. Posts a warning if it is the longest so far
+/// and exceeds the latency that was reported for a live source.
+pub fn observe(shared: &Shared, pts: gst::ClockTime, clock: &Clock, settings: &LiveSettings) {
+    if !clock.live || settings.is_desynchronized() {
         return;
     }
     let Some(now) = shared.running_time() else { return };
-    let Some(running_time) = context.out_segment.to_running_time(pts) else { return };
+    let Some(running_time) = clock.out_segment.to_running_time(pts) else { return };
     let delay = now.saturating_sub(running_time);
     if !grow(&mut lock(&shared.max_delay), delay) {
         return;

@@ -6,8 +6,11 @@ use gst::prelude::*;
 
 use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::input::InputError;
+use crate::multitalkerasr::output::transcript_log::seglst;
 use crate::multitalkerasr::shared::Shared;
+use crate::multitalkerasr::text::utterance::Utterance;
 use multitalker_asr::Error;
+use multitalker_asr::lock::lock;
 
 /// Posts an error message of the element that owns a [`Shared`], with the arguments of
 /// `gst::element_error!`.
@@ -31,8 +34,51 @@ macro_rules! post_warning {
 
 pub(crate) use {post_error, post_warning};
 
-/// Posts an element message.
-pub fn post(shared: &Shared, structure: gst::Structure) {
+/// Posts a finished segment.
+pub fn post_transcript(shared: &Shared, segment: &Utterance) {
+    post_utterance(shared, "multitalkerasr/transcript", segment);
+}
+
+/// Posts a segment in progress.
+pub fn post_partial(shared: &Shared, segment: &Utterance) {
+    post_utterance(shared, "multitalkerasr/partial", segment);
+}
+
+fn post_utterance(shared: &Shared, name: &str, utterance: &Utterance) {
+    let structure = gst::Structure::builder(name)
+        .field("text", utterance.text())
+        .field("speaker-id", utterance.speaker.id())
+        .field("session-id", &utterance.session_id)
+        .field("start-time", utterance.start().stream_time)
+        .field("end-time", utterance.end().stream_time)
+        .field("running-time", utterance.running_time)
+        .field("confidence", utterance.confidence())
+        .field("words", utterance.words_array())
+        .build();
+    post(shared, structure);
+}
+
+/// Posts the transcript log.
+pub fn post_transcripts(shared: &Shared) {
+    let rows = lock(&shared.transcript_log).rows();
+    let structure = gst::Structure::builder("multitalkerasr/transcripts")
+        .field("session-id", &shared.settings.live().session_id)
+        .field("seglst", seglst(&rows))
+        .build();
+    post(shared, structure);
+}
+
+/// Warns that the transcript log is full.
+pub fn post_full_log(shared: &Shared, max_transcripts: u32) {
+    post_warning!(
+        shared,
+        gst::ResourceError::NoSpaceLeft,
+        ("The transcript log is full: expected at most {max_transcripts} segments \
+             (max-transcripts), found one more; from now on the oldest are dropped")
+    );
+}
+
+fn post(shared: &Shared, structure: gst::Structure) {
     let Some(element) = shared.element() else { return };
     let message = gst::message::Element::builder(structure).src(&element).build();
     // It fails without a bus, where nobody waits for it.

@@ -1,43 +1,36 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The worker's side of the source pads: sticky events, negotiation, and who is told what.
+//! The worker's side of the source pads: which pads there are, which events and text they push, and
+//! what their flow returns mean together.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use gst::glib;
 use gst::prelude::*;
 use gst_base::UniqueFlowCombiner;
 
-use crate::multitalkerasr::CAT;
-use crate::multitalkerasr::output::latency;
 use crate::multitalkerasr::output::messages::post_error;
 use crate::multitalkerasr::output::speaker_pads::SpeakerPad;
+use crate::multitalkerasr::output::src_pad::{SrcPad, start_stream};
+use crate::multitalkerasr::output::{events, latency};
 use crate::multitalkerasr::properties::enums::TextUnit;
+use crate::multitalkerasr::properties::settings::LiveSettings;
 use crate::multitalkerasr::shared::Shared;
+use crate::multitalkerasr::text::clock::{Clock, Horizon};
 use crate::multitalkerasr::text::format::{Text, TextFormat};
-use crate::multitalkerasr::text::sequencer::{Context, Push, Sequencer};
+use crate::multitalkerasr::text::sequencer::{Conditions, Push, Sequencer};
+use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
-use multitalker_asr::{Event, Progress};
-
-/// A source pad of timed text.
-struct SrcPad {
-    pad: gst::Pad,
-    sequencer: Sequencer,
-    /// `None` before the negotiation, and when it failed.
-    format: Option<TextFormat>,
-    /// With whom `format` was negotiated.
-    negotiated_with: glib::WeakRef<gst::Pad>,
-}
 
 /// All source pads.
 pub struct SrcPads<'a> {
     shared: &'a Shared,
-    /// Whether text that is not pushed yet is of no use any more.
+    /// Whether a flush or a stop has made the remaining text obsolete.
     is_interrupted: Box<dyn Fn() -> bool + 'a>,
-    /// The pad of all speakers first, which is always there.
+    /// The pad of all speakers, which is always there, and the linked pads of single speakers.
     src_pads: Vec<SrcPad>,
     flows: UniqueFlowCombiner,
-    /// What a pad that comes later has missed, in this order.
+    /// The sticky events of a pad that is linked later, in this order.
     stream_start: Option<gst::Event>,
     has_caps: bool,
     segment: Option<gst::Event>,
@@ -45,7 +38,7 @@ pub struct SrcPads<'a> {
 }
 
 impl<'a> SrcPads<'a> {
-    /// `is_interrupted` is asked before each push.
+    /// The pad of all speakers. `is_interrupted` is checked before each push.
     pub fn new(shared: &'a Shared, unit: TextUnit, is_interrupted: impl Fn() -> bool + 'a) -> Self {
         let pad = shared.srcpad.clone();
         let mut flows = UniqueFlowCombiner::new();
@@ -62,8 +55,8 @@ impl<'a> SrcPads<'a> {
         }
     }
 
-    /// Takes note of pads that were linked for the first time, and of those that went.
-    pub fn sync(&mut self) {
+    /// Adds speaker pads that were linked for the first time, and removes those that were released.
+    pub fn update_pads(&mut self) {
         let pads = self.shared.speaker_pads.list();
         self.src_pads.retain(|src_pad| {
             let stays = src_pad.sequencer.speaker().is_none()
@@ -80,9 +73,9 @@ impl<'a> SrcPads<'a> {
         }
     }
 
-    fn add(&mut self, speaker: usize, pad: gst::Pad) {
-        let Some(everybody) = self.src_pads.first() else { return };
-        let sequencer = everybody.sequencer.for_speaker(speaker);
+    fn add(&mut self, speaker: Speaker, pad: gst::Pad) {
+        let Some(all_speakers) = self.src_pads.first() else { return };
+        let sequencer = all_speakers.sequencer.for_speaker(speaker);
         self.flows.add_pad(&pad);
         self.src_pads.push(SrcPad::new(pad.clone(), sequencer));
         self.prepare();
@@ -91,53 +84,48 @@ impl<'a> SrcPads<'a> {
         }
     }
 
-    /// Whether this very event began the stream.
-    pub fn has_begun(&self, event: &gst::Event) -> bool {
+    /// Whether the stream has started with this very event.
+    pub fn has_started(&self, event: &gst::Event) -> bool {
         let known = self.stream_start.as_ref();
         known.is_some_and(|known| {
             known.seqnum() == event.seqnum() && known.structure() == event.structure()
         })
     }
 
-    /// Begins the streams of all pads as that of the audio begins.
+    /// Starts the streams of all pads, since that of the audio starts.
     pub fn stream_start(&mut self, event: gst::Event) {
         self.eos = None;
         // As core does with EOS.
         self.flows.reset();
         for pad in self.pads() {
-            pad.push_event(stream_start(self.shared, &pad, &event));
+            start_stream(self.shared, &pad, &event);
         }
         self.stream_start = Some(event);
     }
 
-    /// Tells all pads their caps.
+    /// Negotiates the caps of all pads, since those of the audio are known.
     pub fn caps(&mut self) {
         self.has_caps = true;
         self.prepare();
     }
 
+    /// Starts a segment of the text.
     pub fn segment(&mut self, event: gst::Event) {
         self.prepare();
-        for src_pad in self.src_pads.iter().filter(|src_pad| src_pad.format.is_some()) {
-            src_pad.begin(&event);
-        }
+        self.src_pads.iter().for_each(|src_pad| src_pad.start_segment(&event));
         self.unsynced().push_event(event.clone());
         self.segment = Some(event);
     }
 
+    /// Ends the streams of all pads. Audio may still follow, even in the same segment.
     pub fn eos(&mut self, event: gst::Event) {
         self.prepare();
-        // Upstream pushes no more, which would tell it.
+        // Upstream pushes nothing more that could return this error.
         if !self.pads().iter().any(|pad| pad.is_linked()) {
-            post_error!(
-                self.shared,
-                gst::StreamError::Failed,
-                ("Nobody takes the text: expected a source pad that is linked, found none")
-            );
+            post_error!(self.shared, gst::StreamError::Failed, ("No source pad is linked"));
         }
         self.forward(&event);
         self.eos = Some(event);
-        // Audio may come again, also in the same segment.
         self.clear();
     }
 
@@ -148,43 +136,57 @@ impl<'a> SrcPads<'a> {
         }
     }
 
-    /// Tells what the engine told; an error if downstream takes no more.
-    pub fn tell(
+    /// Pushes the text before the horizon.
+    ///
+    /// # Errors
+    /// The flow error of downstream, or [`gst::FlowError::Flushing`] after an interruption.
+    pub fn emit(
         &mut self,
-        outputs: &[Event],
-        progress: Progress,
-        context: Context,
+        utterances: &[Arc<Utterance>],
+        horizon: Horizon,
+        clock: &Clock,
+        settings: &LiveSettings,
     ) -> Result<(), gst::FlowError> {
         self.prepare();
-        self.tell_unsynced(outputs, progress, context);
-        self.push_all(context, |sequencer| sequencer.accept(outputs, progress, context))
+        self.push_unsynced(utterances, horizon);
+        let conditions = conditions(clock, settings);
+        self.push_all(clock, settings, |sequencer| sequencer.add(utterances, horizon, conditions))
     }
 
-    /// Tells all that waits, at the end of a stretch of audio.
-    pub fn drain(&mut self, context: Context) -> Result<(), gst::FlowError> {
-        self.push_all(context, |sequencer| sequencer.drain(context))
+    /// Pushes all pending text, at the end of a stretch of audio.
+    ///
+    /// # Errors
+    /// Those of [`SrcPads::emit`].
+    pub fn drain(&mut self, clock: &Clock, settings: &LiveSettings) -> Result<(), gst::FlowError> {
+        let (start, end) = (clock.timeline.pts(0), clock.timeline.end());
+        let conditions = conditions(clock, settings);
+        self.push_all(clock, settings, |sequencer| sequencer.drain(start, end, conditions))
     }
 
-    /// Moves time on, also where there was no audio.
+    /// Pushes gaps up to `to`, which begin at `from` where nothing was pushed yet.
+    ///
+    /// # Errors
+    /// Those of [`SrcPads::emit`].
     pub fn advance(
         &mut self,
         from: gst::ClockTime,
         to: gst::ClockTime,
-        context: Context,
+        clock: &Clock,
+        settings: &LiveSettings,
     ) -> Result<(), gst::FlowError> {
-        self.push_all(context, |sequencer| {
+        self.push_all(clock, settings, |sequencer| {
             let mut pushes = Vec::new();
             sequencer.advance(from, to, &mut pushes);
             pushes
         })
     }
 
-    /// Forgets what is not told yet, before another segment.
+    /// Drops pending text, before another segment.
     pub fn clear(&mut self) {
         self.src_pads.iter_mut().for_each(|src_pad| src_pad.sequencer.clear());
     }
 
-    /// Begins anew after a flush.
+    /// Starts over after a flush.
     pub fn flush(&mut self) {
         self.clear();
         self.flows.reset();
@@ -192,7 +194,7 @@ impl<'a> SrcPads<'a> {
         self.eos = None;
     }
 
-    /// Tells each pad what it has missed, because it came later or was flushing.
+    /// Pushes the sticky events that a pad lacks because it was linked later or was flushing.
     fn prepare(&mut self) {
         let (shared, segment) = (self.shared, self.segment.as_ref());
         let unsynced = self.unsynced();
@@ -200,7 +202,7 @@ impl<'a> SrcPads<'a> {
             if let Some(event) = &self.stream_start
                 && pad.sticky_event::<gst::event::StreamStart>(0).is_none()
             {
-                pad.push_event(stream_start(shared, pad, event));
+                start_stream(shared, pad, event);
             }
         }
         if !self.has_caps {
@@ -214,80 +216,105 @@ impl<'a> SrcPads<'a> {
         }
     }
 
-    /// Pushes in the order of time over all pads, so that none is far ahead of the others.
+    /// Pushes in temporal order across all pads, so that no pad is far ahead of the others.
     fn push_all(
         &mut self,
-        context: Context,
+        clock: &Clock,
+        settings: &LiveSettings,
         mut pushes: impl FnMut(&mut Sequencer) -> Vec<Push>,
     ) -> Result<(), gst::FlowError> {
         self.prepare();
-        let seqnum = self.segment.as_ref().map(|segment| segment.seqnum());
-        let mut waiting: Vec<VecDeque<(gst::ClockTime, Push)>> =
+        let mut pending: Vec<VecDeque<(gst::ClockTime, Push)>> =
             self.src_pads.iter_mut().map(|src_pad| timed(pushes(&mut src_pad.sequencer))).collect();
-        let mut flow = Ok(gst::FlowSuccess::Ok);
-        let first = |waiting: &[VecDeque<(gst::ClockTime, Push)>]| {
-            let heads = waiting.iter().enumerate();
+        let first = |pending: &[VecDeque<(gst::ClockTime, Push)>]| {
+            let heads = pending.iter().enumerate();
             heads.filter_map(|(index, pad)| Some((pad.front()?.0, index))).min()
         };
-        while let Some((_, index)) = first(&waiting)
-            && let Some((_, push)) = waiting[index].pop_front()
+        let mut flow = Ok(());
+        while let Some((_, index)) = first(&pending)
+            && let Some((_, push)) = pending[index].pop_front()
         {
             if (self.is_interrupted)() {
                 return Err(gst::FlowError::Flushing);
             }
-            let of_segment = |mut event: gst::Event| {
-                if let Some(seqnum) = seqnum {
-                    event.make_mut().set_seqnum(seqnum);
-                }
-                event
-            };
-            match push {
-                Push::Text(text) if flow.is_ok() => {
-                    if self.src_pads[index].sequencer.speaker().is_none() {
-                        latency::observe(self.shared, text.pts, context);
-                    }
-                    let pushed = self.push(index, &text, context);
-                    flow = match self.combine(index, pushed) {
-                        Err(gst::FlowError::NotLinked) if self.unsynced().is_linked() => {
-                            Ok(gst::FlowSuccess::Ok)
-                        }
-                        flow => flow,
-                    };
-                }
-                Push::Downstream(event) if flow.is_ok() => {
-                    self.src_pads[index].pad.push_event(of_segment(event));
-                }
-                Push::Upstream(event) if flow.is_ok() => {
-                    self.shared.sinkpad.push_event(of_segment(event));
-                }
-                _ => (),
+            // After an error the rest is dropped.
+            if flow.is_ok() {
+                flow = self.push(index, push, clock, settings);
             }
         }
-        flow.map(|_| ())
+        flow
     }
 
-    /// Pushes text from one pad, after another negotiation where that is due.
     fn push(
         &mut self,
         index: usize,
+        push: Push,
+        clock: &Clock,
+        settings: &LiveSettings,
+    ) -> Result<(), gst::FlowError> {
+        let pad = &self.src_pads[index].pad;
+        let event = match push {
+            Push::Text(text) => return self.push_text(index, &text, clock, settings),
+            Push::Gap { pts, duration } => gst::event::Gap::builder(pts).duration(duration).build(),
+            Push::SpeakerChange(speaker) => events::speaker_change(speaker),
+            Push::SegmentEnd => events::final_transcript(),
+        };
+        pad.push_event(self.in_segment(event));
+        Ok(())
+    }
+
+    fn push_text(
+        &mut self,
+        index: usize,
         text: &Text,
-        context: Context,
+        clock: &Clock,
+        settings: &LiveSettings,
+    ) -> Result<(), gst::FlowError> {
+        // Upstream and latency are served once, by the pad of all speakers.
+        if self.src_pads[index].sequencer.speaker().is_none() {
+            if let Some(running_time) = clock.out_segment.to_running_time(text.pts) {
+                let event = self.in_segment(events::new_item(text, running_time));
+                self.shared.sinkpad.push_event(event);
+            }
+            latency::observe(self.shared, text.pts, clock, settings);
+        }
+        let pushed = self.push_buffer(index, text, &settings.speaker_colors);
+        match self.combine(index, pushed) {
+            Err(gst::FlowError::NotLinked) if self.unsynced().is_linked() => Ok(()),
+            flow => flow.map(|_| ()),
+        }
+    }
+
+    /// Pushes text from one pad, after a negotiation if one is due.
+    fn push_buffer(
+        &mut self,
+        index: usize,
+        text: &Text,
+        speaker_colors: &str,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         if self.src_pads[index].needs_negotiation() {
             self.prepare();
         }
         let src_pad = &self.src_pads[index];
-        let pushed = src_pad.push(text, context);
+        let pushed = src_pad.push(text, speaker_colors);
         if pushed != Err(gst::FlowError::NotNegotiated) || !src_pad.needs_negotiation() {
             return pushed;
         }
-        // Another peer has come in between.
+        // Another peer was linked in the meantime.
         self.prepare();
-        self.src_pads[index].push(text, context)
+        self.src_pads[index].push(text, speaker_colors)
     }
 
-    /// The flow of all pads after one has returned `pushed`. Pads that were released are none of
-    /// them: they are flushing, which the combiner reads off the pads.
+    /// The event with the sequence number of the segment.
+    fn in_segment(&self, mut event: gst::Event) -> gst::Event {
+        if let Some(segment) = &self.segment {
+            event.make_mut().set_seqnum(segment.seqnum());
+        }
+        event
+    }
+
+    /// The combined flow of all pads after one has returned `pushed`. Pads that were released do not
+    /// count: they are flushing, and the combiner reads the flow from the pads themselves.
     fn combine(
         &mut self,
         index: usize,
@@ -307,32 +334,27 @@ impl<'a> SrcPads<'a> {
         }
     }
 
-    /// Indices of the pads that were released since the last `sync`.
+    /// Indices of the pads that were released since the last [`SrcPads::update_pads`].
     fn released(&self) -> Vec<usize> {
-        let is_gone = |pad: &gst::Pad| !is_there(self.shared, pad);
+        let shared = self.shared;
+        let is_gone = |pad: &gst::Pad| *pad != shared.srcpad && !shared.speaker_pads.contains(pad);
         (0..self.src_pads.len()).filter(|&index| is_gone(&self.src_pads[index].pad)).collect()
     }
 
-    /// Segments in progress and their ends, as soon as they are known.
-    fn tell_unsynced(&self, outputs: &[Event], progress: Progress, context: Context) {
+    /// Pushes segments in progress and finished segments, without waiting for earlier ones.
+    fn push_unsynced(&self, utterances: &[Arc<Utterance>], horizon: Horizon) {
         let pad = self.unsynced();
         if !pad.is_linked() {
             return;
         }
-        for output in outputs {
-            let (kind, speaker, words) = match output {
-                Event::Partial(partial) => (Kind::Partial, partial.speaker, &partial.words),
-                Event::Segment(segment) => (Kind::Segment, segment.speaker, &segment.words),
-                Event::Word { .. } => continue,
-            };
+        for utterance in utterances.iter().filter(|utterance| utterance.kind != Kind::Word) {
             let text = Text {
-                kind,
-                utterance: Utterance::new(speaker, words, context),
+                utterance: utterance.clone(),
                 prefix: String::new(),
-                pts: context.timeline.pts(progress.decoded),
+                pts: horizon.decoded,
                 duration: gst::ClockTime::ZERO,
             };
-            // What is not for this pad's timeline is not for the flow either.
+            // The flow of this pad does not stop the audio.
             let _ = pad.push(text.to_buffer(TextFormat::Json, ""));
         }
     }
@@ -347,119 +369,20 @@ impl<'a> SrcPads<'a> {
     }
 }
 
-/// With the time at which each begins; what has none goes with what is before it.
+fn conditions<'a>(clock: &Clock, settings: &'a LiveSettings) -> Conditions<'a> {
+    Conditions { now: clock.now, speaker_prefix: &settings.speaker_prefix }
+}
+
+/// Each push with the time at which it begins. A push without a time has that of the one before it.
 fn timed(pushes: Vec<Push>) -> VecDeque<(gst::ClockTime, Push)> {
     let mut time = gst::ClockTime::ZERO;
     let with_time = pushes.into_iter().map(|push| {
         match &push {
             Push::Text(text) => time = text.pts,
-            Push::Downstream(event) => {
-                if let gst::EventView::Gap(gap) = event.view() {
-                    time = gap.get().0;
-                }
-            }
-            Push::Upstream(_) => (),
+            Push::Gap { pts, .. } => time = *pts,
+            Push::SpeakerChange(_) | Push::SegmentEnd => (),
         }
         (time, push)
     });
     with_time.collect()
-}
-
-/// False for a pad that was released in the meantime.
-fn is_there(shared: &Shared, pad: &gst::Pad) -> bool {
-    *pad == shared.srcpad || shared.speaker_pads.contains(pad)
-}
-
-impl SrcPad {
-    fn new(pad: gst::Pad, sequencer: Sequencer) -> Self {
-        Self { pad, sequencer, format: None, negotiated_with: glib::WeakRef::new() }
-    }
-
-    /// Whether there is a peer that was not asked yet, or that asks to be asked again; or the pad
-    /// was flushing when it was given its caps. A new peer is there before it asks.
-    fn needs_negotiation(&self) -> bool {
-        let Some(peer) = self.pad.peer() else { return false };
-        self.pad.needs_reconfigure()
-            || self.negotiated_with.upgrade() != Some(peer)
-            || (self.format.is_some() && !self.pad.has_current_caps())
-    }
-
-    /// Agrees on caps with downstream, once there is one and whenever it asks for it, and tells it
-    /// the segment that it has missed.
-    fn prepare(&mut self, shared: &Shared, segment: Option<&gst::Event>) {
-        if self.needs_negotiation() {
-            self.negotiate(shared);
-        }
-        if self.format.is_some()
-            && let Some(segment) = segment
-            && self.pad.sticky_event::<gst::event::Segment>(0).is_none()
-        {
-            self.begin(segment);
-        }
-    }
-
-    fn negotiate(&mut self, shared: &Shared) {
-        self.negotiated_with.set(self.pad.peer().as_ref());
-        self.pad.check_reconfigure();
-        let taken = self.pad.peer_query_caps(Some(&TextFormat::all_caps()));
-        let format = TextFormat::BY_PREFERENCE
-            .into_iter()
-            .find(|format| taken.can_intersect(&format.caps()));
-        match format {
-            Some(new) if self.format != format || !self.pad.has_current_caps() => {
-                gst::debug!(CAT, obj = self.pad, "Negotiated {new:?}");
-                self.pad.push_event(gst::event::Caps::new(&new.caps()));
-            }
-            Some(_) => (),
-            None => post_error!(
-                shared,
-                gst::CoreError::Negotiation,
-                (
-                    "Downstream of {}: expected to take one of {}, found {}",
-                    self.pad.name(),
-                    TextFormat::all_caps(),
-                    self.pad.peer_query_caps(None)
-                )
-            ),
-        }
-        self.format = format;
-    }
-
-    /// Begins a segment, and says whose text it has.
-    fn begin(&self, segment: &gst::Event) {
-        self.pad.push_event(segment.clone());
-        if let Some(speaker) = self.sequencer.speaker() {
-            let mut tags = gst::TagList::new();
-            if let Some(tags) = tags.get_mut() {
-                let title = format!("Speaker {}", speaker + 1);
-                tags.add::<gst::tags::Title>(&title.as_str(), gst::TagMergeMode::Replace);
-            }
-            self.pad.push_event(gst::event::Tag::new(tags));
-        }
-    }
-
-    fn push(&self, text: &Text, context: Context) -> Result<gst::FlowSuccess, gst::FlowError> {
-        match self.format {
-            Some(format) => self.pad.push(text.to_buffer(format, &context.settings.speaker_colors)),
-            // Or it was linked just now, and is to be asked first.
-            None if self.pad.is_linked() => Err(gst::FlowError::NotNegotiated),
-            None => Err(gst::FlowError::NotLinked),
-        }
-    }
-}
-
-fn stream_start(shared: &Shared, pad: &gst::Pad, audio: &gst::Event) -> gst::Event {
-    let gst::EventView::StreamStart(audio_start) = audio.view() else { return audio.clone() };
-    let Some(element) = shared.element() else { return audio.clone() };
-    // The name of the first is older than the others.
-    let name = match pad.name() {
-        name if name == "src" => "text".to_owned(),
-        name => name.to_string(),
-    };
-    let id = pad.create_stream_id(&element, Some(&name));
-    gst::event::StreamStart::builder(&id)
-        .seqnum(audio.seqnum())
-        .flags(audio_start.stream_flags() | gst::StreamFlags::SPARSE)
-        .group_id_if_some(audio_start.group_id())
-        .build()
 }

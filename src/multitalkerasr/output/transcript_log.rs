@@ -1,55 +1,47 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The transcript log: the finished segments of the whole transcript_log.
+//! The log of finished segments, in SegLST.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::multitalkerasr::text::sequencer::Context;
-use multitalker_asr::{SegLstRow, Segment};
+use crate::multitalkerasr::text::speaker::Numbering;
+use crate::multitalkerasr::text::utterance::{Moment, Utterance};
+use multitalker_asr::SegLstRow;
 
-/// What was said so far, at most `max-transcripts` segments of it.
+/// The latest finished segments, at most `max-transcripts`.
 #[derive(Debug, Default)]
 pub struct TranscriptLog {
-    /// Shared, so that they are serialized without the lock that the worker needs.
+    /// Shared so that they are serialized without the lock that the worker needs.
     rows: VecDeque<Arc<SegLstRow>>,
-    /// Number in the log of the engine's speaker 0.
-    first_speaker: usize,
-    /// How many numbers are taken.
-    speakers: usize,
+    numbering: Numbering,
     /// Whether the oldest rows were dropped.
     is_truncated: bool,
 }
 
 impl TranscriptLog {
-    /// Forgets all.
+    /// Removes all segments and restarts the numbering of the speakers.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// The engine counts speakers from 0 again. In the log they are other people, whose numbers
-    /// follow those of the people before.
+    /// Continues with the segments of different people, whose numbers follow those of the people
+    /// before.
     pub fn reset_speakers(&mut self) {
-        self.first_speaker = self.speakers;
+        self.numbering.restart();
     }
 
-    /// Takes a finished segment. True if it is the first for which the oldest made room.
-    pub fn add(&mut self, segment: &Segment, context: Context) -> bool {
-        let seconds = |sample| {
-            let time = context.stream_time(sample).unwrap_or(context.timeline.pts(sample));
-            // The engine's frames are whole milliseconds.
-            time.mseconds() as f64 / 1000.0
-        };
-        let speaker = self.first_speaker + segment.speaker;
-        self.speakers = self.speakers.max(speaker + 1);
+    /// Adds a finished segment to at most `max_rows`, without a limit if that is 0. Returns true if
+    /// it is the first to replace an older one.
+    pub fn add(&mut self, segment: &Utterance, max_rows: u32) -> bool {
         self.rows.push_back(Arc::new(SegLstRow {
-            session_id: context.settings.session_id.clone(),
-            speaker: speaker.to_string(),
+            session_id: segment.session_id.clone(),
+            speaker: self.numbering.number(segment.speaker).to_string(),
             words: segment.text(),
-            start_time: seconds(segment.start_sample()),
-            end_time: seconds(segment.end_sample()),
+            start_time: seconds(segment.start()),
+            end_time: seconds(segment.end()),
         }));
-        let max_rows = match context.settings.max_transcripts {
+        let max_rows = match max_rows {
             0 => usize::MAX,
             max => max as usize,
         };
@@ -64,9 +56,14 @@ impl TranscriptLog {
     }
 }
 
-/// A JSON array of SegLST rows, by start time.
+/// The rows as a JSON array, by start time.
 pub fn seglst(rows: &[Arc<SegLstRow>]) -> String {
     let mut rows: Vec<&SegLstRow> = rows.iter().map(AsRef::as_ref).collect();
     rows.sort_by(|a, b| a.start_time.total_cmp(&b.start_time));
     serde_json::to_string(&rows).unwrap_or_default()
+}
+
+fn seconds(moment: Moment) -> f64 {
+    // The engine's frames are whole milliseconds.
+    moment.stream_time.unwrap_or(moment.pts).mseconds() as f64 / 1000.0
 }

@@ -82,8 +82,8 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             )
             .nick("Diarization preset")
             .blurb(
-                "Look-ahead of the diarizer; adds to latency. A preset that the version of the \
-                 diarizer does not offer is replaced by a shorter one, with a warning",
+                "Look-ahead of the diarizer; adds to latency. A preset that its version does not \
+                 offer is replaced by a shorter one, with a warning",
             )
             .mutable_ready()
             .build(),
@@ -175,9 +175,8 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             pspec: glib::ParamSpecString::builder("speaker-prefix")
                 .nick("Speaker prefix")
                 .blurb(
-                    "Text before each segment or, with text-unit=word, before the first word after \
-                     each change of speaker; {n} is the number of the speaker, counted from 1, \
-                     e.g. 'Speaker {n}: '",
+                    "Text before each segment or, with text-unit=word, each change of speaker; {n} \
+                     is the speaker's number from 1, e.g. 'Speaker {n}: '",
                 )
                 .default_value(Some(live.speaker_prefix.as_str()))
                 .mutable_playing()
@@ -191,8 +190,8 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             pspec: glib::ParamSpecString::builder("speaker-colors")
                 .nick("Speaker colors")
                 .blurb(
-                    "Colors of the speakers in pango-markup, in any notation that Pango accepts, \
-                     separated by commas; cycled when there are more speakers than colors",
+                    "Colors of the speakers in pango-markup, in Pango's notation, separated by \
+                     commas; cycled when there are more speakers than colors",
                 )
                 .default_value(Some(live.speaker_colors.as_str()))
                 .mutable_playing()
@@ -304,7 +303,7 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
                 .nick("Latency")
                 .blurb(
                     "Processing time to add to the algorithmic latency of live pipelines, in ms, \
-                     at least 100 (4294967295: add no latency and desynchronize the text)",
+                     at least 100 (4294967295: add no latency, desynchronize the text)",
                 )
                 .default_value(live.latency_ms)
                 .mutable_playing()
@@ -382,8 +381,8 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             pspec: glib::ParamSpecUInt64::builder("discont-wait")
                 .nick("Discontinuity wait")
                 .blurb(
-                    "Time for which timestamps must deviate before the audio is realigned, in ns; \
-                     does not apply after lost data or to deviations of 200 ms or more",
+                    "Time for which timestamps must deviate before audio is realigned, in ns; not \
+                     after lost data or for 200 ms and more",
                 )
                 .maximum(u64::MAX - 1)
                 .default_value(run.alignment.discont_wait.nseconds())

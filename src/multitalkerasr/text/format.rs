@@ -2,11 +2,16 @@
 
 //! The formats of text buffers.
 
+use std::sync::Arc;
+
 use gst::glib;
 
-use crate::multitalkerasr::text::utterance::{Kind, Utterance};
+use crate::multitalkerasr::text::json;
+use crate::multitalkerasr::text::meta;
+use crate::multitalkerasr::text::speaker::Speaker;
+use crate::multitalkerasr::text::utterance::Utterance;
 
-/// What caps negotiation chooses from.
+/// Formats from which caps negotiation chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextFormat {
     Utf8,
@@ -15,9 +20,10 @@ pub enum TextFormat {
 }
 
 impl TextFormat {
-    /// The first that downstream takes is chosen.
-    pub const BY_PREFERENCE: [Self; 3] = [Self::Utf8, Self::PangoMarkup, Self::Json];
+    /// All formats, in order of preference.
+    const ALL: [Self; 3] = [Self::Utf8, Self::PangoMarkup, Self::Json];
 
+    /// Caps of the format.
     pub fn caps(self) -> gst::Caps {
         let text = |format: &str| gst::Caps::builder("text/x-raw").field("format", format).build();
         match self {
@@ -27,50 +33,51 @@ impl TextFormat {
         }
     }
 
-    /// Caps of all, in order of preference.
+    /// Caps of all formats, in order of preference.
     pub fn all_caps() -> gst::Caps {
         let mut all = gst::Caps::new_empty();
-        Self::BY_PREFERENCE.into_iter().for_each(|format| all.merge(format.caps()));
+        Self::ALL.into_iter().for_each(|format| all.merge(format.caps()));
         all
+    }
+
+    /// The preferred format among those that downstream accepts.
+    pub fn preferred(accepted: &gst::Caps) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| accepted.can_intersect(&format.caps()))
     }
 }
 
-/// What becomes a buffer.
+/// Content of a buffer.
 #[derive(Clone, Debug)]
 pub struct Text {
-    pub kind: Kind,
-    pub utterance: Utterance,
-    /// Before the text, but not in JSON.
+    pub utterance: Arc<Utterance>,
+    /// Precedes the text in all formats but JSON.
     pub prefix: String,
     pub pts: gst::ClockTime,
     pub duration: gst::ClockTime,
 }
 
 impl Text {
-    /// With `speaker_colors` separated by commas, which begin again when there are more speakers.
+    /// A buffer in a format, with the colors of the speakers separated by commas.
     pub fn to_buffer(&self, format: TextFormat, speaker_colors: &str) -> gst::Buffer {
         let text = || format!("{}{}", self.prefix, self.utterance.text());
         let content = match format {
             TextFormat::Utf8 => text(),
             TextFormat::PangoMarkup => markup(&text(), self.utterance.speaker, speaker_colors),
-            // A line each, so that readers of lines find where an object ends.
-            TextFormat::Json => format!("{}\n", self.utterance.json(self.kind)),
+            TextFormat::Json => json::line(&self.utterance),
         };
         let mut buffer = gst::Buffer::from_mut_slice(content.into_bytes());
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(self.pts);
             buffer.set_duration(self.duration);
-            self.utterance.add_meta(buffer);
+            meta::add(buffer, &self.utterance);
         }
         buffer
     }
 }
 
-fn markup(text: &str, speaker: usize, colors: &str) -> String {
+fn markup(text: &str, speaker: Speaker, colors: &str) -> String {
     let text = glib::markup_escape_text(text);
-    let colors: Vec<_> =
-        colors.split(',').map(str::trim).filter(|color| !color.is_empty()).collect();
-    match colors.get(speaker % colors.len().max(1)) {
+    match speaker.color(colors) {
         Some(color) => {
             format!(r#"<span foreground="{}">{text}</span>"#, glib::markup_escape_text(color))
         }
@@ -84,13 +91,13 @@ mod tests {
 
     #[test]
     fn markup_is_escaped_and_colored_by_speaker() {
+        let markup = |text, index, colors| markup(text, Speaker::new(index), colors);
         let colors = "white, yellow";
         assert_eq!(markup("a", 0, colors), r#"<span foreground="white">a</span>"#);
         assert_eq!(
             markup("R&D <b> --> \"", 1, colors),
             r#"<span foreground="yellow">R&amp;D &lt;b&gt; --&gt; &quot;</span>"#
         );
-        assert_eq!(markup("a", 2, colors), markup("a", 0, colors), "colors begin again");
         assert_eq!(markup("<", 2, " "), "&lt;");
         assert_eq!(markup("a", 0, "\"<"), r#"<span foreground="&quot;&lt;">a</span>"#);
     }
@@ -98,10 +105,14 @@ mod tests {
     #[test]
     fn utf8_is_preferred() {
         gst::init().expect("GStreamer");
+        let all = TextFormat::all_caps();
         assert_eq!(
-            TextFormat::all_caps().to_string(),
+            all.to_string(),
             "text/x-raw, format=(string)utf8; text/x-raw, format=(string)pango-markup; \
              application/x-json"
         );
+        assert_eq!(TextFormat::preferred(&all), Some(TextFormat::Utf8));
+        assert_eq!(TextFormat::preferred(&TextFormat::Json.caps()), Some(TextFormat::Json));
+        assert_eq!(TextFormat::preferred(&gst::Caps::new_empty()), None);
     }
 }

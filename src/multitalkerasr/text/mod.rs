@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Words as text: dated, in the order of time, and in each output format.
+//! Text: words of speakers, dated and in temporal order, and their output formats.
 
+pub mod clock;
 pub mod format;
+mod json;
+pub mod meta;
 pub mod sequencer;
+pub mod speaker;
 pub mod utterance;

@@ -15,13 +15,13 @@ use std::thread::JoinHandle;
 use gst::prelude::*;
 
 use crate::multitalkerasr::CAT;
-use crate::multitalkerasr::output::messages::{post, post_error, post_progress, post_warning};
-use crate::multitalkerasr::output::transcript_log::seglst;
+use crate::multitalkerasr::output::messages::{
+    post_error, post_progress, post_transcripts, post_warning,
+};
 use crate::multitalkerasr::properties::settings::RunSettings;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::worker::queue::{Item, Queue};
 use crate::multitalkerasr::worker::session::Session;
-use multitalker_asr::lock::lock;
 use multitalker_asr::{Error, Model};
 
 /// Starts the thread.
@@ -75,7 +75,7 @@ fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, model: Option
             Item::Event(event) => worker.event(event),
             Item::Gap { start, end, is_short } => worker.session.gaps(start, end, is_short),
             Item::Missing { from, to, cause } => worker.session.missing(from, to, cause),
-            Item::Pads => worker.session.src_pads.sync(),
+            Item::Pads => worker.session.src_pads.update_pads(),
             Item::Quiet => worker.session.pause(),
             #[cfg(test)]
             Item::Panic => panic!("injected"),
@@ -112,7 +112,7 @@ fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Mo
             warn_of_preset(shared, settings, &model);
             let speakers = model.speakers();
             for pad in shared.speaker_pads.list() {
-                if pad.speaker >= speakers {
+                if pad.speaker.index() >= speakers {
                     post_warning!(
                         shared,
                         gst::LibraryError::Settings,
@@ -165,7 +165,7 @@ impl Worker<'_> {
     fn event(&mut self, event: gst::Event) {
         gst::log!(CAT, obj = self.shared.sinkpad, "Handling {event:?}");
         let src_pads = &mut self.session.src_pads;
-        src_pads.sync();
+        src_pads.update_pads();
         match event.view() {
             gst::EventView::StreamStart(_) => self.session.stream_start(event),
             gst::EventView::Caps(caps) => {
@@ -185,7 +185,7 @@ impl Worker<'_> {
             gst::EventView::Eos(_) => {
                 self.session.interrupt();
                 if !self.queue.is_interrupted() {
-                    self.post_transcript_log();
+                    post_transcripts(self.shared);
                 }
                 self.session.src_pads.eos(event);
             }
@@ -193,18 +193,6 @@ impl Worker<'_> {
             gst::EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => (),
             _ => src_pads.forward(&event),
         }
-    }
-
-    fn post_transcript_log(&self) {
-        let session_id = self.shared.settings.live().session_id.clone();
-        let rows = lock(&self.shared.transcript_log).rows();
-        post(
-            self.shared,
-            gst::Structure::builder("multitalkerasr/transcripts")
-                .field("session-id", session_id)
-                .field("seglst", seglst(&rows))
-                .build(),
-        );
     }
 }
 

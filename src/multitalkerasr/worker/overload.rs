@@ -7,7 +7,7 @@ use gst::prelude::*;
 use crate::multitalkerasr::output::messages::post_warning;
 use crate::multitalkerasr::properties::enums::OverloadPolicy;
 use crate::multitalkerasr::shared::Shared;
-use crate::multitalkerasr::text::sequencer::Context;
+use crate::multitalkerasr::text::clock::Clock;
 use crate::multitalkerasr::worker::queue::Cause;
 
 /// Whether the worker saves work, and what it could not do.
@@ -39,12 +39,12 @@ impl Overload {
         (from, to): (gst::ClockTime, gst::ClockTime),
         cause: Cause,
         processed: u64,
-        context: Context,
+        clock: &Clock,
     ) {
         let duration = to.saturating_sub(from);
         self.dropped += crate::multitalkerasr::input::timeline::samples_in(duration) as u64;
-        self.post_qos(shared, Some((from, duration)), processed, context);
-        let stream_time = |pts| context.in_segment.to_stream_time(pts);
+        self.post_qos(shared, Some((from, duration)), processed, clock);
+        let stream_time = |pts| clock.in_segment.to_stream_time(pts);
         let (code, nick, reason) = match cause {
             Cause::Recognition => {
                 (gst::CoreError::TooLazy, "recognition", "Audio comes faster than it is recognized")
@@ -58,7 +58,7 @@ impl Overload {
             details: gst::Structure::builder("multitalkerasr/dropped")
                 .field("start-time", stream_time(from))
                 .field("end-time", stream_time(to))
-                .field("running-time", context.in_segment.to_running_time(from))
+                .field("running-time", clock.in_segment.to_running_time(from))
                 .field("cause", nick)
                 .build()
         );
@@ -70,14 +70,14 @@ impl Overload {
         shared: &Shared,
         dropped: Option<(gst::ClockTime, gst::ClockTime)>,
         processed: u64,
-        context: Context,
+        clock: &Clock,
     ) {
         let Some(element) = shared.element() else { return };
-        let pts = dropped.map_or(context.timeline.end(), |(from, _)| from);
+        let pts = dropped.map_or(clock.timeline.end(), |(from, _)| from);
         let samples = gst::format::Default::from_u64;
         let message = gst::message::Qos::builder(true)
-            .running_time(context.in_segment.to_running_time(pts))
-            .stream_time(context.in_segment.to_stream_time(pts))
+            .running_time(clock.in_segment.to_running_time(pts))
+            .stream_time(clock.in_segment.to_stream_time(pts))
             .timestamp(pts)
             .duration(dropped.map(|(_, duration)| duration))
             .stats(samples(processed), samples(self.dropped))

@@ -11,13 +11,15 @@ use crate::multitalkerasr::input::Audio;
 use crate::multitalkerasr::input::timeline::{
     Placement, Timeline, duration_of, is_continuous, samples_in,
 };
-use crate::multitalkerasr::output::messages::{post, post_engine_error, post_warning};
+use crate::multitalkerasr::output::messages::{
+    post_engine_error, post_full_log, post_partial, post_transcript,
+};
 use crate::multitalkerasr::output::src_pads::SrcPads;
 use crate::multitalkerasr::properties::enums::OnDiscontinuity;
 use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
 use crate::multitalkerasr::shared::Shared;
-use crate::multitalkerasr::text::sequencer::Context;
-use crate::multitalkerasr::text::utterance::Utterance;
+use crate::multitalkerasr::text::clock::Clock;
+use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 use crate::multitalkerasr::worker::overload::Overload;
 use crate::multitalkerasr::worker::queue::{Cause, Queue};
 use multitalker_asr::lock::lock;
@@ -46,7 +48,7 @@ pub struct Session<'a> {
     /// Another stream has begun upstream, whose audio is not refused for what downstream returns for
     /// the rest of this one.
     is_stream_over: bool,
-    times: Times,
+    clock: Clock,
     /// Samples that were recognized.
     processed: u64,
     overload: Overload,
@@ -55,43 +57,6 @@ pub struct Session<'a> {
     /// When audio came last, and how much.
     heard: Option<(Instant, gst::ClockTime)>,
     pub src_pads: SrcPads<'a>,
-}
-
-/// When things are said.
-#[derive(Default)]
-struct Times {
-    timeline: Timeline,
-    in_segment: gst::FormattedSegment<gst::ClockTime>,
-    out_segment: gst::FormattedSegment<gst::ClockTime>,
-    /// Whether the source is live, once there is a stream.
-    live: bool,
-}
-
-impl Times {
-    fn context<'a>(&'a self, shared: &Shared, settings: &'a LiveSettings) -> Context<'a> {
-        Context {
-            timeline: &self.timeline,
-            in_segment: &self.in_segment,
-            out_segment: &self.out_segment,
-            settings,
-            live: self.live,
-            now: self.now(shared, settings),
-        }
-    }
-
-    /// The PTS of now for desynchronized text of a live source: what leaves upstream now, else
-    /// the audio that was taken last.
-    fn now(&self, shared: &Shared, settings: &LiveSettings) -> Option<gst::ClockTime> {
-        if !self.live || !settings.is_desynchronized() {
-            return None;
-        }
-        let by_clock = || {
-            let (_, upstream, _) = shared.upstream_latency()?;
-            let running_time = shared.running_time()?.saturating_sub(upstream);
-            self.in_segment.position_from_running_time(running_time)
-        };
-        by_clock().or(Some(self.timeline.end()))
-    }
 }
 
 impl<'a> Session<'a> {
@@ -106,7 +71,7 @@ impl<'a> Session<'a> {
             shared,
             queue,
             src_pads: SrcPads::new(shared, settings.text_unit, || queue.is_interrupted()),
-            times: Times { timeline: Timeline::new(settings.alignment), ..Times::default() },
+            clock: Clock { timeline: Timeline::new(settings.alignment), ..Clock::default() },
             settings,
             model,
             stream: None,
@@ -124,18 +89,18 @@ impl<'a> Session<'a> {
         if self.model.is_none() {
             return;
         }
-        if self.stream.is_some() && self.times.live != live {
+        if self.stream.is_some() && self.clock.live != live {
             // The engine has other options then, and a speaker cache of another kind.
             self.drain(false);
             self.stream = None;
         }
-        self.times.live = live;
+        self.clock.live = live;
         let resync = self.go_on(pts) || resync;
         self.heard = Some((Instant::now(), duration_of(samples.len())));
-        if self.times.timeline.is_empty() {
-            self.times.timeline.start(pts);
+        if self.clock.timeline.is_empty() {
+            self.clock.timeline.start(pts);
         }
-        match self.times.timeline.place(pts, samples.len(), resync) {
+        match self.clock.timeline.place(pts, samples.len(), resync) {
             Placement::Continue { silence, skip } => {
                 if silence + skip > 0 {
                     gst::info!(
@@ -152,10 +117,10 @@ impl<'a> Session<'a> {
                     CAT,
                     obj = self.shared.sinkpad,
                     "Discontinuity: expected {}, found {pts}",
-                    self.times.timeline.end()
+                    self.clock.timeline.end()
                 );
                 self.interrupt();
-                self.times.timeline.start(pts);
+                self.clock.timeline.start(pts);
                 self.recognize(samples);
             }
         }
@@ -167,7 +132,7 @@ impl<'a> Session<'a> {
             let queue = self.queue;
             let Some(stream) = self.stream() else { return };
             let outputs = queue.computing(|| stream.push_deferred(piece));
-            self.times.timeline.advance(piece.len());
+            self.clock.timeline.advance(piece.len());
             self.processed += piece.len() as u64;
             if !self.tell(outputs) {
                 return;
@@ -187,7 +152,7 @@ impl<'a> Session<'a> {
     /// When a live source that sends nothing in the meantime has fallen silent: after the latency
     /// that is promised for its text.
     pub fn quiet_at(&self) -> Option<Instant> {
-        if !self.times.live || self.times.timeline.is_empty() {
+        if !self.clock.live || self.clock.timeline.is_empty() {
             return None;
         }
         let (since, duration) = self.heard?;
@@ -198,10 +163,10 @@ impl<'a> Session<'a> {
     /// Emits the words in progress of a live source that has fallen silent, which may last. If the
     /// audio goes on from where it ended, its speakers stay known; else this was a discontinuity.
     pub fn pause(&mut self) {
-        if self.times.timeline.is_empty() {
+        if self.clock.timeline.is_empty() {
             return;
         }
-        let end = self.times.timeline.end();
+        let end = self.clock.timeline.end();
         gst::info!(CAT, obj = self.shared.sinkpad, "Nothing comes of a live source after {end}");
         self.drain(true);
         self.paused_at = Some(end);
@@ -211,7 +176,7 @@ impl<'a> Session<'a> {
     fn go_on(&mut self, pts: gst::ClockTime) -> bool {
         let Some(end) = self.paused_at.take() else { return false };
         match is_continuous(end, pts) {
-            true => self.times.timeline.start(end),
+            true => self.clock.timeline.start(end),
             false => self.interrupt(),
         }
         true
@@ -220,7 +185,7 @@ impl<'a> Session<'a> {
     /// Saves work where audio waits, if that is wanted.
     fn relieve(&mut self) {
         let settings = self.shared.settings.live();
-        let Some(stream) = self.stream.as_mut().filter(|_| self.times.live) else { return };
+        let Some(stream) = self.stream.as_mut().filter(|_| self.clock.live) else { return };
         let was_saving = self.overload.is_saving_now();
         let diarizer = self.model.as_ref().and_then(|model| model.diarizer());
         let max_queued = self.settings.max_queued_samples(true, diarizer);
@@ -236,8 +201,7 @@ impl<'a> Session<'a> {
             stream.set_degraded(is_saving);
         }
         if is_saving && !was_saving {
-            let context = self.times.context(self.shared, &settings);
-            self.overload.post_qos(self.shared, None, self.processed, context);
+            self.overload.post_qos(self.shared, None, self.processed, &self.clock);
         }
     }
 
@@ -252,16 +216,14 @@ impl<'a> Session<'a> {
         };
         self.drain(true);
         self.paused_at = None;
-        let settings = self.shared.settings.live();
-        let context = self.times.context(self.shared, &settings);
-        self.overload.drop(self.shared, (from, to), cause, self.processed, context);
+        self.overload.drop(self.shared, (from, to), cause, self.processed, &self.clock);
         self.gap(from, to);
     }
 
     /// Where audio is missing from `from` on, ends the stretch of audio before it where it is decoded
     /// up to, and returns this; not if much is not decoded yet.
     fn drop_undecoded(&mut self, from: gst::ClockTime) -> Option<gst::ClockTime> {
-        let timeline = &self.times.timeline;
+        let timeline = &self.clock.timeline;
         if timeline.is_empty() || !is_continuous(timeline.end(), from) {
             return None;
         }
@@ -273,8 +235,8 @@ impl<'a> Session<'a> {
         }
         let outputs = stream.take_remaining();
         self.processed = self.processed.saturating_sub(undecoded);
-        self.times.timeline.truncate(decoded);
-        let end = self.times.timeline.end();
+        self.clock.timeline.truncate(decoded);
+        let end = self.clock.timeline.end();
         self.tell(Ok(outputs));
         self.finish_stretch();
         self.reset_stream(true);
@@ -285,7 +247,7 @@ impl<'a> Session<'a> {
     fn stream(&mut self) -> Option<&mut Stream> {
         if self.stream.is_none() {
             let model = self.model.clone()?;
-            let live = self.times.live;
+            let live = self.clock.live;
             let diarizer = model.diarizer();
             let options = self.settings.stream_options(live, diarizer);
             gst::debug!(CAT, obj = self.shared.sinkpad, "Live: {live}, {diarizer:?}, {options:?}");
@@ -304,12 +266,12 @@ impl<'a> Session<'a> {
     /// Sends out what the engine told; false if nothing more is to be recognized for now.
     fn tell(&mut self, outputs: Result<Vec<Event>, Error>) -> bool {
         match outputs {
-            Ok(outputs) => self.send(outputs),
+            Ok(outputs) => self.emit(outputs),
             // Also what comes of going on after a cancellation.
             Err(_) if self.queue.is_interrupted() => false,
             Err(error) => {
                 let rest = self.stream.as_mut().map(Stream::take_remaining).unwrap_or_default();
-                self.send(rest);
+                self.emit(rest);
                 self.finish_stretch();
                 self.stream = None;
                 self.model = None;
@@ -319,20 +281,37 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn send(&mut self, outputs: Vec<Event>) -> bool {
+    fn emit(&mut self, events: Vec<Event>) -> bool {
         let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
-        gst::log!(CAT, obj = self.shared.sinkpad, "{} outputs, {progress:?}", outputs.len());
+        gst::log!(CAT, obj = self.shared.sinkpad, "{} events, {progress:?}", events.len());
         let settings = self.shared.settings.live();
-        let context = self.times.context(self.shared, &settings);
-        for output in &outputs {
+        self.clock.now = self.now(&settings);
+        let date = |event| Arc::new(self.clock.date(event, &settings.session_id));
+        let utterances: Vec<_> = events.into_iter().map(date).collect();
+        for utterance in &utterances {
             if self.queue.is_interrupted() {
                 return false;
             }
-            tell_bus(self.shared, output, context);
+            post_utterance(self.shared, utterance, &settings);
         }
-        self.src_pads.sync();
-        let flow = self.src_pads.tell(&outputs, progress, context);
+        self.src_pads.update_pads();
+        let horizon = self.clock.horizon(progress);
+        let flow = self.src_pads.emit(&utterances, horizon, &self.clock, &settings);
         self.check(flow)
+    }
+
+    /// The current PTS for desynchronized text of a live source: that of audio which leaves upstream
+    /// now or, without a clock, the end of the audio so far.
+    fn now(&self, settings: &LiveSettings) -> Option<gst::ClockTime> {
+        if !self.clock.live || !settings.is_desynchronized() {
+            return None;
+        }
+        let by_clock = || {
+            let (_, upstream, _) = self.shared.upstream_latency()?;
+            let running_time = self.shared.running_time()?.saturating_sub(upstream);
+            self.clock.in_segment.position_from_running_time(running_time)
+        };
+        by_clock().or(Some(self.clock.timeline.end()))
     }
 
     /// Refuses audio if downstream takes no more; false then.
@@ -356,12 +335,12 @@ impl<'a> Session<'a> {
 
     /// Decodes what is left, sends all out and begins a new stretch of audio.
     fn drain(&mut self, keep_speakers: bool) {
-        if !self.times.timeline.is_empty() {
+        if !self.clock.timeline.is_empty() {
             gst::debug!(
                 CAT,
                 obj = self.shared.sinkpad,
                 "Draining at {}",
-                self.times.timeline.end()
+                self.clock.timeline.end()
             );
             if let Some(stream) = self.stream.as_mut() {
                 let outputs = self.queue.computing(|| stream.finish());
@@ -378,7 +357,7 @@ impl<'a> Session<'a> {
     /// Begins another stream; text of the one before goes out first. The same event comes again
     /// when upstream was linked anew.
     pub fn stream_start(&mut self, event: gst::Event) {
-        if !self.src_pads.has_begun(&event) {
+        if !self.src_pads.has_started(&event) {
             self.is_stream_over = true;
             self.interrupt();
             self.is_stream_over = false;
@@ -389,10 +368,10 @@ impl<'a> Session<'a> {
 
     fn finish_stretch(&mut self) {
         let settings = self.shared.settings.live();
-        let context = self.times.context(self.shared, &settings);
-        let flow = self.src_pads.drain(context);
+        self.clock.now = self.now(&settings);
+        let flow = self.src_pads.drain(&self.clock, &settings);
         self.check(flow);
-        self.times.timeline.clear();
+        self.clock.timeline.clear();
     }
 
     fn reset_stream(&mut self, keep_speakers: bool) {
@@ -412,11 +391,11 @@ impl<'a> Session<'a> {
     pub fn forget(&mut self) {
         gst::debug!(CAT, obj = self.shared.sinkpad, "Starting afresh after a flush");
         self.reset_stream(false);
-        self.times.timeline.clear();
+        self.clock.timeline.clear();
         self.paused_at = None;
         self.src_pads.flush();
-        self.times.in_segment = gst::FormattedSegment::new();
-        self.times.out_segment = gst::FormattedSegment::new();
+        self.clock.in_segment = gst::FormattedSegment::new();
+        self.clock.out_segment = gst::FormattedSegment::new();
         lock(&self.shared.transcript_log).clear();
     }
 
@@ -424,7 +403,7 @@ impl<'a> Session<'a> {
     pub fn segment(&mut self, event: &gst::event::Segment, seqnum: gst::Seqnum) {
         // The sink pad lets no other format in.
         let Some(in_segment) = event.segment().downcast_ref::<gst::ClockTime>() else { return };
-        let mut moved = self.times.in_segment.clone();
+        let mut moved = self.clock.in_segment.clone();
         moved.set_position(in_segment.position());
         if moved != *in_segment {
             self.interrupt();
@@ -433,9 +412,9 @@ impl<'a> Session<'a> {
         let mut out_segment = in_segment.clone();
         let base = out_segment.base().unwrap_or_default();
         out_segment.set_base(base.saturating_add(self.shared.settings.live().lateness()));
-        self.times.in_segment = in_segment.clone();
-        self.times.out_segment = out_segment;
-        let event = gst::event::Segment::builder(&self.times.out_segment).seqnum(seqnum).build();
+        self.clock.in_segment = in_segment.clone();
+        self.clock.out_segment = out_segment;
+        let event = gst::event::Segment::builder(&self.clock.out_segment).seqnum(seqnum).build();
         self.src_pads.segment(event);
     }
 
@@ -445,7 +424,7 @@ impl<'a> Session<'a> {
         let mut start = start;
         while is_short
             && end.saturating_sub(start) > SILENCE
-            && !self.times.timeline.is_empty()
+            && !self.clock.timeline.is_empty()
             && !self.queue.is_interrupted()
         {
             self.gap(start, start + SILENCE);
@@ -464,19 +443,18 @@ impl<'a> Session<'a> {
                 false => self.interrupt(),
             }
         }
-        if !self.times.timeline.is_empty() && end > self.times.timeline.end() {
-            match self.times.timeline.place(end, 0, true) {
+        if !self.clock.timeline.is_empty() && end > self.clock.timeline.end() {
+            match self.clock.timeline.place(end, 0, true) {
                 Placement::Continue { .. } => {
-                    let silence = samples_in(end - self.times.timeline.end());
+                    let silence = samples_in(end - self.clock.timeline.end());
                     self.recognize(&vec![0.0; silence]);
                 }
                 Placement::Discontinuity => self.interrupt(),
             }
         }
-        if self.times.timeline.is_empty() {
+        if self.clock.timeline.is_empty() {
             let settings = self.shared.settings.live();
-            let context = self.times.context(self.shared, &settings);
-            let flow = self.src_pads.advance(start, end, context);
+            let flow = self.src_pads.advance(start, end, &self.clock, &settings);
             self.check(flow);
         }
     }
@@ -488,30 +466,18 @@ pub fn fail(shared: &Shared, queue: &Queue, error: &Error) {
     queue.refuse_audio(gst::FlowError::Error, true);
 }
 
-/// Notes and posts finished segments, and those in progress on request.
-fn tell_bus(shared: &Shared, output: &Event, context: Context) {
-    match output {
-        Event::Segment(segment) => {
-            let is_full = lock(&shared.transcript_log).add(segment, context);
+/// Logs and posts finished segments, and posts segments in progress on request.
+fn post_utterance(shared: &Shared, utterance: &Utterance, settings: &LiveSettings) {
+    match utterance.kind {
+        Kind::Segment => {
+            let max_transcripts = settings.max_transcripts;
+            let is_full = lock(&shared.transcript_log).add(utterance, max_transcripts);
             if is_full {
-                warn_of_full_log(shared, context.settings.max_transcripts);
+                post_full_log(shared, max_transcripts);
             }
-            let utterance = Utterance::new(segment.speaker, &segment.words, context);
-            post(shared, utterance.message("multitalkerasr/transcript"));
+            post_transcript(shared, utterance);
         }
-        Event::Partial(partial) if context.settings.post_partials => {
-            let utterance = Utterance::new(partial.speaker, &partial.words, context);
-            post(shared, utterance.message("multitalkerasr/partial"));
-        }
-        Event::Partial(_) | Event::Word { .. } => (),
+        Kind::Partial if settings.post_partials => post_partial(shared, utterance),
+        Kind::Partial | Kind::Word => (),
     }
-}
-
-fn warn_of_full_log(shared: &Shared, max_transcripts: u32) {
-    post_warning!(
-        shared,
-        gst::ResourceError::NoSpaceLeft,
-        ("The transcript log is full: expected at most {max_transcripts} segments \
-             (max-transcripts), found one more; from now on the oldest are dropped")
-    );
 }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The times of a stretch of audio, by which words are dated.
+
+use crate::multitalkerasr::input::timeline::Timeline;
+use crate::multitalkerasr::text::speaker::Speaker;
+use crate::multitalkerasr::text::utterance::{DatedWord, Kind, Moment, Utterance};
+use multitalker_asr::{Event, Progress, Word};
+
+/// Relation of the engine's samples to GStreamer's times.
+#[derive(Debug, Default)]
+pub struct Clock {
+    /// PTS of the samples.
+    pub timeline: Timeline,
+    /// Segment of the audio.
+    pub in_segment: gst::FormattedSegment<gst::ClockTime>,
+    /// Segment of the text.
+    pub out_segment: gst::FormattedSegment<gst::ClockTime>,
+    /// Whether the source is live.
+    pub live: bool,
+    /// The current PTS if text is desynchronized; no text has an earlier PTS.
+    pub now: Option<gst::ClockTime>,
+}
+
+/// PTS up to which text is complete.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon {
+    /// Start of the stretch of audio.
+    pub start: gst::ClockTime,
+    /// End of the decoded audio.
+    pub decoded: gst::ClockTime,
+    /// No word that starts before this follows.
+    pub words: gst::ClockTime,
+    /// No segment that starts before this follows.
+    pub segments: gst::ClockTime,
+}
+
+impl Clock {
+    /// The engine's progress as PTS.
+    pub fn horizon(&self, progress: Progress) -> Horizon {
+        let pts = |sample| self.timeline.pts(sample);
+        Horizon {
+            start: pts(0),
+            decoded: pts(progress.decoded),
+            words: pts(progress.words),
+            segments: pts(progress.segments),
+        }
+    }
+
+    /// Dates the words of an event.
+    pub fn date(&self, event: Event, session_id: &str) -> Utterance {
+        let (kind, speaker, words) = match event {
+            Event::Word { speaker, word } => (Kind::Word, speaker, vec![word]),
+            Event::Segment(segment) => (Kind::Segment, segment.speaker, segment.words),
+            Event::Partial(partial) => (Kind::Partial, partial.speaker, partial.words),
+        };
+        let words: Vec<_> = words.into_iter().map(|word| self.date_word(word)).collect();
+        let running_time =
+            words.first().and_then(|word| self.in_segment.to_running_time(word.start.pts));
+        let session_id = session_id.to_owned();
+        Utterance { kind, speaker: Speaker::new(speaker), session_id, words, running_time }
+    }
+
+    fn date_word(&self, word: Word) -> DatedWord {
+        DatedWord {
+            start: self.moment(word.start_sample),
+            end: self.moment(word.end_sample),
+            text: word.text,
+            confidence: word.confidence,
+        }
+    }
+
+    fn moment(&self, sample: u64) -> Moment {
+        let pts = self.timeline.pts(sample);
+        // The last word ends with a frame of 80 ms, which may reach beyond the segment.
+        let in_segment = self.in_segment.stop().map_or(pts, |stop| pts.min(stop));
+        Moment { pts, stream_time: self.in_segment.to_stream_time(in_segment) }
+    }
+}

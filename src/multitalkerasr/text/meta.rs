@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The meta of text buffers.
+
+use crate::multitalkerasr::text::utterance::Utterance;
+
+/// Name of the meta and of its structure.
+const NAME: &str = "MultitalkerItemMeta";
+
+/// Registers the meta in this process.
+pub fn register() {
+    gst::meta::CustomMeta::register_simple(NAME);
+}
+
+/// Attaches speaker, confidence and words of an utterance to its buffer.
+pub fn add(buffer: &mut gst::BufferRef, utterance: &Utterance) {
+    // It is registered with the element.
+    let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, NAME) else { return };
+    let structure = meta.mut_structure();
+    structure.set("speaker", utterance.speaker.id());
+    structure.set("confidence", utterance.confidence());
+    structure.set("words", utterance.words_array());
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Temporal order of the text of a source pad.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::multitalkerasr::properties::enums::TextUnit;
+use crate::multitalkerasr::text::clock::Horizon;
+use crate::multitalkerasr::text::format::Text;
+use crate::multitalkerasr::text::speaker::Speaker;
+use crate::multitalkerasr::text::utterance::{Kind, Utterance};
+
+/// Minimum duration of an overlapped word.
+const MIN_DURATION: gst::ClockTime = gst::ClockTime::from_mseconds(80);
+
+/// An output of the sequencer.
+#[derive(Debug)]
+pub enum Push {
+    /// Time without text.
+    Gap {
+        pts: gst::ClockTime,
+        duration: gst::ClockTime,
+    },
+    /// The next text is another speaker's.
+    SpeakerChange(Speaker),
+    Text(Text),
+    /// A segment of the current speaker has ended.
+    SegmentEnd,
+}
+
+/// Conditions that apply to the text of one call.
+#[derive(Clone, Copy)]
+pub struct Conditions<'a> {
+    /// The current PTS if text is desynchronized; no text has an earlier PTS.
+    pub now: Option<gst::ClockTime>,
+    /// Template of the text that precedes a speaker's words.
+    pub speaker_prefix: &'a str,
+}
+
+impl Conditions<'_> {
+    fn not_before_now(&self, pts: gst::ClockTime) -> gst::ClockTime {
+        self.now.map_or(pts, |now| pts.max(now))
+    }
+}
+
+/// Text that waits until no earlier text can follow.
+#[derive(Clone, Debug)]
+struct Pending {
+    utterance: Arc<Utterance>,
+    ends_segment: bool,
+}
+
+/// Orders the text of one source pad and fills the time between with gaps.
+#[derive(Debug)]
+pub struct Sequencer {
+    unit: TextUnit,
+    /// The speaker of the pad; `None` for the pad of all speakers.
+    speaker: Option<Speaker>,
+    /// By start PTS, speaker and order of arrival.
+    pending: BTreeMap<(gst::ClockTime, Speaker, u64), Pending>,
+    arrivals: u64,
+    /// Speaker of the last buffer.
+    current_speaker: Option<Speaker>,
+    /// Lower limit of the next PTS: PTS of the last buffer or end of the last gap.
+    earliest: Option<gst::ClockTime>,
+    /// End of the buffers and gaps so far.
+    position: Option<gst::ClockTime>,
+}
+
+impl Sequencer {
+    /// Sequences the text of all speakers, from the start of the audio.
+    pub fn new(unit: TextUnit) -> Self {
+        Self {
+            unit,
+            speaker: None,
+            pending: BTreeMap::new(),
+            arrivals: 0,
+            current_speaker: None,
+            earliest: None,
+            position: None,
+        }
+    }
+
+    /// Sequences the text of one speaker, from the position of this sequencer of all speakers.
+    pub fn for_speaker(&self, speaker: Speaker) -> Self {
+        let own = self.pending.iter().filter(|((_, of, _), _)| *of == speaker);
+        Self {
+            unit: self.unit,
+            speaker: Some(speaker),
+            pending: own.map(|(key, pending)| (*key, pending.clone())).collect(),
+            arrivals: self.arrivals,
+            current_speaker: None,
+            earliest: self.earliest,
+            position: self.earliest,
+        }
+    }
+
+    /// The speaker of the pad; `None` for the pad of all speakers.
+    pub fn speaker(&self) -> Option<Speaker> {
+        self.speaker
+    }
+
+    /// Drops all pending text and forgets the position, for a flush or a new segment.
+    pub fn clear(&mut self) {
+        *self = Self { speaker: self.speaker, ..Self::new(self.unit) };
+    }
+
+    /// Adds utterances and returns all text before the horizon.
+    pub fn add(
+        &mut self,
+        utterances: &[Arc<Utterance>],
+        horizon: Horizon,
+        conditions: Conditions,
+    ) -> Vec<Push> {
+        let mut pushes = Vec::new();
+        for utterance in utterances {
+            match (self.unit, utterance.kind) {
+                (TextUnit::Word, Kind::Word) => self.wait(utterance, false),
+                (TextUnit::Word, Kind::Segment) => self.end_segment(utterance, &mut pushes),
+                (TextUnit::Segment, Kind::Segment) => self.wait(utterance, true),
+                (TextUnit::Segment, Kind::Word) | (_, Kind::Partial) => (),
+            }
+        }
+        let limit = match self.unit {
+            TextUnit::Word => horizon.words,
+            TextUnit::Segment => horizon.segments,
+        };
+        self.release(Some(limit), horizon.start, conditions, &mut pushes);
+        self.advance(horizon.start, conditions.not_before_now(limit), &mut pushes);
+        pushes
+    }
+
+    /// Returns all pending text at the end of a stretch of audio, which lasts from `start` to `end`.
+    pub fn drain(
+        &mut self,
+        start: gst::ClockTime,
+        end: gst::ClockTime,
+        conditions: Conditions,
+    ) -> Vec<Push> {
+        let mut pushes = Vec::new();
+        self.release(None, start, conditions, &mut pushes);
+        self.advance(start, end, &mut pushes);
+        // The speakers of the next stretch may be different people.
+        self.current_speaker = None;
+        pushes
+    }
+
+    /// Pushes a gap from the current position, initially `from`, to `to`.
+    pub fn advance(&mut self, from: gst::ClockTime, to: gst::ClockTime, pushes: &mut Vec<Push>) {
+        let pts = self.position.unwrap_or(from);
+        if to > pts {
+            pushes.push(Push::Gap { pts, duration: to - pts });
+            self.position = Some(to);
+            self.earliest = Some(to);
+        }
+    }
+
+    fn wait(&mut self, utterance: &Arc<Utterance>, ends_segment: bool) {
+        if self.speaker.is_some_and(|own| own != utterance.speaker) {
+            return;
+        }
+        let key = (utterance.start().pts, utterance.speaker, self.arrivals);
+        self.pending.insert(key, Pending { utterance: utterance.clone(), ends_segment });
+        self.arrivals += 1;
+    }
+
+    /// Marks the last word of a finished segment.
+    fn end_segment(&mut self, segment: &Utterance, pushes: &mut Vec<Push>) {
+        let Some(last_word) = segment.words.last() else { return };
+        let key = |arrival| (last_word.start.pts, segment.speaker, arrival);
+        match self.pending.range_mut(key(0)..=key(u64::MAX)).next_back() {
+            Some((_, pending)) => pending.ends_segment = true,
+            None if self.current_speaker == Some(segment.speaker) => pushes.push(Push::SegmentEnd),
+            None => (),
+        }
+    }
+
+    /// Releases the text that starts before `limit`, or all.
+    fn release(
+        &mut self,
+        limit: Option<gst::ClockTime>,
+        start: gst::ClockTime,
+        conditions: Conditions,
+        pushes: &mut Vec<Push>,
+    ) {
+        while let Some(entry) = self.pending.first_entry() {
+            if limit.is_some_and(|limit| entry.key().0 >= limit) {
+                break;
+            }
+            let pending = entry.remove();
+            self.emit(pending, start, conditions, pushes);
+        }
+    }
+
+    fn emit(
+        &mut self,
+        Pending { utterance, ends_segment }: Pending,
+        stretch_start: gst::ClockTime,
+        conditions: Conditions,
+        pushes: &mut Vec<Push>,
+    ) {
+        let (speaker, spoken_start) = (utterance.speaker, utterance.start().pts);
+        let start = conditions.not_before_now(spoken_start);
+        let pts = self.earliest.map_or(start, |earliest| start.max(earliest));
+        let visible_start = if conditions.now.is_some() { spoken_start } else { pts };
+        let duration = utterance.end().pts.saturating_sub(visible_start);
+        let duration = if duration.is_zero() { MIN_DURATION } else { duration };
+        let end = pts.saturating_add(duration);
+
+        self.advance(stretch_start, pts, pushes);
+        let is_change = self.current_speaker != Some(speaker);
+        if is_change {
+            pushes.push(Push::SpeakerChange(speaker));
+        }
+        let prefix = match is_change || self.unit == TextUnit::Segment {
+            true => speaker.prefix(conditions.speaker_prefix),
+            false => String::new(),
+        };
+        pushes.push(Push::Text(Text { utterance, prefix, pts, duration }));
+        if ends_segment {
+            pushes.push(Push::SegmentEnd);
+        }
+        self.current_speaker = Some(speaker);
+        self.earliest = Some(pts);
+        self.position = Some(self.position.map_or(end, |position| position.max(end)));
+    }
+}
+
+#[cfg(test)]
+mod tests;
