@@ -47,7 +47,7 @@ fn dropped(messages: &[gst::Message]) -> Vec<Dropped> {
         let text = warning.error().message().to_owned();
         let (code, reason) = match cause.as_str() {
             "downstream" => (gst::CoreError::Pad, "Downstream blocks"),
-            _ => (gst::CoreError::TooLazy, "Audio comes faster than it is recognized"),
+            _ => (gst::CoreError::TooLazy, "Cannot keep up"),
         };
         let time = gst::ClockTime::from_nseconds;
         let expected = format!("{reason}: dropped audio from {} to {}", time(start), time(end));

@@ -3,6 +3,7 @@
 //! The thread between the chain function and the pads: it loads the model, and handles audio and
 //! serialized events in their order.
 
+pub mod item;
 pub mod overload;
 pub mod queue;
 pub mod session;
@@ -20,7 +21,8 @@ use crate::multitalkerasr::output::messages::{
 };
 use crate::multitalkerasr::properties::settings::RunSettings;
 use crate::multitalkerasr::shared::Shared;
-use crate::multitalkerasr::worker::queue::{Item, Queue};
+use crate::multitalkerasr::worker::item::Item;
+use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::worker::session::Session;
 use multitalker_asr::{Error, Model};
 
@@ -54,7 +56,7 @@ fn report(shared: &Shared, queue: &Queue, panic: &(dyn Any + Send)) {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("unknown cause");
-    queue.refuse_audio(gst::FlowError::Error, true);
+    queue.fail();
     post_error!(shared, gst::LibraryError::Failed, ("Panicked: {cause}"));
     shared.push_event(&gst::event::Eos::new());
 }
@@ -74,7 +76,7 @@ fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, model: Option
             Item::Audio(audio) => worker.session.audio(&audio),
             Item::Event(event) => worker.event(event),
             Item::Gap { start, end, is_short } => worker.session.gaps(start, end, is_short),
-            Item::Missing { from, to, cause } => worker.session.missing(from, to, cause),
+            Item::Dropped { start, end, cause } => worker.session.dropped(start, end, cause),
             Item::Pads => worker.session.src_pads.update_pads(),
             Item::Quiet => worker.session.pause(),
             #[cfg(test)]
@@ -90,7 +92,7 @@ fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Mo
             gst::ResourceError::Settings,
             ("No model: set the property model-dir to the folder that holds it")
         );
-        queue.refuse_audio(gst::FlowError::Error, true);
+        queue.fail();
         return None;
     };
     let place = options.model_dir.display().to_string();

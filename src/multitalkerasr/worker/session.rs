@@ -20,18 +20,14 @@ use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::clock::Clock;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
-use crate::multitalkerasr::worker::overload::Overload;
-use crate::multitalkerasr::worker::queue::{Cause, Queue};
+use crate::multitalkerasr::worker::item::Cause;
+use crate::multitalkerasr::worker::overload::{self, Overload};
+use crate::multitalkerasr::worker::queue::Queue;
 use multitalker_asr::lock::lock;
 use multitalker_asr::{Error, Event, Model, SAMPLE_RATE_HZ, Stream};
 
 /// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
 const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
-
-/// Where less audio than this is taken and not decoded, it is dropped with the audio that is dropped
-/// after it, since decoding it would make the text of what follows later still: 3 s, which is more
-/// than `lockstep` and `1s` ever hold.
-const MAX_UNDECODED: gst::ClockTime = gst::ClockTime::from_seconds(3);
 
 /// GAP events that are silence are taken in pieces of this, which is no discontinuity.
 const SILENCE: gst::ClockTime = gst::ClockTime::from_mseconds(100);
@@ -128,7 +124,7 @@ impl<'a> Session<'a> {
 
     fn recognize(&mut self, samples: &[f32]) {
         for piece in samples.chunks(PIECE_SAMPLES) {
-            self.relieve();
+            self.update_degradation();
             let queue = self.queue;
             let Some(stream) = self.stream() else { return };
             let outputs = queue.computing(|| stream.push_deferred(piece));
@@ -182,55 +178,49 @@ impl<'a> Session<'a> {
         true
     }
 
-    /// Saves work where audio waits, if that is wanted.
-    fn relieve(&mut self) {
+    /// Degrades the recognition of a live source under overload, or restores it.
+    fn update_degradation(&mut self) {
         let settings = self.shared.settings.live();
         let Some(stream) = self.stream.as_mut().filter(|_| self.clock.live) else { return };
-        let was_saving = self.overload.is_saving_now();
         let diarizer = self.model.as_ref().and_then(|model| model.diarizer());
         let max_queued = self.settings.max_queued_samples(true, diarizer);
-        // The work is not too much where downstream blocks.
-        let behind = self.queue.backlog_samples();
-        let is_saving = self.overload.is_saving(settings.overload_policy, behind, max_queued);
-        if is_saving != was_saving {
-            gst::info!(
-                CAT,
-                obj = self.shared.sinkpad,
-                "Saving work: {is_saving}, {behind} samples wait"
-            );
-            stream.set_degraded(is_saving);
-        }
-        if is_saving && !was_saving {
+        let backlog = self.queue.backlog_samples();
+        let change = self.overload.update(settings.overload_policy, backlog, max_queued);
+        let Some(is_degraded) = change else { return };
+        gst::info!(
+            CAT,
+            obj = self.shared.sinkpad,
+            "Degraded: {is_degraded} ({backlog} samples queued)"
+        );
+        stream.set_degraded(is_degraded);
+        if is_degraded {
             self.overload.post_qos(self.shared, None, self.processed, &self.clock);
         }
     }
 
-    /// Takes note of audio that was dropped before it came here.
-    pub fn missing(&mut self, from: gst::ClockTime, to: gst::ClockTime, cause: Cause) {
+    /// Skips audio that was dropped from the queue.
+    pub fn dropped(&mut self, start: gst::ClockTime, end: gst::ClockTime, cause: Cause) {
         if self.model.is_none() {
             return;
         }
-        let from = match cause {
-            Cause::Recognition => self.drop_undecoded(from).unwrap_or(from),
-            Cause::Downstream => from,
-        };
+        let start = self.drop_undecoded(start, cause).unwrap_or(start);
         self.drain(true);
         self.paused_at = None;
-        self.overload.drop(self.shared, (from, to), cause, self.processed, &self.clock);
-        self.gap(from, to);
+        self.overload.post_dropped(self.shared, (start, end), cause, self.processed, &self.clock);
+        self.gap(start, end);
     }
 
-    /// Where audio is missing from `from` on, ends the stretch of audio before it where it is decoded
-    /// up to, and returns this; not if much is not decoded yet.
-    fn drop_undecoded(&mut self, from: gst::ClockTime) -> Option<gst::ClockTime> {
+    /// Ends the stretch of audio before dropped audio where it is decoded up to, and returns the PTS
+    /// of this end; `None` if the overload policy keeps the audio that is not decoded yet.
+    fn drop_undecoded(&mut self, start: gst::ClockTime, cause: Cause) -> Option<gst::ClockTime> {
         let timeline = &self.clock.timeline;
-        if timeline.is_empty() || !is_continuous(timeline.end(), from) {
+        if timeline.is_empty() || !is_continuous(timeline.end(), start) {
             return None;
         }
         let stream = self.stream.as_mut()?;
         let decoded = stream.progress().decoded;
         let undecoded = stream.received_samples().saturating_sub(decoded);
-        if duration_of(usize::try_from(undecoded).ok()?) >= MAX_UNDECODED {
+        if !overload::drops_undecoded(cause, duration_of(usize::try_from(undecoded).ok()?)) {
             return None;
         }
         let outputs = stream.take_remaining();
@@ -321,7 +311,7 @@ impl<'a> Session<'a> {
             && !self.queue.is_interrupted()
         {
             gst::debug!(CAT, obj = self.shared.sinkpad, "Downstream returned {error:?}");
-            self.queue.refuse_audio(error, false);
+            self.queue.refuse_audio(error);
         }
         flow.is_ok()
     }
@@ -463,7 +453,7 @@ impl<'a> Session<'a> {
 /// Posts the one error, and refuses audio for good.
 pub fn fail(shared: &Shared, queue: &Queue, error: &Error) {
     post_engine_error(shared, error);
-    queue.refuse_audio(gst::FlowError::Error, true);
+    queue.fail();
 }
 
 /// Logs and posts finished segments, and posts segments in progress on request.
