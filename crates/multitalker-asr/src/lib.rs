@@ -62,6 +62,8 @@ pub use options::{
     ChunkLatency, ENCODED_FRAME_MS, ENCODED_FRAME_SAMPLES, ExecutionProvider, ModelOptions,
     OptimizationLevel, Precision, RuntimeOptions, StreamOptions, TargetMode,
 };
+pub use recognition::boosting::{BoostingOptions, PhraseBoosting};
+pub use recognition::phrases::Phrase;
 pub use recognition::words::{WORD_END_MS, WORD_LATENCY_MS};
 pub use stream::Stream;
 #[doc(hidden)]

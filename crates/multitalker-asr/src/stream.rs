@@ -16,6 +16,7 @@ use crate::models::Model;
 use crate::models::{Cancellable, EncoderGraph, JointGraph, SortformerGraph};
 use crate::options::StreamOptions;
 use crate::recognition::Recognizer;
+use crate::recognition::boosting::PhraseBoosting;
 use crate::recognition::decoding::Greedy;
 use crate::recognition::tokenizer::Tokenizer;
 use crate::trace::Trace;
@@ -104,7 +105,7 @@ impl Stream {
             recognizer: Recognizer::new(
                 encoder,
                 joint,
-                Greedy,
+                Greedy::default(),
                 model.tokenizer.clone(),
                 speakers,
                 options,
@@ -112,6 +113,11 @@ impl Stream {
             ended: false,
             canceller,
         })
+    }
+
+    /// Boosts other phrases, or none, in everything that is not yet decoded.
+    pub fn set_phrase_boosting(&mut self, boosting: Option<PhraseBoosting>) {
+        self.recognizer.set_strategy(Greedy { boosting });
     }
 
     /// Pushes any number of 16 kHz mono `samples`, nominally from -1 to 1, and returns the new

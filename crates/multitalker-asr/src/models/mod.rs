@@ -99,10 +99,10 @@ mod tests {
             Cancellable { graph, canceller: canceller.clone() }.run(features.view(), empty, empty);
 
         let joint = Cancellable { graph: model.joint.clone(), canceller };
-        let mut state = DecoderState::new(&joint, &Greedy).expect("memory");
+        let mut state = DecoderState::new(&joint, &Greedy::default()).expect("memory");
         let frames = Array2::from_elem((frames, model.joint.d_model), f32::NAN);
         let mut tokens = Vec::new();
-        let decoded = decode(&joint, &Greedy, frames.view(), 0, &mut state, &mut tokens);
+        let decoded = decode(&joint, &Greedy::default(), frames.view(), 0, &mut state, &mut tokens);
         assert_eq!(tokens, []);
 
         for (error, file) in [

@@ -18,6 +18,10 @@ use crate::onnx::{
     available_threads, computes_on_cpu, intra_op_threads, library, return_free_memory,
 };
 use crate::options::{ChunkLatency, ModelOptions, OptimizationLevel, Precision, RuntimeOptions};
+use crate::recognition::boosting::{
+    BoostingOptions, BoostingTree, PhraseBoosting, TokenizedPhrase,
+};
+use crate::recognition::phrases::Phrase;
 use crate::recognition::tokenizer::Tokenizer;
 
 /// Largest number of speakers of a published diarizer.
@@ -116,6 +120,32 @@ impl Model {
         let point = preset.operating_point_of(graph.version, chunk);
         graph.check_operating_point(&point)?;
         Ok(point)
+    }
+
+    /// Prepares `phrases` for [`Stream::set_phrase_boosting`](crate::Stream::set_phrase_boosting),
+    /// with their scores times `strength` (NeMo's `boosting_tree_alpha`). Also returns the texts of
+    /// phrases that the tokenizer cannot spell, which are left out.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if a score or the strength is not finite.
+    pub fn phrase_boosting(
+        &self,
+        phrases: &[Phrase],
+        options: BoostingOptions,
+        strength: f32,
+    ) -> Result<(PhraseBoosting, Vec<String>), Error> {
+        options.validate()?;
+        let mut unspellable = Vec::new();
+        let mut tokenized = Vec::new();
+        for Phrase { text, score } in phrases {
+            BoostingOptions { context_score: score.unwrap_or_default(), ..options }.validate()?;
+            match self.tokenizer.encode(text) {
+                Some(tokens) => tokenized.push(TokenizedPhrase { tokens, context_score: *score }),
+                None => unspellable.push(text.clone()),
+            }
+        }
+        let tree = BoostingTree::new(&tokenized, options);
+        Ok((PhraseBoosting::new(tree, strength)?, unspellable))
     }
 
     /// The text of these tokens.

@@ -2,12 +2,12 @@
 
 //! Strategies that choose a token from the scores of the transducer.
 
+use crate::recognition::boosting::{BoostingState, PhraseBoosting};
+
 /// A way to choose tokens. One instance serves all speakers; [`Self::State`] belongs to one.
 ///
-/// Phrase boosting by shallow fusion is a strategy whose state is a node of a trie of the phrases'
-/// tokens: [`Self::choose`] adds a bonus to the logits of the node's children before it takes the
-/// largest, and [`Self::advance`] descends to the chosen child or returns to the root. A beam search
-/// is another loop over the same trait: since the state is `Clone`, each hypothesis owns a copy.
+/// A beam search is another loop over the same trait: since the state is `Clone`, each hypothesis owns
+/// a copy.
 pub trait DecodingStrategy {
     /// Context of one speaker, which depends only on the tokens chosen before.
     type State: Clone;
@@ -24,20 +24,36 @@ pub trait DecodingStrategy {
     fn advance(&self, state: &mut Self::State, token: usize);
 }
 
-/// Takes the most probable token.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Greedy;
+/// Takes the most probable token, or the one that becomes it by phrase boosting.
+///
+/// As in NeMo, phrases change which token is chosen, but never whether one is: where the blank is the
+/// most probable, it is chosen.
+#[derive(Clone, Debug, Default)]
+pub struct Greedy {
+    pub boosting: Option<PhraseBoosting>,
+}
 
 impl DecodingStrategy for Greedy {
-    type State = ();
+    type State = BoostingState;
 
-    fn initial_state(&self) {}
-
-    fn choose(&self, logits: &[f32], (): &()) -> Option<usize> {
-        argmax(logits)
+    fn initial_state(&self) -> BoostingState {
+        BoostingState::default()
     }
 
-    fn advance(&self, (): &mut (), _token: usize) {}
+    fn choose(&self, logits: &[f32], state: &BoostingState) -> Option<usize> {
+        let best = argmax(logits)?;
+        let (_blank, tokens) = logits.split_last()?;
+        match &self.boosting {
+            Some(boosting) if best < tokens.len() => argmax(&boosting.boost(tokens, *state)),
+            _ => Some(best),
+        }
+    }
+
+    fn advance(&self, state: &mut BoostingState, token: usize) {
+        if let Some(boosting) = &self.boosting {
+            *state = boosting.advance(*state, token);
+        }
+    }
 }
 
 /// Returns the index of the largest value, the first of equal ones, or `None` if a value is NaN or

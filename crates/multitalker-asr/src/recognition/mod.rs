@@ -4,8 +4,10 @@
 //! of each speaker.
 
 pub mod batching;
+pub mod boosting;
 pub mod decoding;
 pub mod networks;
+pub mod phrases;
 mod speaker;
 pub mod targets;
 pub mod tokenizer;
@@ -95,6 +97,14 @@ where
         self.events.clear();
         if self.trace.is_some() {
             self.enable_trace();
+        }
+    }
+
+    /// Decodes with another strategy from the next run on. Every speaker's context begins again.
+    pub fn set_strategy(&mut self, strategy: D) {
+        self.strategy = strategy;
+        for speaker in self.speakers.iter_mut().flatten() {
+            speaker.reset_context(&self.strategy);
         }
     }
 

@@ -56,6 +56,11 @@ impl<C, J: JointNetwork, D: DecodingStrategy> Speaker<C, J, D> {
         })
     }
 
+    /// Returns the context of the decoding strategy to that before the first token.
+    pub fn reset_context(&mut self, strategy: &D) {
+        self.decoder.reset_context(strategy);
+    }
+
     /// Decodes the encoded frames chunk by chunk until they or the `frames` of the chunks run out.
     fn decode(&mut self, joint: &J, strategy: &D, frames: &[Range<u64>]) -> Decoded {
         let mut decoded = Decoded::default();

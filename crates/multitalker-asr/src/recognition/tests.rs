@@ -165,7 +165,8 @@ fn run(
     pieces: &[usize],
 ) -> (Vec<Event>, Option<Error>) {
     let options = StreamOptions { chunk_latency: ChunkLatency::Ms1120, ..Default::default() };
-    let mut recognizer = Recognizer::new(encoder, joint, Greedy, vocabulary, Some(2), options);
+    let mut recognizer =
+        Recognizer::new(encoder, joint, Greedy::default(), vocabulary, Some(2), options);
     let mut features = FrameBuffer::new(1);
     let mut mel = (0..4 * 112).map(|mel| mel as f32);
     recognizer

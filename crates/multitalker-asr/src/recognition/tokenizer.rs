@@ -124,6 +124,15 @@ impl Tokenizer {
         self.pieces.get(id).copied().unwrap_or(PieceKind::Continuation)
     }
 
+    /// Returns the tokens that spell `text`, or `None` if a part of it has none.
+    pub fn encode(&self, text: &str) -> Option<Vec<usize>> {
+        let pieces = self.processor.encode(text).ok()?;
+        let unknown = self.processor.unk_id();
+        let known = |id: u32| (id != unknown).then_some(id as usize);
+        let ids: Vec<_> = pieces.iter().map(|piece| known(piece.id)).collect::<Option<_>>()?;
+        (!ids.is_empty()).then_some(ids)
+    }
+
     /// Returns the text of `ids`, without the space before the first word.
     ///
     /// # Errors

@@ -39,6 +39,11 @@ impl<S, C> DecoderState<S, C> {
             last_token: network.blank(),
         })
     }
+
+    /// Returns the context of the decoding strategy to that before the first token.
+    pub fn reset_context(&mut self, strategy: &impl DecodingStrategy<State = C>) {
+        self.context = strategy.initial_state();
+    }
 }
 
 /// Decodes `frames`, `[frames, hidden]`, the first of which has index `first_frame`, and appends to
@@ -124,6 +129,7 @@ mod tests {
     use ndarray::{Array2, Axis, aview1};
 
     use super::*;
+    use crate::recognition::boosting::BoostingState;
     use crate::recognition::decoding::Greedy;
 
     const BLANK: usize = 3;
@@ -197,10 +203,10 @@ mod tests {
     }
 
     fn decode_chunks(script: &Script, chunks: &[&[f32]]) -> Vec<(u64, usize)> {
-        let mut state = DecoderState::new(script, &Greedy).expect("no network");
+        let mut state = DecoderState::new(script, &Greedy::default()).expect("no network");
         let (mut tokens, mut first) = (Vec::new(), 0);
         for chunk in chunks {
-            decode(script, &Greedy, column(chunk), first, &mut state, &mut tokens)
+            decode(script, &Greedy::default(), column(chunk), first, &mut state, &mut tokens)
                 .expect("no network");
             first += chunk.len() as u64;
         }
@@ -233,9 +239,10 @@ mod tests {
     #[test]
     fn probability_is_that_of_the_softmax() {
         let script = Script::new(&[(0, 1)]);
-        let mut state = DecoderState::new(&script, &Greedy).expect("no network");
+        let mut state = DecoderState::new(&script, &Greedy::default()).expect("no network");
         let mut tokens = Vec::new();
-        decode(&script, &Greedy, column(&[0.0]), 7, &mut state, &mut tokens).expect("no network");
+        decode(&script, &Greedy::default(), column(&[0.0]), 7, &mut state, &mut tokens)
+            .expect("no network");
         let expected = 2.0_f32.exp() / (2.0_f32.exp() + 3.0);
         assert!((tokens[0].probability - expected).abs() < 1e-6);
         assert_eq!(tokens[0].frame, 7);
@@ -260,7 +267,7 @@ mod tests {
             if *last == Some(self.after) {
                 logits[self.token] += self.bonus;
             }
-            Greedy.choose(&logits, &())
+            Greedy::default().choose(&logits, &BoostingState::default())
         }
 
         fn advance(&self, last: &mut Option<usize>, token: usize) {
@@ -331,9 +338,10 @@ mod tests {
         ];
         for (found, spoil) in spoils {
             let script = Script { spoil: Some((3, spoil)), ..Script::new(&[(0, 0), (0, 2)]) };
-            let mut state = DecoderState::new(&script, &Greedy).expect("no network");
+            let mut state = DecoderState::new(&script, &Greedy::default()).expect("no network");
             let mut tokens = Vec::new();
-            let error = decode(&script, &Greedy, column(&[0.0]), 0, &mut state, &mut tokens);
+            let error =
+                decode(&script, &Greedy::default(), column(&[0.0]), 0, &mut state, &mut tokens);
             let error = error.expect_err("the third run is spoilt");
             assert!(matches!(error, Error::Inference { .. }), "{error}");
             for part in ["script.onnx", found] {
