@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Flushes, stops and starts: quick at any moment, and nothing is left behind.
+//! Flushes, stops and starts interrupt whatever is in progress and leave nothing behind.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use element_rig::*;
 use gst::prelude::*;
 use multitalker_asr::{ChunkLatency, DiarizationPreset};
-
-/// What a stop or a flush may take.
-const MAX_STOP: Duration = Duration::from_millis(200);
+use test_support::slow_diarizer;
 
 #[test]
 fn flush_in_the_middle_drops_all_and_starts_afresh() {
@@ -29,11 +28,8 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
         // One buffer, of which much is still to be recognized when the first word is out.
         rig.push(0, before);
         rig.until(Entry::is_text);
-        let start = Instant::now();
         rig.push_event(gst::event::FlushStart::new());
         rig.push_event(gst::event::FlushStop::new(true));
-        let elapsed = start.elapsed();
-        assert!(elapsed < MAX_STOP, "{elapsed:?}");
         rig.until(|entry| *entry == Entry::FlushStop);
         let recognized = rig.posted("multitalkerasr/transcript").len();
 
@@ -104,13 +100,11 @@ fn flushes_at_any_moment_leave_nothing_behind() {
             left -= i32::from(matches!(entry, Entry::Gap { .. } | Entry::Buffer { .. }));
             left < 0
         });
-        let start = Instant::now();
         rig.push_event(gst::event::FlushStart::new());
-        // As sources do, which else might not notice the flush.
+        // Sources also wait here; otherwise they might not notice the flush.
         let error = end_of_round.recv_timeout(TIMEOUT).expect("an end of it");
         assert_eq!(error, gst::FlowError::Flushing);
         rig.push_event(gst::event::FlushStop::new(true));
-        assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
         rig.until(|entry| *entry == Entry::FlushStop);
         if round < 39 {
             flushed.send(()).expect("a thread that pushes");
@@ -166,20 +160,16 @@ fn flush_releases_all_who_wait() {
     let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
     let end = fill(&rig);
     assert!(end.try_recv().is_err(), "nobody is released before");
-    let start = Instant::now();
     rig.push_event(gst::event::FlushStart::new());
     assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
     rig.push_event(gst::event::FlushStop::new(true));
-    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
 }
 
 #[test]
 fn stopping_releases_all_who_wait() {
     let rig = Rig::new(&[("diarization-preset", "lockstep")]);
     let end = fill(&rig);
-    let start = Instant::now();
     rig.element.set_state(gst::State::Null).expect("stops");
-    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
     assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
 }
 
@@ -195,22 +185,56 @@ fn queue_is_bounded() {
         gst::PadProbeReturn::Ok
     });
     let end = fill(&rig);
+    // The first word is within the first seconds; beyond it are the queue of 3.12 s and the buffer
+    // that waits.
+    while let Ok(pts) = buffers.recv_timeout(Duration::from_secs(1)) {
+        assert!(pts < 10 * SECOND_NS, "{pts} ns were pushed");
+    }
     rig.push_event(gst::event::FlushStart::new());
     assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
-    // The first word is within the first seconds; beyond it there are 2 s of queue and what the
-    // worker holds.
-    let reached = buffers.try_iter().last().expect("audio went in");
-    assert!(reached < 10 * SECOND_NS, "{reached} ns went in");
+}
+
+/// Starts an element whose worker runs the diarizer for minutes.
+fn rig_in_a_long_run(folder: &Path) -> Rig {
+    let diarizer = slow_diarizer(folder, 20_000_000).display().to_string();
+    let mut rig = Rig::lockstep(&[("diarization-model", &diarizer)]);
+    push_into_a_long_run(&mut rig);
+    rig
+}
+
+/// Pushes audio and returns once the worker has taken it.
+fn push_into_a_long_run(rig: &mut Rig) {
+    // The first buffer fills the queue, so the second has to wait for the worker.
+    for index in 0..2 {
+        rig.push(index * 10 * SECOND_NS, &[0.0; 160_000]);
+    }
+    // Most often the run has begun then.
+    std::thread::sleep(Duration::from_millis(100));
 }
 
 #[test]
 fn stopping_in_the_middle_is_quick() {
-    let mut rig = Rig::new(&[("chunk-latency", "80ms"), ("diarization-preset", "lockstep")]);
-    rig.push(0, &audio("meeting.wav"));
-    rig.until(Entry::is_text);
+    init_with_runtime();
+    let folder = tempfile::tempdir().expect("a folder");
+    let rig = rig_in_a_long_run(folder.path());
     let start = Instant::now();
     rig.element.set_state(gst::State::Null).expect("stops");
-    assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
+    assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
+}
+
+#[test]
+fn flush_in_the_middle_is_quick() {
+    init_with_runtime();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut rig = rig_in_a_long_run(folder.path());
+    for _ in 0..3 {
+        let start = Instant::now();
+        rig.push_event(gst::event::FlushStart::new());
+        rig.push_event(gst::event::FlushStop::new(true));
+        rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
+        push_into_a_long_run(&mut rig);
+        assert!(start.elapsed() < TIMEOUT, "{:?}", start.elapsed());
+    }
 }
 
 #[test]
@@ -232,35 +256,49 @@ fn same_words_again_after_every_stop() {
     assert!(!expected.is_empty());
 }
 
+/// The types of the progress messages on a bus, which holds no error.
+fn loading(bus: &gst::Bus) -> Vec<gst::ProgressType> {
+    let progress = bus.iter().filter_map(|message| match message.view() {
+        gst::MessageView::Progress(progress) => {
+            let (type_, code, _) = progress.get();
+            assert_eq!(code, "loading");
+            Some(type_)
+        }
+        gst::MessageView::Error(error) => panic!("{error:?}"),
+        _ => None,
+    });
+    progress.collect()
+}
+
 #[test]
 fn stopping_while_loading_is_quick() {
+    init_with_runtime();
+    let models = HeldModels::new();
+    let element = element(&[("model-dir", &models.path())]);
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    // The model is never released.
+    element.set_state(gst::State::Paused).expect("does not wait for the model");
+    element.set_state(gst::State::Null).expect("stops");
+    assert_eq!(loading(&bus), [gst::ProgressType::Start, gst::ProgressType::Canceled]);
+}
+
+#[test]
+fn stopping_while_loading_leaves_nothing_behind() {
     init_with_runtime();
     for _ in 0..10 {
         let element = element(&[]);
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
-        let start = Instant::now();
         element.set_state(gst::State::Paused).expect("does not wait for the model");
         element.set_state(gst::State::Null).expect("stops");
-        assert!(start.elapsed() < MAX_STOP, "{:?}", start.elapsed());
-        let loading: Vec<_> = bus
-            .iter()
-            .filter_map(|message| match message.view() {
-                gst::MessageView::Progress(progress) => {
-                    let (type_, code, _) = progress.get();
-                    assert_eq!(code, "loading");
-                    Some(type_)
-                }
-                gst::MessageView::Error(error) => panic!("{error:?}"),
-                _ => None,
-            })
-            .collect();
+        let loading = loading(&bus);
+        assert_eq!(loading.len(), 2, "{loading:?}");
         assert_eq!(loading[0], gst::ProgressType::Start);
         assert!(
             [gst::ProgressType::Canceled, gst::ProgressType::Complete].contains(&loading[1]),
             "{loading:?}"
         );
-        assert_eq!(loading.len(), 2);
     }
 }
 

@@ -78,6 +78,18 @@ pub fn tiny_model_options() -> ModelOptions {
     }
 }
 
+/// Writes a fake diarizer that multiplies matrices `products` times in each step.
+pub fn slow_diarizer(folder: &Path, products: u64) -> PathBuf {
+    let graph = data().join("fake-models/sortformer-slow.onnx");
+    let mut graph = std::fs::read(graph).expect("readable");
+    let marker = b"how-slow";
+    let at = graph.windows(marker.len()).position(|part| part == marker).expect("the number");
+    graph[at..at + marker.len()].copy_from_slice(&products.to_le_bytes());
+    let path = folder.join(format!("{products}.onnx"));
+    std::fs::write(&path, graph).expect("written");
+    path
+}
+
 /// Fails with what to do about it where ONNX Runtime is not there, which `.cargo/config.toml` names
 /// in any case.
 #[track_caller]
