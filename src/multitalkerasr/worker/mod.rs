@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The thread between the chain function and the pads: it loads the model, and handles audio and
-//! serialized events in their order.
+//! The thread between the chain function and the source pads. It loads the model, and handles audio
+//! and serialized events in their order.
 
 pub mod item;
 pub mod overload;
 pub mod queue;
-pub mod session;
+pub mod recognition;
+pub mod stretch;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,14 +20,19 @@ use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::output::messages::{
     post_error, post_progress, post_transcripts, post_warning,
 };
+use crate::multitalkerasr::output::src_pads::SrcPads;
 use crate::multitalkerasr::properties::settings::RunSettings;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::worker::item::Item;
 use crate::multitalkerasr::worker::queue::Queue;
-use crate::multitalkerasr::worker::session::Session;
+use crate::multitalkerasr::worker::recognition::fail;
+use crate::multitalkerasr::worker::stretch::Stretch;
 use multitalker_asr::{Error, Model};
 
-/// Starts the thread.
+/// Starts the thread, which returns after [`Queue::stop`].
+///
+/// # Errors
+/// The error of the operating system if there can be no thread.
 pub fn spawn(
     shared: Arc<Shared>,
     queue: Arc<Queue>,
@@ -39,7 +45,7 @@ pub fn spawn(
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(recognize)) {
             report(&shared, &queue, &*panic);
-            // Events and flushes still go through, as after any other error.
+            // Events and flushes still pass, as after any other error.
             let forward = || run(&shared, &queue, settings.clone(), None);
             if let Err(panic) = catch_unwind(AssertUnwindSafe(forward)) {
                 report(&shared, &queue, &*panic);
@@ -49,7 +55,8 @@ pub fn spawn(
     })
 }
 
-/// Refuses audio for good, posts the error and ends the text, which no other thread would do.
+/// Refuses audio for the rest of the run, posts the panic as an error and ends the text, which no
+/// other thread would do.
 fn report(shared: &Shared, queue: &Queue, panic: &(dyn Any + Send)) {
     let cause = panic
         .downcast_ref::<&str>()
@@ -62,26 +69,18 @@ fn report(shared: &Shared, queue: &Queue, panic: &(dyn Any + Send)) {
 }
 
 fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, model: Option<Arc<Model>>) {
-    let session = Session::new(shared, queue, settings, model);
-    let mut worker = Worker { shared, queue, session, in_caps: None };
+    let stretch = Stretch::new(shared, queue, settings, model);
+    let mut worker = Worker { shared, queue, stretch, in_caps: None };
     loop {
         if queue.is_empty() {
-            worker.session.catch_up();
+            worker.stretch.recognition.run_deferred();
         }
-        let Some((item, flushed)) = queue.take(worker.session.quiet_at()) else { return };
+        let deadline = worker.stretch.pause_deadline();
+        let Some((item, flushed)) = queue.take(deadline) else { return };
         if flushed {
-            worker.session.forget();
+            worker.stretch.flush();
         }
-        match item {
-            Item::Audio(audio) => worker.session.audio(&audio),
-            Item::Event(event) => worker.event(event),
-            Item::Gap { start, end, is_short } => worker.session.gaps(start, end, is_short),
-            Item::Dropped { start, end, cause } => worker.session.dropped(start, end, cause),
-            Item::Pads => worker.session.src_pads.update_pads(),
-            Item::Quiet => worker.session.pause(),
-            #[cfg(test)]
-            Item::Panic => panic!("injected"),
-        }
+        worker.handle(item);
     }
 }
 
@@ -90,13 +89,13 @@ fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Mo
         post_error!(
             shared,
             gst::ResourceError::Settings,
-            ("No model: set the property model-dir to the folder that holds it")
+            ("No model: set the property model-dir to the folder that contains it")
         );
         queue.fail();
         return None;
     };
-    let place = options.model_dir.display().to_string();
-    post_progress(shared, gst::ProgressType::Start, &format!("Loading the model of {place}"));
+    let model_dir = options.model_dir.display().to_string();
+    post_progress(shared, gst::ProgressType::Start, &format!("Loading the model of {model_dir}"));
     // The networks of an earlier run are still in memory, unless their files have changed.
     let loaded = Model::load(&options, &queue.loading)
         .and_then(|model| settings.check_preset(&model).map(|()| model));
@@ -106,12 +105,12 @@ fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Mo
             post_progress(
                 shared,
                 gst::ProgressType::Complete,
-                &format!("Loaded the model of {place}"),
+                &format!("Loaded the model of {model_dir}"),
             );
             for warning in model.warnings() {
                 post_warning!(shared, gst::LibraryError::Settings, ("{warning}"));
             }
-            warn_of_preset(shared, settings, &model);
+            post_substituted_preset(shared, settings, &model);
             let speakers = model.speakers();
             for pad in shared.speaker_pads.list() {
                 if pad.speaker.index() >= speakers {
@@ -119,8 +118,7 @@ fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Mo
                         shared,
                         gst::LibraryError::Settings,
                         (
-                            "{} will have no text: expected a pad below speaker_{speakers} for \
-                             the {speakers} speakers of the model",
+                            "{} will stay empty: the model has only {speakers} speakers",
                             pad.pad.name()
                         )
                     );
@@ -133,15 +131,15 @@ fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Mo
             None
         }
         Err(error) => {
-            post_progress(shared, gst::ProgressType::Error, &format!("Cannot load {place}"));
-            session::fail(shared, queue, &error);
+            post_progress(shared, gst::ProgressType::Error, &format!("Cannot load {model_dir}"));
+            fail(shared, queue, &error);
             None
         }
     }
 }
 
-/// Warns of a preset that the version of the diarizer does not offer.
-fn warn_of_preset(shared: &Shared, settings: &RunSettings, model: &Model) {
+/// Posts a warning if the version of the diarizer does not offer the preset.
+fn post_substituted_preset(shared: &Shared, settings: &RunSettings, model: &Model) {
     let Some(version) = model.diarizer().map(|diarizer| diarizer.version) else { return };
     let Some((set, used)) = settings.substituted_preset(version) else { return };
     post_warning!(
@@ -149,7 +147,7 @@ fn warn_of_preset(shared: &Shared, settings: &RunSettings, model: &Model) {
         gst::LibraryError::Settings,
         (
             "diarization-preset: expected one that version {version} of the diarizer offers, found \
-             {}; {} is used in its place",
+             {}; using {} instead",
             set.nick(),
             used.nick()
         )
@@ -159,41 +157,58 @@ fn warn_of_preset(shared: &Shared, settings: &RunSettings, model: &Model) {
 struct Worker<'a> {
     shared: &'a Shared,
     queue: &'a Queue,
-    session: Session<'a>,
+    stretch: Stretch<'a>,
+    /// Caps of the audio.
     in_caps: Option<gst::Caps>,
 }
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
+    fn handle(&mut self, item: Item) {
+        match item {
+            Item::Audio(audio) => self.stretch.push_audio(&audio),
+            Item::Event(event) => self.event(event),
+            Item::Gap { start, end, is_short } => self.stretch.push_gaps(start, end, is_short),
+            Item::Dropped { start, end, cause } => self.stretch.skip_dropped(start, end, cause),
+            Item::Pads => self.src_pads().update_pads(),
+            Item::Quiet => self.stretch.pause(),
+            #[cfg(test)]
+            Item::Panic => panic!("injected"),
+        }
+    }
+
+    fn src_pads(&mut self) -> &mut SrcPads<'a> {
+        &mut self.stretch.recognition.src_pads
+    }
+
     fn event(&mut self, event: gst::Event) {
         gst::log!(CAT, obj = self.shared.sinkpad, "Handling {event:?}");
-        let src_pads = &mut self.session.src_pads;
-        src_pads.update_pads();
+        self.src_pads().update_pads();
         match event.view() {
-            gst::EventView::StreamStart(_) => self.session.stream_start(event),
+            gst::EventView::StreamStart(_) => self.stretch.stream_start(event),
             gst::EventView::Caps(caps) => {
                 let in_caps = caps.caps_owned();
                 match self.in_caps.replace(in_caps.clone()) {
                     Some(previous) if previous == in_caps => return,
-                    Some(_) => self.session.interrupt(),
+                    Some(_) => self.stretch.interrupt(),
                     None => (),
                 }
-                self.session.src_pads.caps();
+                self.src_pads().caps();
             }
-            gst::EventView::Segment(segment) => self.session.segment(segment, event.seqnum()),
+            gst::EventView::Segment(segment) => self.stretch.segment(segment, event.seqnum()),
             gst::EventView::SegmentDone(_) => {
-                self.session.interrupt();
-                self.session.src_pads.forward(&event);
+                self.stretch.interrupt();
+                self.src_pads().forward(&event);
             }
             gst::EventView::Eos(_) => {
-                self.session.interrupt();
+                self.stretch.interrupt();
                 if !self.queue.is_interrupted() {
                     post_transcripts(self.shared);
                 }
-                self.session.src_pads.eos(event);
+                self.src_pads().eos(event);
             }
-            // What is said of one stream is said of the audio, not of the text.
+            // Tags of a stream describe the audio, not the text.
             gst::EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => (),
-            _ => src_pads.forward(&event),
+            _ => self.src_pads().forward(&event),
         }
     }
 }
@@ -240,7 +255,7 @@ mod tests {
                 _ => None,
             })
             .collect();
-        // The first is that there is no model.
+        // The first states that there is no model.
         assert_eq!(errors.len(), 2, "{errors:?}");
         assert_eq!(errors[1], "Panicked: injected");
 
@@ -250,12 +265,12 @@ mod tests {
             queue.push_audio(audio, 10)
         };
         assert_eq!(push(), Err(gst::FlowError::Error));
-        // A flush neither hangs nor lets audio in, and events go through.
+        // A flush neither hangs nor admits audio, and events pass.
         queue.flush_start();
         assert!(queue.flush_stop(|| src.push_event(gst::event::FlushStop::new(true))));
         assert_eq!(next(), gst::EventType::FlushStop);
         assert_eq!(push(), Err(gst::FlowError::Error));
-        queue.push_event(gst::event::StreamStart::new("again")).expect("taken");
+        queue.push_event(gst::event::StreamStart::new("again")).expect("accepted");
         assert_eq!(next(), gst::EventType::StreamStart);
         queue.stop();
         worker.join().expect("no panic");

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Recognition of the audio of a run: samples go to the engine, and its text to the bus and the
+//! source pads.
+
+use std::sync::Arc;
+
+use crate::multitalkerasr::CAT;
+use crate::multitalkerasr::input::timeline::{Timeline, duration_of};
+use crate::multitalkerasr::output::messages::{
+    post_engine_error, post_full_log, post_partial, post_transcript,
+};
+use crate::multitalkerasr::output::src_pads::SrcPads;
+use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
+use crate::multitalkerasr::shared::Shared;
+use crate::multitalkerasr::text::clock::Clock;
+use crate::multitalkerasr::text::utterance::{Kind, Utterance};
+use crate::multitalkerasr::worker::item::Cause;
+use crate::multitalkerasr::worker::overload::{self, Overload};
+use crate::multitalkerasr::worker::queue::Queue;
+use multitalker_asr::lock::lock;
+use multitalker_asr::{Error, Event, Model, SAMPLE_RATE_HZ, Stream};
+
+/// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
+const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
+
+/// The engine's stream, its clock, and the pads for its text.
+pub struct Recognition<'a> {
+    shared: &'a Shared,
+    queue: &'a Queue,
+    settings: Arc<RunSettings>,
+    /// `None` after a failure.
+    model: Option<Arc<Model>>,
+    stream: Option<Stream>,
+    pub clock: Clock,
+    /// Samples recognized so far.
+    processed: u64,
+    overload: Overload,
+    /// Whether upstream has begun another stream. Its audio is not refused because of a result of
+    /// downstream for the rest of this one.
+    is_stream_over: bool,
+    pub src_pads: SrcPads<'a>,
+}
+
+impl<'a> Recognition<'a> {
+    /// Without a model no audio is recognized.
+    pub fn new(
+        shared: &'a Shared,
+        queue: &'a Queue,
+        settings: Arc<RunSettings>,
+        model: Option<Arc<Model>>,
+    ) -> Self {
+        Self {
+            shared,
+            queue,
+            src_pads: SrcPads::new(shared, settings.text_unit, || queue.is_interrupted()),
+            clock: Clock { timeline: Timeline::new(settings.alignment), ..Clock::default() },
+            settings,
+            model,
+            stream: None,
+            processed: 0,
+            overload: Overload::default(),
+            is_stream_over: false,
+        }
+    }
+
+    /// Whether no more audio can be recognized.
+    pub fn has_failed(&self) -> bool {
+        self.model.is_none()
+    }
+
+    /// Sets whether the audio comes from a live source. A change ends the stream, since other
+    /// options apply to the other kind of source.
+    pub fn set_live(&mut self, live: bool) {
+        if self.stream.is_some() && self.clock.live != live {
+            self.drain(false);
+            self.stream = None;
+        }
+        self.clock.live = live;
+    }
+
+    /// Recognizes samples and emits their text.
+    pub fn push(&mut self, samples: &[f32]) {
+        for piece in samples.chunks(PIECE_SAMPLES) {
+            self.update_degradation();
+            let queue = self.queue;
+            let Some(stream) = self.stream() else { return };
+            let events = queue.computing(|| stream.push_deferred(piece));
+            self.clock.timeline.advance(piece.len());
+            self.processed += piece.len() as u64;
+            if !self.emit_or_fail(events) {
+                return;
+            }
+        }
+    }
+
+    /// Recognizes audio that the engine holds back to recognize it together with later audio.
+    pub fn run_deferred(&mut self) {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.has_deferred()) else {
+            return;
+        };
+        let events = self.queue.computing(|| stream.run_deferred());
+        self.emit_or_fail(events);
+    }
+
+    /// The stream, which is created for the first audio, when it is known whether it is live.
+    fn stream(&mut self) -> Option<&mut Stream> {
+        if self.stream.is_none() {
+            let model = self.model.clone()?;
+            let live = self.clock.live;
+            let diarizer = model.diarizer();
+            let options = self.settings.stream_options(live, diarizer);
+            gst::debug!(CAT, obj = self.shared.sinkpad, "Live: {live}, {diarizer:?}, {options:?}");
+            self.shared.mark_model_used();
+            match Stream::with_canceller(model, options, self.queue.inference.clone()) {
+                Ok(stream) => self.stream = Some(stream),
+                Err(error) => {
+                    self.model = None;
+                    fail(self.shared, self.queue, &error);
+                }
+            }
+        }
+        self.stream.as_mut()
+    }
+
+    /// Degrades the recognition of a live source under overload, or restores it.
+    fn update_degradation(&mut self) {
+        let settings = self.shared.settings.live();
+        let Some(stream) = self.stream.as_mut().filter(|_| self.clock.live) else { return };
+        let diarizer = self.model.as_ref().and_then(|model| model.diarizer());
+        let max_queued = self.settings.max_queued_samples(true, diarizer);
+        let backlog = self.queue.backlog_samples();
+        let change = self.overload.update(settings.overload_policy, backlog, max_queued);
+        let Some(is_degraded) = change else { return };
+        gst::info!(
+            CAT,
+            obj = self.shared.sinkpad,
+            "Degraded: {is_degraded} ({backlog} samples queued)"
+        );
+        stream.set_degraded(is_degraded);
+        if is_degraded {
+            self.overload.post_qos(self.shared, None, self.processed, &self.clock);
+        }
+    }
+
+    /// Posts which audio was dropped from the queue.
+    pub fn post_dropped(&mut self, start: gst::ClockTime, end: gst::ClockTime, cause: Cause) {
+        self.overload.post_dropped(self.shared, (start, end), cause, self.processed, &self.clock);
+    }
+
+    /// Ends the stretch of audio where it is decoded up to, because the audio after it was dropped,
+    /// and returns the PTS of this end; `None` if the overload policy keeps the audio that is not
+    /// decoded yet.
+    pub fn drop_undecoded(&mut self, cause: Cause) -> Option<gst::ClockTime> {
+        let stream = self.stream.as_mut()?;
+        let decoded = stream.progress().decoded;
+        let undecoded = stream.received_samples().saturating_sub(decoded);
+        if !overload::drops_undecoded(cause, duration_of(usize::try_from(undecoded).ok()?)) {
+            return None;
+        }
+        let events = stream.take_remaining();
+        self.processed = self.processed.saturating_sub(undecoded);
+        self.clock.timeline.truncate(decoded);
+        let end = self.clock.timeline.end();
+        self.emit(events);
+        self.finish_stretch();
+        self.reset_stream(true);
+        Some(end)
+    }
+
+    /// Emits the engine's events, or fails; false if no more audio is to be recognized for now.
+    fn emit_or_fail(&mut self, events: Result<Vec<Event>, Error>) -> bool {
+        match events {
+            Ok(events) => self.emit(events),
+            // Either it was canceled, or it went on after a cancellation.
+            Err(_) if self.queue.is_interrupted() => false,
+            Err(error) => {
+                let rest = self.stream.as_mut().map(Stream::take_remaining).unwrap_or_default();
+                self.emit(rest);
+                self.finish_stretch();
+                self.stream = None;
+                self.model = None;
+                fail(self.shared, self.queue, &error);
+                false
+            }
+        }
+    }
+
+    fn emit(&mut self, events: Vec<Event>) -> bool {
+        let progress = self.stream.as_ref().map(Stream::progress).unwrap_or_default();
+        gst::log!(CAT, obj = self.shared.sinkpad, "{} events, {progress:?}", events.len());
+        let settings = self.shared.settings.live();
+        self.clock.now = self.now(&settings);
+        let date = |event| Arc::new(self.clock.date(event, &settings.session_id));
+        let utterances: Vec<_> = events.into_iter().map(date).collect();
+        for utterance in &utterances {
+            if self.queue.is_interrupted() {
+                return false;
+            }
+            post_utterance(self.shared, utterance, &settings);
+        }
+        self.src_pads.update_pads();
+        let horizon = self.clock.horizon(progress);
+        let flow = self.src_pads.emit(&utterances, horizon, &self.clock, &settings);
+        self.check_flow(flow)
+    }
+
+    /// The current PTS for desynchronized text of a live source: that of audio which leaves upstream
+    /// now or, without a clock, the end of the audio so far.
+    fn now(&self, settings: &LiveSettings) -> Option<gst::ClockTime> {
+        if !self.clock.live || !settings.is_desynchronized() {
+            return None;
+        }
+        let by_clock = || {
+            let (_, upstream, _) = self.shared.upstream_latency()?;
+            let running_time = self.shared.running_time()?.saturating_sub(upstream);
+            self.clock.in_segment.position_from_running_time(running_time)
+        };
+        by_clock().or(Some(self.clock.timeline.end()))
+    }
+
+    /// Refuses audio after an error of downstream; false then.
+    fn check_flow(&self, flow: Result<(), gst::FlowError>) -> bool {
+        if let Err(error) = flow
+            && !self.is_stream_over
+            && !self.queue.is_interrupted()
+        {
+            gst::debug!(CAT, obj = self.shared.sinkpad, "Downstream returned {error:?}");
+            self.queue.refuse_audio(error);
+        }
+        flow.is_ok()
+    }
+
+    /// Pushes the time of a gap between two stretches of audio.
+    pub fn push_gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
+        let settings = self.shared.settings.live();
+        let flow = self.src_pads.advance(start, end, &self.clock, &settings);
+        self.check_flow(flow);
+    }
+
+    /// Recognizes the rest of a stretch of audio, emits all its text, and prepares for another.
+    pub fn drain(&mut self, keep_speakers: bool) {
+        if !self.clock.timeline.is_empty() {
+            gst::debug!(
+                CAT,
+                obj = self.shared.sinkpad,
+                "Draining at {}",
+                self.clock.timeline.end()
+            );
+            if let Some(stream) = self.stream.as_mut() {
+                let events = self.queue.computing(|| stream.finish());
+                self.emit_or_fail(events);
+            }
+            self.finish_stretch();
+            self.reset_stream(keep_speakers);
+        } else if !keep_speakers {
+            // An earlier drain may have kept them.
+            self.reset_stream(keep_speakers);
+        }
+    }
+
+    /// Drains before another stream, whose audio is accepted whatever downstream returns.
+    pub fn drain_stream(&mut self, keep_speakers: bool) {
+        self.is_stream_over = true;
+        self.drain(keep_speakers);
+        self.is_stream_over = false;
+        self.src_pads.clear();
+    }
+
+    /// Discards all state after a flush.
+    pub fn flush(&mut self) {
+        self.reset_stream(false);
+        self.clock.timeline.clear();
+        self.src_pads.flush();
+        self.clock.in_segment = gst::FormattedSegment::new();
+        self.clock.out_segment = gst::FormattedSegment::new();
+        lock(&self.shared.transcript_log).clear();
+    }
+
+    fn finish_stretch(&mut self) {
+        let settings = self.shared.settings.live();
+        self.clock.now = self.now(&settings);
+        let flow = self.src_pads.drain(&self.clock, &settings);
+        self.check_flow(flow);
+        self.clock.timeline.clear();
+    }
+
+    fn reset_stream(&mut self, keep_speakers: bool) {
+        if !keep_speakers {
+            lock(&self.shared.transcript_log).reset_speakers();
+        }
+        match &mut self.stream {
+            Some(stream) if keep_speakers => stream.resume(),
+            Some(stream) => stream.reset(),
+            // There was a flush before the first audio.
+            None => self.queue.inference.rearm(),
+        }
+        self.queue.renew_cancellation();
+    }
+}
+
+/// Posts an error of the engine, and refuses audio for the rest of the run.
+pub fn fail(shared: &Shared, queue: &Queue, error: &Error) {
+    post_engine_error(shared, error);
+    queue.fail();
+}
+
+/// Logs and posts finished segments, and posts segments in progress on request.
+fn post_utterance(shared: &Shared, utterance: &Utterance, settings: &LiveSettings) {
+    match utterance.kind {
+        Kind::Segment => {
+            let max_transcripts = settings.max_transcripts;
+            let is_full = lock(&shared.transcript_log).add(utterance, max_transcripts);
+            if is_full {
+                post_full_log(shared, max_transcripts);
+            }
+            post_transcript(shared, utterance);
+        }
+        Kind::Partial if settings.post_partials => post_partial(shared, utterance),
+        Kind::Partial | Kind::Word => (),
+    }
+}
