@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //! A GStreamer plugin that transcribes every speaker of a conversation, even when they talk over
-//! each other. It has one element, `multitalkerasr`; the speech recognition is the crate
+//! each other. It has one element, [`multitalkerasr`]. The speech recognition is in the crate
 //! [`multitalker_asr`], which does not depend on GStreamer.
 
 pub mod multitalkerasr;
