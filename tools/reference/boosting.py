@@ -11,8 +11,8 @@ Writes one JSON file with two parts:
              The encoder and the joint network are the ONNX graphs; the speaker probabilities and the
              settings are those of an expected file that reference.py has written.
 
-Results that noise of 1e-4 in the encoded frames changes are left out, since two correct programs may
-differ on them.
+Results that change when noise of 1e-4 is added to the encoded frames are left out, because two correct
+programs may differ on them.
 """
 import argparse
 import json
@@ -40,7 +40,7 @@ DEFAULTS = dict(context_score=1.0, depth_scaling=2.0, unk_score=0.0)
 
 
 def tree_of(phrases, vocabulary, context_score, depth_scaling, unk_score):
-    """`phrases` are pairs of tokens and a score, 0 for the default."""
+    """Builds a boosting tree from `phrases`, pairs of tokens and a score, where 0 is the default score."""
     graph = ContextGraph(context_score=context_score, depth_scaling=depth_scaling)
     graph.build(token_ids=[tokens for tokens, _ in phrases], scores=[score for _, score in phrases],
                 phrases=[str(tokens) for tokens, _ in phrases], uniform_weights=False)
@@ -51,7 +51,7 @@ def tree_of(phrases, vocabulary, context_score, depth_scaling, unk_score):
 
 @torch.no_grad()
 def walk(tree, tokens, scored):
-    """The scores of the tokens in `scored` at the start and after each of `tokens`."""
+    """Returns the scores of the tokens in `scored` at the start and after each of `tokens`."""
     state = tree.get_init_states(batch_size=1, bos=True)
     rows = []
     for token in [None, *tokens]:
@@ -89,12 +89,12 @@ def trees(vocabulary, rng):
 
 
 class Projected:
-    """NeMo's interfaces of a prediction network and a joint network around the one ONNX graph."""
+    """Implements NeMo's interfaces of a prediction network and a joint network with the single ONNX graph of both."""
 
     def __init__(self, asr):
         self.asr = asr
 
-    # The prediction network: what it gives is what the joint network needs of it.
+    # The prediction network. Its output contains everything that the joint network needs.
     def initialize_state(self, _):
         shape = self.asr.start()["state"][0].shape
         return [torch.zeros(shape), torch.zeros(shape)]
@@ -130,7 +130,7 @@ class Projected:
 
 
 def encode(asr, mel, preds, mode, chunk):
-    """For each speaker, (chunk number, encoded frames [frames, hidden]) of the chunks it runs on."""
+    """Returns (chunk number, encoded frames [frames, hidden]) of the chunks in which each speaker runs."""
     frames = chunk // SUB
     speakers = {}
     for k, start in enumerate(range(0, mel.shape[1], chunk)):
@@ -147,7 +147,7 @@ def encode(asr, mel, preds, mode, chunk):
 
 
 def decode(asr, chunks, frames, tree, strength):
-    """Tokens and frames of one speaker."""
+    """Returns the tokens and frames of one speaker."""
     networks = Projected(asr)
     joint = networks
     joint.num_classes_with_blank = asr.blank + 1
@@ -161,7 +161,7 @@ def decode(asr, chunks, frames, tree, strength):
         with torch.no_grad():
             hyps, state = computer(x=x, out_len=torch.tensor([x.shape[1]]), prev_batched_state=state)
         count = int(hyps.current_lengths[0])
-        # NeMo counts the frames that it has decoded; a speaker who is silent skips some.
+        # NeMo counts decoded frames; a silent speaker skips some.
         before = int(state.decoded_lengths[0]) - x.shape[1]
         tokens += [int(t) for t in hyps.transcript[0, :count]]
         times += [k * frames + int(t) - before for t in hyps.timestamps[0, :count]]
@@ -171,10 +171,10 @@ def decode(asr, chunks, frames, tree, strength):
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--models", type=Path, required=True)
-    a.add_argument("--expected", type=Path, required=True, help="a file of reference.py")
+    a.add_argument("--expected", type=Path, required=True, help="file written by reference.py")
     a.add_argument("--audio", type=Path, required=True)
-    a.add_argument("--phrase", action="append", default=[], help="a phrase to boost (several)")
-    a.add_argument("--strength", action="append", type=float, default=[], help="factors of the scores (several)")
+    a.add_argument("--phrase", action="append", default=[], help="phrase to boost (can be repeated)")
+    a.add_argument("--strength", action="append", type=float, default=[], help="factor of the scores (can be repeated)")
     a.add_argument("--out", type=Path, required=True)
     o = a.parse_args()
     rng = np.random.default_rng(0)
@@ -195,7 +195,7 @@ def main():
     for j, chunks in encoded.items():
         tokens, times = decode(asr, chunks, frames, None, 0.0)
         known = expected["speakers"]["probability"][str(j)]
-        assert (tokens, times) == (known["tokens"], known["frames"]), "without phrases it is the expected transcript"
+        assert (tokens, times) == (known["tokens"], known["frames"]), "decoding without phrases differs from the expected transcript"
     phrases = [(sp.encode(phrase), 0) for phrase in o.phrase]
     tree = tree_of(phrases, sp.vocab_size(), **DEFAULTS)
     results = []
@@ -203,13 +203,13 @@ def main():
         speakers = {}
         for j, chunks in sorted(encoded.items()):
             tokens, times = decode(asr, chunks, frames, tree, strength)
-            shaken = [(k, e + 1e-4 * rng.standard_normal(e.shape).astype(np.float32)) for k, e in chunks]
-            if decode(asr, shaken, frames, tree, strength) != (tokens, times):
-                print(f"strength {strength} speaker {j}: left out, since noise changes it")
+            noisy = [(k, e + 1e-4 * rng.standard_normal(e.shape).astype(np.float32)) for k, e in chunks]
+            if decode(asr, noisy, frames, tree, strength) != (tokens, times):
+                print(f"strength {strength} speaker {j}: left out, because noise changes it")
                 continue
             speakers[str(j)] = dict(tokens=tokens, frames=times, text=sp.decode(tokens))
             changed = speakers[str(j)]["tokens"] != expected["speakers"]["probability"][str(j)]["tokens"]
-            print(f"strength {strength} speaker {j}: {len(tokens)} tokens, {'changed' if changed else 'as before'}")
+            print(f"strength {strength} speaker {j}: {len(tokens)} tokens, {'changed' if changed else 'unchanged'}")
         results.append(dict(strength=strength, speakers=speakers))
     json.dump(dict(trees=trees(sp.vocab_size(), rng),
                    decoding=dict(expected=o.expected.name, phrases=o.phrase, **DEFAULTS, results=results)), o.out.open("w"))
