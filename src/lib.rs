@@ -4,6 +4,8 @@
 //! each other. It has one element, [`multitalkerasr`]. The speech recognition is in the crate
 //! [`multitalker_asr`], which does not depend on GStreamer.
 
+#![warn(clippy::unwrap_used)]
+
 pub mod multitalkerasr;
 
 mod plugin {

@@ -21,7 +21,7 @@ use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::{CAT, worker};
 use multitalker_asr::lock::lock;
 
-/// Between READY and PAUSED.
+/// A run of the element: from READY to PAUSED until the change back.
 struct Running {
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
@@ -90,10 +90,10 @@ impl MultitalkerAsr {
 
     fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
         match query.view_mut() {
-            // Downstream's buffers are for text.
+            // Downstream offers buffers for text, not for audio.
             gst::QueryViewMut::Allocation(_) => false,
-            // Raw audio of another rate or format is refused with the CAPS event, where it can be
-            // said what is wrong with it.
+            // Raw audio of another rate or format is rejected at the CAPS event, with an error that
+            // states the reason.
             gst::QueryViewMut::AcceptCaps(query) if is_raw_audio(query.caps()) => {
                 query.set_result(true);
                 true
@@ -146,7 +146,7 @@ impl MultitalkerAsr {
         Ok(())
     }
 
-    /// Warns of a latency that no computer would do with.
+    /// Posts a warning if `latency` is below the minimum.
     fn check_latency(&self) {
         let settings = self.shared.settings.live();
         let (wanted, granted) = (settings.latency_ms, settings.compute_ms());
@@ -154,15 +154,15 @@ impl MultitalkerAsr {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Settings,
-                ("latency: expected at least {granted} ms to compute in, found {wanted} ms")
+                ("latency: expected at least {granted} ms of processing time, found {wanted} ms")
             );
         }
     }
 
-    /// Waits for the worker, which was told to stop.
+    /// Waits for the worker to return after [`Queue::stop`].
     fn join(&self) {
         let running = lock(&self.running).take();
-        // It catches its panics.
+        // The worker catches its own panics.
         let _ = running.map(|running| running.thread.join());
         self.shared.end_run();
     }
@@ -174,9 +174,10 @@ fn src_pad(template: &gst::PadTemplate) -> gst::PadBuilder<gst::Pad> {
     })
 }
 
-/// Has the worker see to a source pad as soon as it is linked: what it has missed is told then, also
-/// if nothing else is to come, and what an earlier peer returned is past.
-fn see_to_links(pad: &gst::Pad) {
+/// Asks the worker to rescan the source pads as soon as this one is linked. The worker then replays
+/// the sticky events that the pad has missed, even if no more audio arrives. An error that an
+/// earlier peer returned no longer counts.
+fn watch_links(pad: &gst::Pad) {
     pad.connect_linked(|pad, _| {
         let element = pad.parent().and_downcast::<super::MultitalkerAsr>();
         if let Some(queue) = element.and_then(|element| element.imp().queue()) {
@@ -206,7 +207,7 @@ impl ObjectSubclass for MultitalkerAsr {
                     |imp| imp.sink_chain(buffer),
                 )
             })
-            // So that an event in the middle of a flush is no error.
+            // Returns a flow, so that an event during a flush does not count as an error.
             .event_full_function(|pad, parent, event| {
                 Self::catch_panic_pad_function(
                     parent,
@@ -262,12 +263,12 @@ impl ObjectImpl for MultitalkerAsr {
         for pad in [&shared.sinkpad, &shared.srcpad, &shared.unsynced_srcpad] {
             element.add_pad(pad).expect("a new element has no pad of that name");
         }
-        see_to_links(&shared.srcpad);
-        see_to_links(&shared.unsynced_srcpad);
+        watch_links(&shared.srcpad);
+        watch_links(&shared.unsynced_srcpad);
     }
 
     fn dispose(&self) {
-        // The worker of an element that was not set to NULL ends by itself.
+        // An element that is disposed of without a change to NULL leaves no thread behind.
         if let Some(queue) = self.queue() {
             queue.stop();
         }
@@ -328,10 +329,10 @@ impl ElementImpl for MultitalkerAsr {
         let make = |speaker: Speaker| {
             let pad = src_pad(template).name(speaker.pad_name()).build();
             if is_running {
-                // It has no parent yet that could refuse.
+                // This cannot fail, since the pad has no parent yet.
                 let _ = pad.set_active(true);
             }
-            see_to_links(&pad);
+            watch_links(&pad);
             pad
         };
         match self.shared.speaker_pads.request(name, self.shared.known_speakers(), make) {
@@ -349,8 +350,8 @@ impl ElementImpl for MultitalkerAsr {
 
     fn release_pad(&self, pad: &gst::Pad) {
         self.shared.speaker_pads.remove(pad);
-        // Ends a push that a probe of this pad blocks. One that is in the peer goes on until the peer
-        // returns.
+        // Releases a push that a probe on this pad blocks. A push inside the peer continues until the
+        // peer returns.
         let _ = pad.set_active(false);
         let _ = self.obj().remove_pad(pad);
         if let Some(queue) = self.queue() {
@@ -366,7 +367,7 @@ impl ElementImpl for MultitalkerAsr {
         match transition {
             gst::StateChange::ReadyToPaused => self.start()?,
             gst::StateChange::PausedToReady => {
-                // Whoever waits for the queue holds a lock that deactivating the pads needs.
+                // A thread that waits for the queue holds a lock that the deactivation of the pads needs.
                 if let Some(queue) = self.queue() {
                     queue.stop();
                 }

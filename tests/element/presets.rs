@@ -23,7 +23,7 @@ fn warning(bus: &gst::Bus) -> String {
 #[test]
 fn preset_that_the_version_does_not_offer_is_replaced_with_a_warning() {
     for (model, preset, version, used) in [
-        (fake("v3"), "10s", "version 3", "found 10s; 1s is used"),
+        (fake("v3"), "10s", "version 3", "found 10s; using 1s instead"),
         (sortformer(), "640ms", "version 2", "found 640ms; 320ms is used"),
     ] {
         let properties = [("diarization-model", &*model), ("diarization-preset", preset)];

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Engine time, a sample index, against PTS: where a buffer goes, what is missing before it, and
-//! when a word was said.
+//! Relation of engine time, which is a sample index, to PTS: the place of a buffer, the gap before
+//! it, and the times of words.
 
 use multitalker_asr::SAMPLE_RATE_HZ;
 
-/// Holes and overlaps from here on are a discontinuity at once; shorter ones are filled or cut.
+/// Gaps and overlaps of this duration or more are a discontinuity; shorter ones are filled or cut.
 const DISCONTINUITY: gst::ClockTime = gst::ClockTime::from_mseconds(200);
 
 const SECOND_NS: u64 = gst::ClockTime::SECOND.nseconds();
 
-/// When timestamps count as wrong, with the names and defaults of `GstAudioBaseSink`.
+/// Tolerance for inexact timestamps, with the names and defaults of `GstAudioBaseSink`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alignment {
-    /// PTS that deviate by less from the end of the samples before are jitter.
+    /// PTS that deviate by less than this from the end of the samples before are jitter.
     pub threshold: gst::ClockTime,
-    /// How long PTS must deviate by more, all in one direction, before the audio is moved.
+    /// Duration for which PTS must deviate by more, all in one direction, before the audio is moved.
     pub discont_wait: gst::ClockTime,
 }
 
@@ -25,22 +25,22 @@ impl Default for Alignment {
     }
 }
 
-/// PTS that deviate, but not for long enough yet.
+/// A deviation of PTS that has not lasted for long enough yet.
 #[derive(Clone, Copy, Debug)]
 struct Misalignment {
-    /// End of the samples when it began.
+    /// End of the samples when the deviation began.
     since: gst::ClockTime,
-    /// Whether the PTS are after the end of the samples, not before.
+    /// Whether the PTS are after the end of the samples instead of before.
     is_late: bool,
 }
 
-/// How audio goes on from the audio before it.
+/// Place of audio after the audio before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// After so many samples of silence, without so many samples from its beginning; one of the
-    /// two is 0.
+    /// The audio continues after `silence` samples of silence, without its first `skip` samples. One
+    /// of the two is 0.
     Continue { silence: usize, skip: usize },
-    /// Not at all.
+    /// The audio does not continue.
     Discontinuity,
 }
 
@@ -48,21 +48,21 @@ impl Placement {
     const CONTINUE: Self = Self::Continue { silence: 0, skip: 0 };
 }
 
-/// The PTS of the samples of one stretch of continuous audio.
+/// PTS of the samples of one stretch of continuous audio.
 #[derive(Debug, Default)]
 pub struct Timeline {
     /// PTS of sample 0.
     base: Option<gst::ClockTime>,
-    /// Number of samples so far.
+    /// Number of samples in the stretch.
     samples: u64,
     alignment: Alignment,
     misalignment: Option<Misalignment>,
-    /// Whether an overlap is being cut that is longer than the buffers.
+    /// Whether the rest of an overlap must be cut from the next buffer.
     is_cutting: bool,
 }
 
 impl Timeline {
-    /// Without audio.
+    /// A timeline without audio.
     pub fn new(alignment: Alignment) -> Self {
         Self { alignment, ..Self::default() }
     }
@@ -82,19 +82,19 @@ impl Timeline {
         *self = Self::new(self.alignment);
     }
 
-    /// Counts samples that the engine was given.
+    /// Counts samples that the engine received.
     pub fn advance(&mut self, samples: usize) {
         self.samples += samples as u64;
     }
 
-    /// Forgets what was counted beyond so many samples.
+    /// Reduces the count to at most `samples`.
     pub fn truncate(&mut self, samples: u64) {
         self.samples = self.samples.min(samples);
     }
 
-    /// Where `samples` of audio with this PTS go, once a stretch has begun. With `resync` the PTS is
-    /// right, as after lost data. Else it may be jitter: a deviation must last, in one direction,
-    /// before anything is done.
+    /// Place of `samples` samples with this PTS, once a stretch has begun. With `resync`, as after
+    /// lost data, the PTS is right. Otherwise a deviation may be jitter, and must last in one
+    /// direction before audio is moved.
     pub fn place(&mut self, pts: gst::ClockTime, samples: usize, resync: bool) -> Placement {
         let end = self.end();
         let apart = apart(pts, end);
@@ -134,7 +134,7 @@ impl Timeline {
     }
 }
 
-/// Whether what begins at `pts` may go on from what ends at `end`.
+/// Whether audio at `pts` may continue audio that ends at `end`.
 pub fn is_continuous(end: gst::ClockTime, pts: gst::ClockTime) -> bool {
     apart(end, pts) < DISCONTINUITY
 }
@@ -143,19 +143,19 @@ fn apart(a: gst::ClockTime, b: gst::ClockTime) -> gst::ClockTime {
     a.max(b) - a.min(b)
 }
 
-/// How long so many samples are.
+/// Duration of samples.
 pub fn duration_of(samples: usize) -> gst::ClockTime {
     duration(samples as u64)
 }
 
 fn duration(samples: u64) -> gst::ClockTime {
     let ns = u128::from(samples) * u128::from(SECOND_NS) / u128::from(SAMPLE_RATE_HZ);
-    // Half the range keeps clear of the value that stands for no time.
+    // Half of the range stays clear of the value for no time.
     let ns = u64::try_from(ns).unwrap_or(u64::MAX / 2).min(u64::MAX / 2);
     gst::ClockTime::from_nseconds(ns)
 }
 
-/// Samples in a time, rounded to the nearest.
+/// Number of samples in a duration, rounded to the nearest.
 pub fn samples_in(time: gst::ClockTime) -> usize {
     let samples = u128::from(time.nseconds()) * u128::from(SAMPLE_RATE_HZ);
     ((samples + u128::from(SECOND_NS / 2)) / u128::from(SECOND_NS)) as usize
@@ -169,7 +169,7 @@ mod tests {
         gst::ClockTime::from_mseconds(ms)
     }
 
-    /// A stretch that begins at 10 s and has one second.
+    /// A stretch of one second that begins at 10 s.
     fn timeline() -> Timeline {
         let mut timeline = Timeline::default();
         timeline.start(ms(10_000));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn small_holes_and_overlaps_after_lost_data_are_mended() {
+    fn small_gaps_and_overlaps_after_lost_data_are_corrected() {
         let place = |pts| timeline().place(ms(pts), 16_000, true);
         assert_eq!(place(11_040), Placement::Continue { silence: 640, skip: 0 });
         assert_eq!(place(11_199), Placement::Continue { silence: 3184, skip: 0 });
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn large_ones_are_not() {
+    fn large_gaps_and_overlaps_are_a_discontinuity() {
         for pts in [0, 10_800, 11_200, 3_600_000] {
             for resync in [false, true] {
                 let placement = timeline().place(ms(pts), 1600, resync);
@@ -215,8 +215,8 @@ mod tests {
         }
     }
 
-    /// Places buffers of 100 ms whose PTS deviate by so many milliseconds from those of the first
-    /// samples, and returns what was done.
+    /// Places buffers of 100 ms whose PTS deviate by some milliseconds from continuous ones. Returns
+    /// the corrections with the indices of their buffers.
     fn place_all(timeline: &mut Timeline, deviations_ms: &[i64]) -> Vec<(usize, Placement)> {
         let start = timeline.end();
         let mut moved = Vec::new();
