@@ -24,7 +24,7 @@ fn warning(bus: &gst::Bus) -> String {
 fn preset_that_the_version_does_not_offer_is_replaced_with_a_warning() {
     for (model, preset, version, used) in [
         (fake("v3"), "10s", "version 3", "found 10s; using 1s instead"),
-        (sortformer(), "640ms", "version 2", "found 640ms; 320ms is used"),
+        (sortformer(), "640ms", "version 2", "found 640ms; using 320ms instead"),
     ] {
         let properties = [("diarization-model", &*model), ("diarization-preset", preset)];
         let mut rig = Rig::new(&properties);
