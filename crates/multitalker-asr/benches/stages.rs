@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What 20 s of audio cost in each stage, on the tiny models of the tests: `cargo bench`.
+//! Time that each stage takes for 20 s of audio on the tiny models of the tests: `cargo bench`.
 //!
-//! Compared with each other, since the sizes are not those of real models; `versus` measures those.
+//! The times are for comparison with each other; `benches/versus` measures real models.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn model_options(diarization: bool) -> ModelOptions {
 }
 
 fn load(options: &ModelOptions) -> Arc<Model> {
-    Model::load(options, &Canceller::new()).expect("the models of the tests load")
+    Model::load(options, &Canceller::new()).expect("the tiny models load")
 }
 
 fn transcribe(model: &Arc<Model>, audio: &[f32], preset: DiarizationPreset, threshold: f32) {
@@ -44,7 +44,7 @@ fn transcribe(model: &Arc<Model>, audio: &[f32], preset: DiarizationPreset, thre
     black_box(stream.finish().expect("inference runs"));
 }
 
-/// Nobody passes the threshold, so that only features and diarizer run.
+/// A threshold that no speaker exceeds, so that only features and diarizer run.
 const NOBODY: f32 = 0.999_999;
 
 #[divan::bench]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Transcribes a WAV file with the engine alone, without GStreamer.
+//! Transcribes a WAV file without GStreamer.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -22,27 +22,27 @@ use tempfile::TempPath;
 /// Prints who said what and when in a 16 kHz mono WAV file.
 #[derive(Parser)]
 struct Arguments {
-    /// The audio.
+    /// The WAV file.
     file: PathBuf,
     /// Folder with the encoder, the decoder and the tokenizer.
     #[arg(long)]
     model_dir: PathBuf,
-    /// The Sortformer file; without it there is one speaker.
+    /// The Sortformer file; without it, all words belong to one speaker.
     #[arg(long)]
     diarization_model: Option<PathBuf>,
-    /// Which of the files in the folder are taken.
+    /// The files of the folder that are loaded.
     #[arg(long, value_enum, default_value = "auto")]
     precision: PrecisionArgument,
     /// Chunk of the recognizer in milliseconds: 1120, 560, 160 or 80.
     #[arg(long, default_value_t = 1120)]
     chunk_latency: u32,
-    /// Operating point of the diarizer; the longest shorter one where its version has not this one.
+    /// Operating point of the diarizer; if its version lacks this one, the next shorter one.
     #[arg(long, value_enum, default_value = "30s")]
     diarization_preset: PresetArgument,
-    /// Probability from which a speaker is taken to speak.
+    /// Probability above which a speaker counts as speaking.
     #[arg(long, default_value_t = 0.5)]
     activity_threshold: f32,
-    /// At most so many speakers.
+    /// Maximum number of speakers; later speakers are ignored.
     #[arg(long)]
     max_speakers: Option<usize>,
     /// How the other speakers are masked.
@@ -51,10 +51,10 @@ struct Arguments {
     /// Pause in milliseconds that ends a segment.
     #[arg(long, default_value_t = 800)]
     segment_pause: u32,
-    /// Longest segment in milliseconds.
+    /// Maximum length of a segment in milliseconds.
     #[arg(long, default_value_t = 10_000)]
     max_segment_duration: u32,
-    /// Threads of one inference; 0 chooses.
+    /// Number of threads per inference; 0 stands for the number of cores, at most 4.
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// The ONNX Runtime library.
@@ -168,7 +168,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut options = arguments.stream_options()?;
     let samples = read_samples(&arguments.file)?;
-    // An hour's work must not end with a folder that does not exist.
+    // The files are created first, so that a missing folder is an error before the transcription.
     let seglst = arguments.seglst.as_deref().map(OutputFile::create).transpose()?;
     let rttm = arguments.rttm.as_deref().map(OutputFile::create).transpose()?;
     let activity_rttm = arguments.activity_rttm.as_deref().map(OutputFile::create).transpose()?;
@@ -186,7 +186,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut segments = Vec::new();
     let transcribed = transcribe(&mut stream, &samples, &mut segments);
     if transcribed.is_err() {
-        // What was recognized before the error.
+        // The text before the error is printed, too.
         for event in stream.take_remaining() {
             print(event, &mut segments)?;
         }
@@ -210,7 +210,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints the segments as they come, and adds them to `segments`.
+/// Transcribes `samples`, prints the segments as they are emitted, and adds them to `segments`.
 fn transcribe(
     stream: &mut Stream,
     samples: &[f32],
@@ -244,8 +244,8 @@ fn print(event: Event, segments: &mut Vec<Segment>) -> Result<(), String> {
 /// post-processing.
 const SPEECH_PROBABILITY: f32 = 0.5;
 
-/// Turns without words: the runs of frames in which a speaker is active. `probabilities` has a row
-/// of all `speakers` for each frame.
+/// Returns a turn without words for each run of frames in which a speaker is active.
+/// `probabilities` is `[frames, speakers]`.
 fn activity(probabilities: &[f32], speakers: usize, end_s: f64, session: &str) -> Vec<SegLstRow> {
     let frame_s = f64::from(ENCODED_FRAME_MS) / 1000.0;
     let frames: Vec<&[f32]> = probabilities.chunks_exact(speakers).collect();
@@ -272,7 +272,7 @@ fn activity(probabilities: &[f32], speakers: usize, end_s: f64, session: &str) -
     turns
 }
 
-/// The samples of a file in the one format that the models take, from -1 to 1.
+/// Reads the samples of a file, from -1 to 1; the file must be 16 kHz mono.
 fn read_samples(path: &Path) -> Result<Vec<f32>, String> {
     let wrong = |found: &dyn Display| {
         format!(
@@ -336,11 +336,12 @@ fn write_rttm(file: &mut impl Write, rows: &[SegLstRow]) -> io::Result<()> {
     rows.iter().try_for_each(|row| writeln!(file, "{}", row.rttm()))
 }
 
-/// A file that has its name when it is whole; what has the name before stays until then.
+/// A file that gets its name when it is complete; an existing file of that name stays until then.
 struct OutputFile {
     path: PathBuf,
     file: File,
-    /// Removed where nothing was written; none for what is no regular file, such as `/dev/stdout`.
+    /// The temporary file, which is removed if it does not get its name; `None` for irregular files
+    /// such as `/dev/stdout`.
     temporary: Option<TempPath>,
 }
 

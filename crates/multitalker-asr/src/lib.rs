@@ -51,7 +51,9 @@ mod trace;
 pub use cancel::Canceller;
 pub use diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
 pub use error::{Error, ModelWarning};
-pub use events::{Event, Partial, Progress, Segment, Token, Word};
+#[doc(hidden)]
+pub use events::Token;
+pub use events::{Event, Partial, Progress, Segment, Word};
 pub use features::SAMPLE_RATE_HZ;
 pub use formats::SegLstRow;
 pub use models::Model;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Each file of a model, damaged in many seeded ways, gives one error that names it, or loads: no
-//! panic, no abort, no wait of more than 10 s, no more than 1 GiB.
+//! Each file of a model, randomly damaged, loads or is named by one error: without a panic or an
+//! abort, within 10 s and 1 GiB.
 //!
-//! The damaged models are loaded and run by processes of their own, so that an abort is seen.
-//! `MULTITALKER_MUTANTS=N` sets how many there are of each file, and
+//! Worker processes load and run the damaged models, so that the test survives an abort.
+//! `MULTITALKER_MUTANTS=N` sets the number of mutants per file, and
 //! `MULTITALKER_MUTANT=FILE:SEED-SEED cargo test --test damaged_models worker -- --ignored
-//! --nocapture` runs some again.
+//! --nocapture` repeats some of them.
 
 #![cfg(target_os = "linux")]
 
@@ -43,7 +43,7 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 const MAX_RESIDENT_KIB: u64 = 1 << 20;
 const MAX_MESSAGE_BYTES: usize = 8 << 10;
 
-/// Set for a worker: the file and the seeds.
+/// The variable that names the file and the seeds of a worker.
 const MUTANT: &str = "MULTITALKER_MUTANT";
 
 #[test]
@@ -102,7 +102,7 @@ impl Outcome {
     }
 }
 
-/// Runs these mutants in a process, and in another one after each that ends or hangs it.
+/// Runs these mutants in a process, which is replaced after a mutant that ends or hangs it.
 fn run_worker(file: &'static str, mut seeds: Range<u64>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     while !seeds.is_empty() {
@@ -147,7 +147,7 @@ fn run_worker(file: &'static str, mut seeds: Range<u64>) -> Vec<Outcome> {
     outcomes
 }
 
-/// A process with some mutants of one file.
+/// Runs some mutants of one file in this process.
 #[test]
 #[ignore = "is started by damaged_files_are_named_or_load"]
 fn worker() {
@@ -156,13 +156,13 @@ fn worker() {
     let (start, end) = seeds.split_once('-').expect("SEED-SEED");
     let seeds = start.parse::<u64>().expect("a number")..end.parse().expect("a number");
     limit_address_space();
-    // The test harness has begun a line.
+    // The test harness has not ended its line.
     println!();
 
     let tiny = test_support::data().join("tiny-models");
     let folder = tempfile::tempdir().expect("a folder");
     for name in FILES.into_iter().filter(|name| *name != file) {
-        // The networks of these are shared with the sound model.
+        // These networks are shared with the undamaged model.
         std::os::unix::fs::symlink(tiny.join(name), folder.path().join(name)).expect("linked");
     }
     let sound = Model::load(&options(&tiny, file), &Canceller::new()).expect("loads");
@@ -199,7 +199,7 @@ fn options(folder: &Path, file: &str) -> ModelOptions {
     }
 }
 
-/// Loads the model and transcribes 2 s, or gives the message of the error.
+/// Loads the model and transcribes 2 s, or returns the message of the error.
 fn load_and_run(folder: &Path, file: &str, samples: &[f32]) -> Result<(), String> {
     let text = |error: Error| error.to_string();
     let model = Model::load(&options(folder, file), &Canceller::new()).map_err(text)?;
@@ -211,7 +211,7 @@ fn load_and_run(folder: &Path, file: &str, samples: &[f32]) -> Result<(), String
         diarization: DiarizationPreset::Lockstep.operating_point(chunk_latency),
         ..StreamOptions::default()
     };
-    // A config may restrict the lengths of chunk to others.
+    // A config may exclude this length of chunk.
     let mut stream = match Stream::new(model, options) {
         Err(Error::InvalidOption { .. }) => return Ok(()),
         stream => stream.map_err(text)?,
@@ -221,14 +221,14 @@ fn load_and_run(folder: &Path, file: &str, samples: &[f32]) -> Result<(), String
     Ok(())
 }
 
-/// A model is a program that may ask for any memory; this machine is not to suffer.
+/// Limits the memory of this process, since a model may allocate any amount.
 fn limit_address_space() {
     let limit = libc::rlimit { rlim_cur: 8 << 30, rlim_max: 8 << 30 };
     // SAFETY: the pointer is to a value that outlives the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
 }
 
-/// Begins the measurement of the peak of the resident set anew.
+/// Resets the measurement of the peak of the resident set.
 fn reset_peak() {
     std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
 }
@@ -255,7 +255,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// A place in so many bytes, often where a graph has its structure: at both ends.
+    /// Returns a position below `len`, often near the ends, which hold the structure of a graph.
     fn place(&mut self, len: usize) -> usize {
         match self.below(4) {
             0 => self.below(len),
@@ -271,7 +271,7 @@ impl Random {
     }
 }
 
-/// The file after one damage, or a few.
+/// Returns the file with one to three damages.
 fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
     let read = |name: &str| std::fs::read(PathBuf::from(folder).join(name)).expect("readable");
     let mut bytes = read(file);
@@ -309,7 +309,7 @@ fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
                 bytes.splice(at..at, copy);
             }
             15 => {
-                // Another file, or the end of one.
+                // Another file, or the end of one, replaces the rest.
                 let other = read(FILES[random.below(FILES.len())]);
                 let from = if random.below(2) == 0 { 0 } else { random.place(other.len()) };
                 bytes.truncate(if from == 0 { 0 } else { random.place(len) });
@@ -333,7 +333,7 @@ fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Puts another number in place of one that is written in digits.
+/// Replaces a number in digits by another one.
 fn replace_number(bytes: &mut Vec<u8>, random: &mut Random) {
     let start = random.below(bytes.len());
     let digits = |byte: &u8| byte.is_ascii_digit();
@@ -345,10 +345,10 @@ fn replace_number(bytes: &mut Vec<u8>, random: &mut Random) {
     bytes.splice(start..start + count, number);
 }
 
-/// The message of protobuf with another number somewhere in it, and with lengths that are right.
+/// Returns the protobuf message with another number somewhere and with valid lengths.
 fn with_other_number(message: &[u8], random: &mut Random) -> Vec<u8> {
     let Some(fields) = fields(message) else { return message.to_vec() };
-    // Most fields of a graph are weights and nodes: small ones have the shapes and attributes.
+    // Most fields of a graph are weights and nodes; shapes and attributes are in small fields.
     let candidates: Vec<usize> = (0..fields.len())
         .filter(|&index| fields[index].number.is_some() || fields[index].value.len() < 1 << 20)
         .collect();
@@ -392,7 +392,7 @@ fn with_other_number(message: &[u8], random: &mut Random) -> Vec<u8> {
 
 struct Field<'a> {
     tag: u64,
-    /// Of a field that is a number.
+    /// The value of a number.
     number: Option<u64>,
     value: &'a [u8],
 }

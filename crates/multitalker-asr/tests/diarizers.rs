@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The Sortformers that people export: what is read from each, and where its probabilities stand.
-//! The graphs are those of `tools/reference/make_fake_sortformers.py`.
+//! The forms in which Sortformers are exported: their metadata, and the places of their
+//! probabilities. `tools/reference/make_fake_sortformers.py` makes the graphs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use test_support::{data, read_wav, tiny_model_options};
 
 const N_MELS: usize = 128;
 
-/// Samples from one mel frame to the next.
+/// Distance of mel frames in samples.
 const HOP: usize = 160;
 
 static MEETING: LazyLock<Vec<f32>> = LazyLock::new(|| read_wav(&data().join("audio/meeting.wav")));
@@ -31,7 +31,7 @@ fn load(diarizer: &Path) -> Result<Arc<Model>, Error> {
     Model::load(&options, &Canceller::new())
 }
 
-/// What the diarizer gives for some audio; nobody is recognized.
+/// Runs the diarizer on some audio; no speaker reaches the recognizer.
 fn diarize(
     model: &Arc<Model>,
     preset: DiarizationPreset,
@@ -40,7 +40,7 @@ fn diarize(
 ) -> Trace {
     let options = StreamOptions {
         chunk_latency,
-        diarization: model.operating_point(preset, chunk_latency).expect("a preset that it runs"),
+        diarization: model.operating_point(preset, chunk_latency).expect("a supported preset"),
         activity_threshold: 0.999_999,
         ..StreamOptions::default()
     };
@@ -51,7 +51,7 @@ fn diarize(
     stream.trace().expect("enabled above").clone()
 }
 
-/// What the fakes compute from features, which is zero beyond their end.
+/// Computes the probabilities of the fakes, `[frames, speakers]`; features after the end are zeros.
 fn expected(features: &[f32], speakers: usize) -> Vec<f32> {
     let mel_frames = features.len() / N_MELS;
     let loudness = |frame: usize, speaker: usize| {
@@ -68,8 +68,8 @@ fn expected(features: &[f32], speakers: usize) -> Vec<f32> {
     rows
 }
 
-/// The features that the diarizer was given.
-fn heard(trace: &Trace) -> &[f32] {
+/// Returns the features of the diarizer.
+fn diarizer_features(trace: &Trace) -> &[f32] {
     match &trace.diarizer_features[..] {
         [] => &trace.features,
         own => own,
@@ -78,7 +78,7 @@ fn heard(trace: &Trace) -> &[f32] {
 
 #[track_caller]
 fn assert_in_place(trace: &Trace, speakers: usize, what: &str) {
-    let expected = expected(heard(trace), speakers);
+    let expected = expected(diarizer_features(trace), speakers);
     assert_eq!(trace.probabilities.len(), expected.len(), "{what}");
     for (index, (found, expected)) in trace.probabilities.iter().zip(&expected).enumerate() {
         let (frame, speaker) = (index / speakers, index % speakers);
@@ -90,26 +90,26 @@ fn assert_in_place(trace: &Trace, speakers: usize, what: &str) {
     }
 }
 
-/// As many samples as have this many mel frames.
+/// Returns audio of this many mel frames.
 fn audio(mel_frames: usize) -> &'static [f32] {
     &MEETING[..mel_frames * HOP]
 }
 
 #[test]
-fn frame_moved_by_10_ms_would_be_seen() {
+fn shift_by_10_ms_is_detected() {
     let model = load(&fake("v3")).expect("loads");
     let trace = diarize(&model, DiarizationPreset::OneSecond, ChunkLatency::Ms1120, audio(800));
-    let moved = expected(&heard(&trace)[N_MELS..], 8);
+    let moved = expected(&diarizer_features(&trace)[N_MELS..], 8);
     let worst = trace.probabilities.iter().zip(&moved).map(|(a, b)| (a - b).abs());
     assert!(worst.fold(0.0, f32::max) > 0.05);
 }
 
 #[test]
-fn probabilities_stand_where_their_audio_is_at_every_end() {
+fn probabilities_are_in_place_at_every_end() {
     for (file, version, speakers) in [
         ("v3", DiarizerVersion::V3, 8),
         ("v3-vernacula", DiarizerVersion::V3, 8),
-        // So much audio does not fill the FIFO so far that it fails.
+        // This much audio does not fill the FIFO to the point where the graph fails.
         ("fails", DiarizerVersion::V2, 4),
     ] {
         let model = load(&fake(file)).expect("loads");
@@ -117,7 +117,7 @@ fn probabilities_stand_where_their_audio_is_at_every_end() {
         assert_eq!(model.speakers(), speakers);
         for preset in DiarizationPreset::ALL {
             for chunk_latency in [ChunkLatency::Ms1120, ChunkLatency::Ms160] {
-                // From a whole frame of 80 ms over all remainders to the next.
+                // The range goes from one whole frame of 80 ms to the next.
                 for mel_frames in 312..=320 {
                     let trace = diarize(&model, preset, chunk_latency, audio(mel_frames));
                     let what = format!("{file}, {preset:?}, {mel_frames} mel frames");
@@ -145,8 +145,8 @@ fn probabilities_stay_in_place_when_the_speaker_cache_is_full() {
     }
 }
 
-/// The network, its features and the loop around it, against `tools/reference/version_3.py`, which
-/// runs NeMo's code for the speaker cache.
+/// The expected probabilities are from `tools/reference/version_3.py`, which runs NeMo's code for the
+/// speaker cache.
 #[test]
 fn version_3_equals_the_reference() {
     let folder = data().join("version-3");
@@ -167,7 +167,7 @@ fn version_3_equals_the_reference() {
     }
 }
 
-/// How far apart both features are was computed with NumPy: 0.002 in the median, up to 3.4.
+/// According to NumPy, the features differ by 0.002 in the median and by 3.4 at most.
 #[test]
 fn version_3_has_features_of_its_own() {
     let model = load(&fake("v3")).expect("loads");
@@ -181,7 +181,7 @@ fn version_3_has_features_of_its_own() {
     assert!(largest > 0.1 && largest < 5.0, "{largest}");
     let version_2 = load(&fake("fails")).expect("loads");
     let trace = diarize(&version_2, DiarizationPreset::Ms320, ChunkLatency::Ms1120, audio(300));
-    assert!(trace.diarizer_features.is_empty(), "the recognizer's");
+    assert!(trace.diarizer_features.is_empty(), "version 2 uses the features of the recognizer");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn version_3_has_its_own_numbers() {
 }
 
 #[test]
-fn limit_of_speakers_holds_for_eight_as_well() {
+fn limit_of_speakers_applies_to_eight() {
     let model = load(&fake("v3")).expect("loads");
     let chunks = |max_speakers| {
         let options = StreamOptions { max_speakers, ..StreamOptions::default() };
@@ -240,7 +240,7 @@ fn assert_contains(error: &str, parts: &[&str]) {
 }
 
 #[test]
-fn other_operating_points_than_that_of_fixed_axes_are_refused() {
+fn fixed_axes_refuse_other_operating_points() {
     let model = load(&fake("fixed")).expect("loads");
     let chunk = ChunkLatency::Ms1120;
     for preset in [DiarizationPreset::Lockstep, DiarizationPreset::OneSecond] {
@@ -265,7 +265,7 @@ fn fixed_axes_that_fit_no_operating_point_are_refused_when_loading() {
 }
 
 #[test]
-fn graph_that_cannot_be_what_it_seems_is_refused_when_loading() {
+fn contradictory_graph_is_refused_when_loading() {
     for (name, parts) in [
         ("8-of-v2", ["speakers", "expected 1 to 4 of version 2", "found 8"]),
         ("wide", ["dimension 2 of spkcache", "expected from 1 to 8192", "found 2147483648"]),
@@ -277,7 +277,7 @@ fn graph_that_cannot_be_what_it_seems_is_refused_when_loading() {
 }
 
 #[test]
-fn graph_that_gives_something_else_is_an_error_that_names_it() {
+fn unexpected_results_are_an_error_that_names_the_graph() {
     let shape = "shape of spkcache_fifo_chunk_preds: expected [1, 14, 4], found [1, 14, 0]";
     for (name, part) in [
         ("no-speakers", shape),
@@ -292,8 +292,8 @@ fn graph_that_gives_something_else_is_an_error_that_names_it() {
     }
 }
 
-/// A copy of a graph with other entries in its metadata. Entries are a repeated field of the file,
-/// of which the last one of a key counts.
+/// Returns a copy of a graph with other entries in its metadata. Entries are a repeated field of the
+/// file, and the last one of a key counts.
 fn with_metadata(name: &str, entries: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let field = |tag: u8, value: &[u8]| {
         let mut bytes = vec![tag];
@@ -318,7 +318,7 @@ fn with_metadata(name: &str, entries: &[(&str, &str)]) -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn other_ways_to_write_the_same_metadata_are_read() {
+fn other_spellings_of_the_metadata_are_read() {
     let list = format!("[{}]", vec!["-1.5"; 64].join(", "));
     for entries in [
         &[("use_learnable_sil_emb", "True"), ("learnable_sil_emb", &*list)][..],
@@ -333,7 +333,7 @@ fn other_ways_to_write_the_same_metadata_are_read() {
 }
 
 #[test]
-fn metadata_that_is_wrong_is_named() {
+fn wrong_metadata_is_named() {
     let too_many = "0.5,".repeat(1_000_000);
     let not_finite = format!("inf,{}", "0.5,".repeat(63));
     for (name, key, value, expected, found) in [
@@ -386,12 +386,12 @@ fn metadata_that_is_wrong_is_named() {
 
 #[test]
 fn version_3_without_its_silence_is_refused() {
-    // Nothing else says that these 4 columns are those of version 3.
+    // Only this entry marks a graph with 4 columns as version 3.
     let (_folder, file) = with_metadata("fails", &[("upsample_factor", "8")]);
     let error = load(&file).err().expect("refused").to_string();
     let expected = "expected 32 numbers, the silence of version 3, found none";
     assert_contains(&error, &["learnable_sil_emb in the metadata", expected]);
-    // Unless it says that it has learned none.
+    // An entry may state that the model has learned none.
     let entries = [("upsample_factor", "8"), ("use_learnable_sil_emb", "0")];
     let (_folder, file) = with_metadata("fails", &entries);
     let model = load(&file).expect("loads");

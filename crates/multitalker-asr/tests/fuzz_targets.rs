@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The fuzz targets of `fuzz/` on their corpus and on seeded changes of it, so that they run where
-//! there is no libFuzzer. `cargo fuzz run config` looks for more.
+//! The fuzz targets of `fuzz/` on their corpus and on random changes of it, without libFuzzer.
+//! `cargo fuzz run config` searches further.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn corpus(target: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).expect("readable")).collect()
 }
 
-/// A change of some bytes: what is put in place of how many, and where.
+/// Generates changes: a position, a number of bytes, and their replacement.
 fn changes() -> impl Strategy<Value = Vec<(Index, usize, Vec<u8>)>> {
     let content = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..8),

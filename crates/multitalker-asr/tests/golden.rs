@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The engine computes what NeMo computes: every file of `expected/` is run again.
+//! Comparison with NeMo's results in `expected/`.
 //!
-//! The models are those of `testdata`, or of the folder in `MULTITALKER_REFERENCE`: either one of
-//! the same layout (`tiny-models/`, `audio/`, `expected/`) or the folder of a model. What it lacks
-//! of audio, expected results and a diarizer is taken from `testdata`.
+//! The models are in `testdata`, or in the folder that `MULTITALKER_REFERENCE` names: either one of
+//! the same layout (`tiny-models/`, `audio/`, `expected/`) or the folder of a model. `testdata`
+//! supplies the audio, the expected results and the diarizer that it lacks.
 //!
 //! Tolerances: the features differ from PyTorch's by the rounding of another Fourier transform
-//! (1e-3 in the logarithm), the probabilities by what that does to them, and by ONNX Runtime's
-//! kernels (2e-3, as between PyTorch and ONNX Runtime). Tokens are equal or wrong.
+//! (1e-3 in the logarithm); the probabilities differ by the effect of that and by ONNX Runtime's
+//! kernels (2e-3, as between PyTorch and ONNX Runtime). Tokens must be equal.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 const FEATURE_TOLERANCE: f32 = 1e-3;
 const PROBABILITY_TOLERANCE: f32 = 2e-3;
-/// Every so many-th frame of the features stands in an expected file.
+/// Distance of the feature frames in an expected file.
 const FEATURE_FRAME_STEP: usize = 97;
 
 #[derive(Deserialize)]
@@ -48,7 +48,7 @@ struct ExpectedSpeaker {
     text: String,
 }
 
-/// Models with the audio and the results to compare with.
+/// Models, audio, and the results to compare with.
 struct Reference {
     models: PathBuf,
     audio: PathBuf,
@@ -56,12 +56,12 @@ struct Reference {
 }
 
 impl Reference {
-    /// The models of the tests.
+    /// Returns the models of the tests.
     fn own() -> Self {
         Self::new(&test_support::data())
     }
 
-    /// The models in `MULTITALKER_REFERENCE`, else those of the tests.
+    /// Returns the models in `MULTITALKER_REFERENCE`, otherwise those of the tests.
     fn chosen() -> Self {
         let folder = std::env::var_os("MULTITALKER_REFERENCE");
         folder.map_or_else(Self::own, |folder| Self::new(Path::new(&folder)))
@@ -80,7 +80,7 @@ impl Reference {
         }
     }
 
-    /// The same audio and results for other models.
+    /// Replaces the models.
     fn with_models(self, models: &Path) -> Self {
         Self { models: models.to_owned(), ..self }
     }
@@ -123,7 +123,7 @@ impl Reference {
 fn options(expected: &Expected, target_mode: TargetMode) -> StreamOptions {
     let chunk = ChunkLatency::ALL.into_iter().find(|c| c.mel_frames() == expected.chunk_mel_frames);
     StreamOptions {
-        chunk_latency: chunk.expect("a length of chunk that there is"),
+        chunk_latency: chunk.expect("a supported length"),
         diarization: OperatingPoint {
             chunk_frames: expected.diar_chunk,
             right_context_frames: expected.diar_right,
@@ -165,7 +165,7 @@ fn assert_near(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-/// Names the first difference instead of printing thousands of numbers.
+/// Reports the first difference instead of printing thousands of numbers.
 #[track_caller]
 fn assert_equal<T: PartialEq + std::fmt::Debug>(found: &[T], expected: &[T], what: &str) {
     let first = found.iter().zip(expected).position(|(found, expected)| found != expected);
@@ -186,7 +186,7 @@ fn engine_equals_the_reference() {
     }
 }
 
-/// The folders as publishers' own exporters write them.
+/// Returns the folders in the forms that publishers' exporters write.
 fn published() -> Vec<PathBuf> {
     let folder = test_support::data().join("published");
     let entries = std::fs::read_dir(&folder).expect("a readable folder");
@@ -222,7 +222,7 @@ fn published_int8_forms_run_through_the_same_loop() {
     }
 }
 
-/// As the Hub's client keeps files: links to blobs with the names of their hashes.
+/// The Hub's client keeps files as links to blobs named by their hashes.
 #[cfg(unix)]
 #[test]
 fn published_forms_run_from_a_cache_of_the_hub() {
@@ -245,7 +245,7 @@ fn published_forms_run_from_a_cache_of_the_hub() {
     }
 }
 
-/// The files of these folders whose names are `wanted`, later ones over earlier ones.
+/// Returns a folder with the `wanted` files of these folders; later folders override earlier ones.
 fn copy_of(folders: &[&Path], wanted: impl Fn(&str) -> bool) -> tempfile::TempDir {
     let copy = tempfile::tempdir().expect("a folder");
     for folder in folders {
@@ -259,8 +259,8 @@ fn copy_of(folders: &[&Path], wanted: impl Fn(&str) -> bool) -> tempfile::TempDi
     copy
 }
 
-/// The tiny models with encoder and decoder made by `tools/prepare-models`; the encoder takes
-/// several chunks and speakers in one run.
+/// Returns the tiny models with encoder and decoder from `tools/prepare-models`; one run of the
+/// encoder takes several chunks and speakers.
 fn prepared_models() -> tempfile::TempDir {
     let data = test_support::data();
     copy_of(&[&data.join("tiny-models"), &data.join("prepared-models")], |_| true)
@@ -285,7 +285,7 @@ fn prepared_models_equal_the_reference_in_fewer_runs() {
 }
 
 #[test]
-fn one_speaker_says_the_same_in_full_runs() {
+fn full_batches_give_the_same_tokens() {
     let folder = prepared_models();
     let options = ModelOptions {
         model_dir: folder.path().to_owned(),
@@ -372,7 +372,7 @@ fn quantized_models_run_through_the_same_loop() {
     }
 }
 
-/// Quantized graphs go through the same loop; their tokens are their own.
+/// Runs quantized graphs through the same loop; their tokens differ from the reference.
 fn assert_runs_through(reference: &Reference) {
     let model = reference.load(Precision::Int8).expect("the reference models load");
     let mut tokens = 0;
@@ -388,5 +388,5 @@ fn assert_runs_through(reference: &Reference) {
             tokens += speaker.tokens.len();
         }
     }
-    assert!(tokens > 0, "the quantized models recognize nothing at all");
+    assert!(tokens > 0, "the quantized models emit no token");
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Memory does not grow with the length of the audio. Alone in its process, which it measures.
+//! Memory use of a long stream. The test measures its process, so it is alone in it.
 
 #![cfg(target_os = "linux")]
 
 use multitalker_asr::{ChunkLatency, Stream, StreamOptions};
 
-/// Memory of this process that is in use, in MB.
+/// Returns the resident set of this process in MB.
 fn resident_mb() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("an entry");
@@ -29,6 +29,6 @@ fn memory_is_flat() {
     };
     let warm = minutes(3);
     let later = minutes(12);
-    // Features alone would be 37 MB more if they were kept.
+    // The features of 12 minutes alone would take 37 MB.
     assert!(later - warm < 4.0, "from {warm:.1} MB to {later:.1} MB in 12 minutes of audio");
 }

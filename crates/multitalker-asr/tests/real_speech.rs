@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Four people who talk over each other in a real meeting, through features, diarizer and
-//! recognizer. What the element makes of them is measured in `evaluate.rs`.
+//! Features, diarizer and recognizer on a real meeting of four people who talk over each other.
 
 use std::process::Command;
 use std::sync::LazyLock;
@@ -12,7 +11,8 @@ use test_support::{read_wav, tiny_model};
 static MEETING: LazyLock<Vec<f32>> =
     LazyLock::new(|| read_wav(&test_support::data().join("audio/ami-en2002a.wav")));
 
-/// Chunks and caches so short that 30 s pass through all states of the speaker cache.
+/// Returns a stream with such short chunks and caches that 30 s pass through all states of the
+/// speaker cache.
 fn stream() -> Stream {
     let mut options =
         StreamOptions { chunk_latency: ChunkLatency::Ms560, ..StreamOptions::default() };
@@ -33,13 +33,13 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [f32]>) -> (Vec<Event>, Trace) {
         events.extend(stream.push(piece).expect("inference runs"));
     }
     events.extend(stream.finish().expect("inference runs"));
-    // Whether a partial result is told depends on the pushes.
+    // The partial results depend on the pushes.
     events.retain(|event| !matches!(event, Event::Partial(_)));
     (events, stream.trace().expect("enabled").clone())
 }
 
 #[test]
-fn features_follow_from_their_definition() {
+fn features_match_their_definition() {
     let (_, trace) = run([&MEETING[..]]);
     let folder = tempfile::tempdir().expect("a folder");
     let features = folder.path().join("features");
@@ -67,8 +67,8 @@ fn any_push_sizes_give_the_same() {
     let (whole, trace) = run([&MEETING[..]]);
     assert_eq!(trace.probabilities.len(), 375 * 4, "a row for each 80 ms");
     let words = whole.iter().filter(|event| matches!(event, Event::Word { .. })).count();
-    assert!(words > 10, "the random models say {words} words");
-    // A whole number of frames, less than a frame, and sizes without a common factor.
+    assert!(words > 10, "the random models emit {words} words");
+    // The sizes are less than a frame or have no common factor with it.
     let uneven: Vec<&[f32]> = {
         let mut rest = &MEETING[..];
         let mut pieces = Vec::new();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The example without GStreamer: which files it takes, what it says of others, and what it leaves
-//! behind.
+//! The example without GStreamer: supported and unsupported files, and complete outputs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -34,13 +33,13 @@ fn sortformer() -> PathBuf {
     data().join("tiny-models/sortformer.onnx")
 }
 
-/// The one line of an error, which begins with the program's name.
+/// Returns the single line of an error without the program's name.
 #[track_caller]
 fn error_line(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    let line = said.strip_prefix("transcribe_wav: ").unwrap_or_else(|| panic!("{said}"));
-    assert_eq!(line.trim_end().lines().count(), 1, "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let line = stderr.strip_prefix("transcribe_wav: ").unwrap_or_else(|| panic!("{stderr}"));
+    assert_eq!(line.trim_end().lines().count(), 1, "{stderr}");
     line.trim_end().to_owned()
 }
 
@@ -66,28 +65,28 @@ const S16: WavSpec = WavSpec {
 };
 
 #[test]
-fn each_sample_format_says_the_same() {
+fn all_sample_formats_give_the_same_text() {
     let folder = tempfile::tempdir().expect("a folder");
     let audio = read_wav(&data().join("audio/news.wav"));
-    let said = |spec: WavSpec| {
+    let text = |spec: WavSpec| {
         let path = folder.path().join("news.wav");
         write_wav(&path, spec, &audio[..8 * 16_000]);
         let output = transcribe::<&str>(&path, &sortformer(), []);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")
     };
-    let expected = said(S16);
+    let expected = text(S16);
     assert!(expected.lines().count() > 3, "{expected}");
     for (bits_per_sample, sample_format) in
         [(24, SampleFormat::Int), (32, SampleFormat::Int), (32, SampleFormat::Float)]
     {
         let spec = WavSpec { bits_per_sample, sample_format, ..S16 };
-        assert_eq!(said(spec), expected, "{spec:?}");
+        assert_eq!(text(spec), expected, "{spec:?}");
     }
 }
 
 #[test]
-fn what_is_no_such_audio_gives_one_line() {
+fn unsupported_audio_is_an_error_of_one_line() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bad.wav");
     let error = |bytes: &[u8]| {
@@ -112,7 +111,7 @@ fn what_is_no_such_audio_gives_one_line() {
         error(&whole[..length]);
     }
     error(b"RIFF are not enough to make a WAV file of this");
-    // Every byte of the header, as large and as small as it gets.
+    // Each byte of the header takes its extreme values.
     for index in 0..44 {
         for value in [0, 1, 0x7f, 0xff] {
             let mut damaged = whole.clone();
@@ -134,7 +133,7 @@ fn what_is_no_such_audio_gives_one_line() {
 }
 
 #[test]
-fn outputs_are_whole_or_not_there() {
+fn outputs_are_complete_or_missing() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let news = data().join("audio/news.wav");
@@ -149,7 +148,7 @@ fn outputs_are_whole_or_not_there() {
     ];
     fs::write(&seglst, "from an earlier run").expect("written");
 
-    // What was recognized before the error is printed, and no file is touched.
+    // The text before the error is printed, and no file changes.
     let fails = data().join("fake-models/sortformer-fails.onnx");
     let output = transcribe(&news, &fails, options);
     let line = error_line(&output);
@@ -173,7 +172,7 @@ fn outputs_are_whole_or_not_there() {
     let nowhere = path("missing/news.json");
     let output = transcribe(&news, &sortformer(), [OsStr::new("--seglst"), nowhere.as_os_str()]);
     assert!(error_line(&output).contains(&*nowhere.to_string_lossy()));
-    assert!(output.stdout.is_empty(), "it is known before the work");
+    assert!(output.stdout.is_empty(), "the error precedes the transcription");
 }
 
 #[cfg(unix)]

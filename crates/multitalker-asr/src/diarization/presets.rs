@@ -24,7 +24,7 @@ impl DiarizerVersion {
     pub const ALL: [Self; 2] = [Self::V2, Self::V3];
 
     /// Returns the number of encoded frames before a chunk that the network sees again.
-    pub const fn left_context_frames(self) -> usize {
+    pub(crate) const fn left_context_frames(self) -> usize {
         match self {
             Self::V2 => 1,
             Self::V3 => 0,

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView2, ArrayViewD, Axis};
+use ndarray::{Array2, ArrayView2, Axis, Ix3, s};
 
 use super::{Cancellable, check_finite, check_size, check_values};
 use crate::cancel::Canceller;
@@ -293,18 +293,13 @@ impl EncoderNetwork for Cancellable<EncoderGraph> {
             let what = "encoded frames and rows of a run";
             return Err(network.mismatch(what, format!("{expected:?}"), format!("{lengths:?}")));
         }
-        let by_frame = |values: ArrayViewD<'_, f32>| {
+        let values = values.into_dimensionality::<Ix3>().expect("checked above");
+        let by_frame = |values: ArrayView2<'_, f32>| {
             let mut by_frame = Array2::zeros((frames, *d_model));
-            for (index, column) in values.axis_iter(Axis(0)).enumerate() {
-                by_frame
-                    .column_mut(index)
-                    .iter_mut()
-                    .zip(&column)
-                    .for_each(|(to, from)| *to = *from);
-            }
+            by_frame.assign(&values.slice(s![.., ..frames]).t());
             by_frame
         };
-        let encoded: Vec<_> = values.axis_iter(Axis(0)).map(by_frame).collect();
+        let encoded: Vec<_> = values.outer_iter().map(by_frame).collect();
         for frames in &encoded {
             check_finite(network, "encoded frames", frames)?;
         }

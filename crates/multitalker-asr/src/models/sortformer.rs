@@ -295,23 +295,22 @@ impl DiarizationNetwork for Cancellable<SortformerGraph> {
         } else {
             network.run(inputs, values, &self.canceller)?
         };
+        // More rows than expected are padding.
+        let is_padded = self.graph.has_lengths || self.graph.fixed.is_some();
         let valid = |name: &str, tensor, rows: usize, width: usize| {
             let values = network.values(tensor)?;
-            let shape = values.shape().to_vec();
-            // More rows than these are padding.
-            let padded = self.graph.has_lengths || self.graph.fixed.is_some();
-            match values.into_dimensionality::<Ix3>() {
-                Ok(values)
-                    if values.dim() == (1, rows, width)
-                        || padded
-                            && matches!(shape[..], [1, found, columns] if found > rows && columns == width) =>
-                {
-                    Ok(values.slice(s![0, ..rows, ..]).to_owned())
+            let fits = match *values.shape() {
+                [1, found, columns] => {
+                    columns == width && (found == rows || is_padded && found > rows)
                 }
+                _ => false,
+            };
+            match values.view().into_dimensionality::<Ix3>() {
+                Ok(values) if fits => Ok(values.slice(s![0, ..rows, ..]).to_owned()),
                 _ => {
                     let expected = format!("{:?}", [1, rows, width]);
                     let what = format!("shape of {name}");
-                    Err(network.mismatch(&what, expected, format!("{shape:?}")))
+                    Err(network.mismatch(&what, expected, format!("{:?}", values.shape())))
                 }
             }
         };

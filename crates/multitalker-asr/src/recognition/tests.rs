@@ -10,13 +10,14 @@ use crate::options::ChunkLatency;
 use crate::recognition::decoding::Greedy;
 use crate::recognition::tokenizer::PieceKind;
 
-/// Speakers differ by their probabilities, and thereby by what is encoded: speaker 0 has the
-/// index of a frame, speaker 1 the same and 1000.
+/// Speakers differ by their probabilities, and therefore by their encoded frames: the index of the
+/// frame for speaker 0, and 1000 more for speaker 1.
 const PROBABILITIES: [f32; 2] = [0.9, 0.8];
 const SECOND: f32 = 1000.0;
 
-/// Fails on a run that begins with this frame.
+/// An encoder that returns the indices of frames.
 struct FakeEncoder {
+    /// Fails on the run that begins with this encoded frame.
     fails_at: Option<f32>,
     max_chunks: usize,
 }
@@ -61,15 +62,15 @@ impl EncoderNetwork for FakeEncoder {
     }
 }
 
-/// Emits the tokens of a script.
+/// A joint network that emits the tokens of a script.
 struct FakeJoint {
-    /// Of each speaker the frames with their tokens, in order.
+    /// Frames and their tokens in order, by speaker.
     scripts: [Vec<(u64, usize)>; 2],
-    /// The frame with logits that are no numbers.
+    /// The encoded frame whose logits are NaN.
     nan_at: Option<f32>,
 }
 
-/// A script with a word in every second frame.
+/// Returns a script with a word in every second frame.
 fn words(word: usize) -> Vec<(u64, usize)> {
     even(0..56).into_iter().map(|frame| (frame, word)).collect()
 }
@@ -81,7 +82,7 @@ impl Default for FakeJoint {
 }
 
 impl JointNetwork for FakeJoint {
-    /// Tokens so far.
+    /// Number of tokens so far.
     type State = usize;
 
     fn frame_size(&self) -> usize {
@@ -128,12 +129,12 @@ impl JointNetwork for FakeJoint {
 }
 
 fn failure(file: &str) -> Error {
-    Error::Inference { path: file.into(), reason: "as asked for".to_owned() }
+    Error::Inference { path: file.into(), reason: "as requested".to_owned() }
 }
 
 const PIECES: [&str; 4] = ["a", "b", "c", "."];
 
-/// "a" and "b" begin words, and one of the pieces may be without a text.
+/// A vocabulary in which "a" and "b" begin words and one piece may have no text.
 #[derive(Default)]
 struct Words {
     refused: Option<usize>,
@@ -156,8 +157,8 @@ impl Vocabulary for Words {
     }
 }
 
-/// Recognizes four chunks of 14 frames, of which the features come in pieces of so many frames
-/// of 10 ms. Returns the events and the error.
+/// Recognizes four chunks of 14 frames, whose features arrive in `pieces` of mel frames and a last
+/// piece with the rest. Returns the events and the error.
 fn run(
     encoder: FakeEncoder,
     joint: FakeJoint,
@@ -190,8 +191,8 @@ fn run(
     (events, result.and(finished).err())
 }
 
-/// As [`run`] at once. Returns the error, and of each speaker the frames in which its words in
-/// segments begin.
+/// Recognizes all features at once. Returns the error, and by speaker the frames in which the words
+/// of its segments begin.
 fn recognize(
     encoder: FakeEncoder,
     joint: FakeJoint,
@@ -229,7 +230,7 @@ fn failing_decoder_of_one_speaker_costs_no_word_of_another() {
         let (error, [first, second]) = recognize(encoder, joint, Words::default());
         assert!(error.is_some_and(|error| error.contains("decoder_joint.onnx")));
         assert_eq!(first, even(0..20), "up to the frame that failed");
-        // All that was encoded.
+        // The other speaker has all encoded frames.
         assert_eq!(second, even(0..if max_chunks == 1 { 28 } else { 56 }));
     }
 }
@@ -256,7 +257,7 @@ fn word_without_a_text_costs_no_other_word() {
     assert_eq!(frames, [vec![], even(0..56)]);
 }
 
-/// Frames in order with tokens, among which are marks that come late.
+/// Generates frames with tokens, some of which are late marks.
 fn script() -> impl Strategy<Value = Vec<(u64, usize)>> {
     let token = (0..PIECES.len(), prop_oneof![3 => 0..2_u64, 1 => 2..14_u64]);
     prop::collection::vec(token, 0..40).prop_map(|tokens| {
@@ -264,7 +265,7 @@ fn script() -> impl Strategy<Value = Vec<(u64, usize)>> {
         let mut in_frame = 0;
         let mut script = Vec::new();
         for (token, gap) in tokens {
-            // A frame has at most ten.
+            // A frame has at most ten tokens.
             let gap = if in_frame == 10 { gap.max(1) } else { gap };
             in_frame = if gap == 0 { in_frame + 1 } else { 1 };
             frame += gap;

@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Pieces by their index; "_" begins a word.
+/// Pieces by index; "_" begins a word.
 const PIECES: [&str; 8] = ["_a", "_b", "c", ".", ",", "_", "d", "_5"];
 
 struct Pieces;
 
-/// As [`Pieces`], without a text for words with "d".
+/// [`Pieces`] without a text for words with "d".
 struct Refusing;
 
 impl Vocabulary for Refusing {
@@ -43,7 +43,7 @@ fn options(pause_ms: u32, max_ms: u32) -> StreamOptions {
     StreamOptions { segment_pause_ms: pause_ms, max_segment_ms: max_ms, ..Default::default() }
 }
 
-/// (piece, frame) pairs to "word@start-end" and "|" for the end of a segment.
+/// Converts (piece, frame) pairs to "word@start-end" and "|" for the end of a segment.
 fn transcribe(tokens: &[(&str, u64)], options: &StreamOptions) -> String {
     let mut transcript = SpeakerTranscript::new(0, options);
     let mut events = Vec::new();
@@ -209,8 +209,8 @@ fn word_without_a_text_costs_no_other_word() {
     assert!(transcript.finish(&Refusing, &mut events).is_ok(), "it is closed");
 }
 
-/// Random pieces with the frames between them, and at how many of these frames the transcript
-/// is advanced before each.
+/// Generates pieces with the number of frames before each, and the number of these frames at which
+/// the transcript is advanced.
 fn pieces() -> impl Strategy<Value = Vec<(usize, u64, u64)>> {
     let gap = prop_oneof![4 => 0..3_u64, 2 => 3..14_u64, 1 => 14..200_u64];
     prop::collection::vec((0..PIECES.len(), gap, 0..4_u64), 0..60)
