@@ -13,7 +13,7 @@
 //! - A [`Canceller`] stops a stream or the loading of a model from another thread.
 //!
 //! ```no_run
-//! use multitalker_asr::{Canceller, Model, ModelOptions, Event, Stream, StreamOptions};
+//! use multitalker_asr::{Canceller, Event, Model, ModelOptions, Stream, StreamOptions};
 //!
 //! # fn main() -> Result<(), multitalker_asr::Error> {
 //! let options = ModelOptions { model_dir: "models".into(), ..Default::default() };

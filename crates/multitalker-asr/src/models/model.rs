@@ -92,6 +92,7 @@ impl Model {
     }
 
     /// Whether both use the same encoder in memory.
+    #[doc(hidden)]
     pub fn shares_encoder_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.encoder, &other.encoder)
     }
@@ -152,6 +153,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::UnreadableFile`] where the tokenizer refuses them.
+    #[doc(hidden)]
     pub fn text(&self, tokens: &[usize]) -> Result<String, Error> {
         self.tokenizer.text(tokens)
     }

@@ -76,15 +76,10 @@ pub fn decode<N: JointNetwork, D: DecodingStrategy>(
         }
         let mut emitted = None;
         for (index, row) in logits.rows().into_iter().enumerate() {
-            let choice = row.to_slice().and_then(|row| {
-                let best = strategy.choose(row, &state.context)?;
-                Some((best, row))
-            });
-            let Some((best, row)) = choice else {
-                return Err(
-                    network.failure("expected numbers as logits, found NaN or infinity".to_owned())
-                );
-            };
+            let row = row.to_slice().expect("the layout is standard");
+            let best = strategy.choose(row, &state.context).ok_or_else(|| {
+                network.failure("expected numbers as logits, found NaN or infinity".to_owned())
+            })?;
             if best != network.blank() {
                 emitted = Some((index, best, row));
                 break;
