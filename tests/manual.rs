@@ -128,54 +128,30 @@ fn paths_of_the_architecture_exist() {
     for path in paths {
         assert!(repository().join(path).exists(), "{path}");
     }
-    // The picture names files without the folder of their package.
+    // The picture names modules of the element.
     let picture = read("docs/pictures/threads.svg");
+    let element = repository().join("src/multitalkerasr");
     let words = picture.split(['<', '>', ' ', ':']);
-    let files: Vec<_> = words.filter(|word| word.ends_with(".rs")).collect();
-    assert!(files.len() >= 6, "{files:?}");
-    for file in files {
-        assert!(repository().join("src/multitalkerasr").join(file).exists(), "{file}");
+    let modules = words.filter(|word| {
+        word.split_once('/').is_some_and(|(folder, module)| {
+            !module.is_empty() && !folder.is_empty() && element.join(folder).is_dir()
+        })
+    });
+    let modules: Vec<_> = modules.collect();
+    assert!(modules.len() >= 6, "{modules:?}");
+    for module in modules {
+        let path = element.join(module);
+        assert!(path.is_dir() || path.with_extension("rs").exists(), "{module}");
     }
-}
-
-/// The text of all Rust files in a folder, with strings that span lines joined.
-fn sources(folder: &Path) -> String {
-    let mut text = String::new();
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            text += &sources(&path);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let source = std::fs::read_to_string(&path).expect("UTF-8");
-            let mut parts = source.split("\\\n");
-            text += parts.next().expect("one part");
-            parts.for_each(|part| text += part.trim_start());
-        }
-    }
-    text
 }
 
 #[test]
-fn messages_in_the_manual_are_those_of_the_code() {
-    let folders = ["src", "crates/multitalker-asr/src", "crates/multitalker-asr/examples"];
-    let sources: String =
-        folders.iter().map(|folder| sources(&repository().join(folder))).collect();
-    let mut count = 0;
-    for (page, start) in [("troubleshooting", "| "), ("models", "| `…")] {
-        let path = repository().join("docs").join(page).with_extension("md");
-        let text = std::fs::read_to_string(path).expect("UTF-8");
-        let rows =
-            text.lines().filter(|line| line.starts_with(start) && !line.starts_with("| message"));
-        for row in rows.filter_map(|line| line.split(" | ").next()) {
-            // A message consists of fixed text and of values, which are written as an ellipsis.
-            for part in row.split(['…', ',', ':', ';', '(', ')', '`', '|']).map(str::trim) {
-                let part = part.trim_start_matches("expected ").trim_start_matches("found ");
-                if part.len() >= 8 {
-                    assert!(sources.contains(part), "{page}: no message has {part:?}: {row}");
-                    count += 1;
-                }
-            }
+fn each_page_is_in_the_book() {
+    let summary = std::fs::read_to_string(repository().join("docs/SUMMARY.md")).expect("UTF-8");
+    for entry in std::fs::read_dir(repository().join("docs")).expect("a folder") {
+        let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+        if name.ends_with(".md") && name != "SUMMARY.md" {
+            assert!(summary.contains(&format!("]({name})")), "{name}");
         }
     }
-    assert!(count > 50, "{count}");
 }
