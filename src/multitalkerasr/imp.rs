@@ -17,6 +17,7 @@ use crate::multitalkerasr::output::{latency, messages};
 use crate::multitalkerasr::properties;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::speaker::Speaker;
+use crate::multitalkerasr::worker::overload::Limit;
 use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::{CAT, worker};
 use multitalker_asr::lock::lock;
@@ -51,7 +52,8 @@ impl MultitalkerAsr {
         };
         gst::trace!(CAT, imp = self, "{} samples at {}", audio.samples.len(), audio.pts);
         let max_samples = self.shared.max_queued_samples(audio.live);
-        queue.push_audio(audio, max_samples)?;
+        let policy = self.shared.settings.live().overload_policy;
+        queue.push_audio(audio, Limit { max_samples, policy })?;
         Ok(gst::FlowSuccess::Ok)
     }
 

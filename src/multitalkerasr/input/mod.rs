@@ -22,9 +22,9 @@ pub struct Audio {
     pub pts: gst::ClockTime,
     /// Mono, at 16 kHz; full scale is 1.
     pub samples: Vec<f32>,
-    /// Whether data was lost before it, so that the PTS is right.
+    /// Whether data was lost before these samples, so that the PTS counts even if it deviates.
     pub resync: bool,
-    /// Whether it comes from a live source.
+    /// Whether the source is live.
     pub live: bool,
 }
 
@@ -140,9 +140,9 @@ impl Input {
     /// Clips a buffer to the segment and converts its samples; `None` if it is outside of the
     /// segment.
     ///
-    /// `ask_upstream` returns whether upstream is live, or `None` if it does not know. It is called
+    /// `ask_upstream` returns whether upstream is live, or `None` without an answer. It is called
     /// once per stream, for the first buffer, and again until there is an answer, since a bin may
-    /// not know at first. Until then the last answer in another stream counts, or else the source
+    /// have none at first. Until then the last answer in another stream counts, or else the source
     /// is not live.
     ///
     /// # Errors
@@ -229,7 +229,7 @@ mod tests {
             let ask = || answer.expect("upstream has answered");
             input.audio(buffer(), ask).expect("audio").expect("inside of the segment").live
         };
-        assert!(!is_live(Some(None)), "until it is known");
+        assert!(!is_live(Some(None)), "before the first answer");
         assert!(is_live(Some(Some(true))));
         assert!(is_live(None));
         input.event(&gst::event::StreamStart::new("next")).expect("supported");

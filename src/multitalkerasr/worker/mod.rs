@@ -220,6 +220,8 @@ mod tests {
 
     use super::*;
     use crate::multitalkerasr::input::Audio;
+    use crate::multitalkerasr::properties::enums::OverloadPolicy;
+    use crate::multitalkerasr::worker::overload::Limit;
 
     #[test]
     fn panic_is_one_error_and_ends_the_text() {
@@ -262,7 +264,8 @@ mod tests {
         let push = || {
             let samples = vec![0.0; 20];
             let audio = Audio { pts: gst::ClockTime::ZERO, samples, resync: false, live: false };
-            queue.push_audio(audio, 10)
+            let policy = OverloadPolicy::default();
+            queue.push_audio(audio, Limit { max_samples: 10, policy })
         };
         assert_eq!(push(), Err(gst::FlowError::Error));
         // A flush neither hangs nor admits audio, and events pass.

@@ -24,7 +24,15 @@ use crate::multitalkerasr::worker::item::{Cause, Item};
 /// the text after the gap further. `lockstep` and `1s` never hold as much.
 const MAX_UNDECODED: gst::ClockTime = gst::ClockTime::from_seconds(3);
 
-/// What the queue does with a buffer of audio.
+/// Capacity of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    pub max_samples: usize,
+    /// Policy for live audio beyond it.
+    pub policy: OverloadPolicy,
+}
+
+/// Decision about a buffer of audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
     Accept,
@@ -36,18 +44,23 @@ pub enum WhenFull {
     },
 }
 
-/// Decides what to do with a buffer while a queue of `max_samples` holds `queued` samples.
-pub fn when_full(audio: &Audio, queued: usize, max_samples: usize) -> WhenFull {
+/// Decides what to do with a buffer while the queue holds `queued` samples.
+pub fn when_full(audio: &Audio, queued: usize, limit: Limit) -> WhenFull {
+    let Limit { max_samples, policy } = limit;
     if !audio.live {
         return match queued < max_samples {
             true => WhenFull::Accept,
             false => WhenFull::Wait,
         };
     }
-    match queued + audio.samples.len() <= max_samples {
-        true => WhenFull::Accept,
+    if queued + audio.samples.len() <= max_samples {
+        return WhenFull::Accept;
+    }
+    match policy {
         // By half, so that there are few gaps.
-        false => WhenFull::DropOldest { max_samples: max_samples / 2 },
+        OverloadPolicy::Drop | OverloadPolicy::Degrade => {
+            WhenFull::DropOldest { max_samples: max_samples / 2 }
+        }
     }
 }
 
@@ -97,7 +110,10 @@ impl Overload {
     ) -> Option<bool> {
         let limit = if self.is_degraded { max_queued / 8 } else { max_queued / 4 };
         let was_degraded = self.is_degraded;
-        self.is_degraded = policy == OverloadPolicy::Degrade && backlog > limit;
+        self.is_degraded = match policy {
+            OverloadPolicy::Drop => false,
+            OverloadPolicy::Degrade => backlog > limit,
+        };
         (self.is_degraded != was_degraded).then_some(self.is_degraded)
     }
 
@@ -174,7 +190,7 @@ mod tests {
         let decide = |live, queued| {
             let pts = gst::ClockTime::ZERO;
             let audio = Audio { pts, samples: vec![0.0; 10], resync: false, live };
-            when_full(&audio, queued, 100)
+            when_full(&audio, queued, Limit { max_samples: 100, policy: OverloadPolicy::Drop })
         };
         assert_eq!(decide(true, 90), WhenFull::Accept);
         assert_eq!(decide(true, 91), WhenFull::DropOldest { max_samples: 50 });

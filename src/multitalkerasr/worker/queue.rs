@@ -13,7 +13,7 @@ use std::time::Instant;
 use self::state::{Activity, Flow, Gate, State};
 use crate::multitalkerasr::input::Audio;
 use crate::multitalkerasr::worker::item::Item;
-use crate::multitalkerasr::worker::overload::{self, WhenFull};
+use crate::multitalkerasr::worker::overload::{self, Limit, WhenFull};
 use multitalker_asr::Canceller;
 use multitalker_asr::lock::lock;
 
@@ -59,13 +59,13 @@ impl Queue {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues audio. When the queue holds `max_samples`, [`overload::when_full`] decides whether
-    /// the audio waits or replaces older audio.
+    /// Queues audio. When the queue is full, [`overload::when_full`] decides whether the audio waits
+    /// or replaces older audio.
     ///
     /// # Errors
     /// `Flushing` during a flush and after [`Self::stop`]; the error of [`Self::refuse_audio`] or
     /// [`Self::fail`] while audio is refused.
-    pub fn push_audio(&self, audio: Audio, max_samples: usize) -> Result<(), gst::FlowError> {
+    pub fn push_audio(&self, audio: Audio, limit: Limit) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         loop {
             if state.is_interrupted() {
@@ -74,7 +74,7 @@ impl Queue {
             if let Flow::Refused(error) | Flow::Failed(error) = state.flow {
                 return Err(error);
             }
-            match overload::when_full(&audio, state.samples, max_samples) {
+            match overload::when_full(&audio, state.samples, limit) {
                 WhenFull::Accept => break,
                 WhenFull::Wait => state = self.wait(state),
                 WhenFull::DropOldest { max_samples } => {

@@ -103,7 +103,7 @@ impl<'a> Recognition<'a> {
         self.emit_or_fail(events);
     }
 
-    /// The stream, which is created for the first audio, when it is known whether it is live.
+    /// The stream, which is created for the first audio, since its options depend on the source.
     fn stream(&mut self) -> Option<&mut Stream> {
         if self.stream.is_none() {
             let model = self.model.clone()?;

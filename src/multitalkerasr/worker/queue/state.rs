@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    /// Takes out the first item.
+    /// Removes the first item.
     pub fn pop(&mut self) -> Option<Item> {
         let item = self.items.pop_front()?;
         self.samples -= item.samples();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use multitalker_asr::SAMPLE_RATE_HZ;
 
 use super::*;
+use crate::multitalkerasr::properties::enums::OverloadPolicy;
 
 const SECOND: usize = SAMPLE_RATE_HZ as usize;
 const MAX_SAMPLES: usize = 100;
@@ -13,15 +14,19 @@ fn audio(pts: gst::ClockTime, samples: usize, live: bool) -> Audio {
     Audio { pts, samples: vec![0.0; samples], resync: false, live }
 }
 
+fn limit(max_samples: usize) -> Limit {
+    Limit { max_samples, policy: OverloadPolicy::Drop }
+}
+
 /// Pushes audio of a source that is not live.
 fn push(queue: &Queue, pts: gst::ClockTime, samples: usize) -> Result<(), gst::FlowError> {
-    queue.push_audio(audio(pts, samples, false), MAX_SAMPLES)
+    queue.push_audio(audio(pts, samples, false), limit(MAX_SAMPLES))
 }
 
 /// Pushes a second of live audio.
 fn push_live(queue: &Queue, second: u64, max_samples: usize) {
     let audio = audio(gst::ClockTime::from_seconds(second), SECOND, true);
-    queue.push_audio(audio, max_samples).expect("accepted");
+    queue.push_audio(audio, limit(max_samples)).expect("accepted");
 }
 
 fn event() -> gst::Event {
@@ -182,7 +187,7 @@ fn live_audio_drops_the_oldest_and_leaves_its_time() {
 
     // A single buffer that is longer than the queue is accepted whole.
     let long = audio(gst::ClockTime::ZERO, 3 * SECOND, true);
-    queue.push_audio(long, SECOND).expect("accepted");
+    queue.push_audio(long, limit(SECOND)).expect("accepted");
     assert_eq!(queued_samples(&queue), 3 * SECOND);
 }
 
