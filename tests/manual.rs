@@ -145,6 +145,48 @@ fn paths_of_the_architecture_exist() {
     }
 }
 
+/// The text of all Rust files in a folder, with strings that span lines joined.
+fn sources(folder: &Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            text += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = std::fs::read_to_string(&path).expect("UTF-8");
+            let mut parts = source.split("\\\n");
+            text += parts.next().expect("one part");
+            parts.for_each(|part| text += part.trim_start());
+        }
+    }
+    text
+}
+
+#[test]
+fn messages_in_the_manual_are_those_of_the_code() {
+    let folders = ["src", "crates/multitalker-asr/src", "crates/multitalker-asr/examples"];
+    let sources: String =
+        folders.iter().map(|folder| sources(&repository().join(folder))).collect();
+    let mut count = 0;
+    for (page, start) in [("troubleshooting", "| "), ("models", "| `…")] {
+        let path = repository().join("docs").join(page).with_extension("md");
+        let text = std::fs::read_to_string(path).expect("UTF-8");
+        let rows =
+            text.lines().filter(|line| line.starts_with(start) && !line.starts_with("| message"));
+        for row in rows.filter_map(|line| line.split(" | ").next()) {
+            // A message consists of fixed text and of values, which are written as an ellipsis.
+            for part in row.split(['…', ',', ':', ';', '(', ')', '`', '|']).map(str::trim) {
+                let part = part.trim_start_matches("expected ").trim_start_matches("found ");
+                if part.len() >= 8 {
+                    assert!(sources.contains(part), "{page}: no message has {part:?}: {row}");
+                    count += 1;
+                }
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
 #[test]
 fn each_page_is_in_the_book() {
     let summary = std::fs::read_to_string(repository().join("docs/SUMMARY.md")).expect("UTF-8");
