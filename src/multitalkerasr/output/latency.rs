@@ -33,40 +33,40 @@ pub fn observe(shared: &Shared, pts: gst::ClockTime, clock: &Clock, settings: &L
         element.notify("max-observed-delay");
     }
     let Some((_, upstream, _)) = shared.upstream_latency() else { return };
-    let promised = upstream.saturating_add(shared.live_latency());
-    if delay > promised {
+    let reported = upstream.saturating_add(shared.live_latency());
+    if delay > reported {
         gst::debug!(
             CAT,
             obj = shared.srcpad,
-            "Text at {pts} leaves {delay} after its running time"
+            "Text at {pts} is pushed {delay} after its running time"
         );
-        let excess = delay - promised;
+        let excess = delay - reported;
         post_warning!(
             shared,
             gst::CoreError::Clock,
             (
                 "Text is late by {} ms: expected a delay of at most {} ms, found {} ms; increase \
-                 latency or reduce the work",
+                 latency or reduce the workload",
                 excess.mseconds(),
-                promised.mseconds(),
+                reported.mseconds(),
                 delay.mseconds()
             ),
             details: gst::Structure::builder("multitalkerasr/excessive-delay")
                 .field("new-observed-max-delay", delay)
-                .field("promised-delay", promised)
+                .field("promised-delay", reported)
                 .build()
         );
     }
 }
 
-/// Raises a maximum; true if it was lower.
+/// Raises a maximum. Returns true if it was lower before.
 fn grow(max: &mut gst::ClockTime, delay: gst::ClockTime) -> bool {
     let grows = delay > *max;
     *max = delay.max(*max);
     grows
 }
 
-/// The property `max-observed-delay`.
+/// Description of the property `max-observed-delay`.
 pub fn property() -> glib::ParamSpec {
     glib::ParamSpecUInt::builder("max-observed-delay")
         .nick("Maximum observed delay")

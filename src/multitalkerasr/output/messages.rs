@@ -68,20 +68,20 @@ pub fn post_transcripts(shared: &Shared) {
     post(shared, structure);
 }
 
-/// Warns that the transcript log is full.
+/// Posts a warning that the transcript log is full.
 pub fn post_full_log(shared: &Shared, max_transcripts: u32) {
     post_warning!(
         shared,
         gst::ResourceError::NoSpaceLeft,
         ("The transcript log is full: expected at most {max_transcripts} segments \
-             (max-transcripts), found one more; from now on the oldest are dropped")
+             (max-transcripts), found one more; the oldest segments are dropped from now on")
     );
 }
 
 fn post(shared: &Shared, structure: gst::Structure) {
     let Some(element) = shared.element() else { return };
     let message = gst::message::Element::builder(structure).src(&element).build();
-    // It fails without a bus, where nobody waits for it.
+    // Without a bus there is no receiver.
     let _ = element.post_message(message);
 }
 
@@ -90,12 +90,12 @@ pub fn post_progress(shared: &Shared, type_: gst::ProgressType, text: &str) {
     let Some(element) = shared.element() else { return };
     gst::info!(CAT, obj = element, "{text}");
     let message = gst::message::Progress::builder(type_, "loading", text).src(&element).build();
-    // It fails without a bus, where nobody waits for it.
+    // Without a bus there is no receiver.
     let _ = element.post_message(message);
 }
 
-/// Posts an error of the input; nothing without caps, since an error of the caps was posted then or
-/// core returns the error upstream.
+/// Posts an error of the input. Missing caps are not posted, since either an error of the caps was
+/// posted before or the flow return is enough.
 pub fn post_input_error(shared: &Shared, error: &InputError) {
     match error {
         InputError::NoCaps => (),
@@ -107,7 +107,7 @@ pub fn post_input_error(shared: &Shared, error: &InputError) {
     }
 }
 
-/// Posts an error of the engine in the domain of GStreamer that it belongs to.
+/// Posts an error of the engine in the corresponding domain of GStreamer.
 pub fn post_engine_error(shared: &Shared, error: &Error) {
     fn post<E: gst::MessageErrorDomain>(shared: &Shared, domain: E, error: &Error) {
         post_error!(shared, domain, ("{error}"), ["{error:?}"]);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The worker's side of the source pads: which pads there are, which events and text they push, and
-//! what their flow returns mean together.
+//! All source pads together: sticky events of pads that are linked later, temporal order across
+//! pads, and the combined flow return.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::multitalkerasr::text::sequencer::{Conditions, Push, Sequencer};
 use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 
-/// All source pads.
+/// The source pads, as the worker uses them.
 pub struct SrcPads<'a> {
     shared: &'a Shared,
     /// Whether a flush or a stop has made the remaining text obsolete.
@@ -30,7 +30,7 @@ pub struct SrcPads<'a> {
     /// The pad of all speakers, which is always there, and the linked pads of single speakers.
     src_pads: Vec<SrcPad>,
     flows: UniqueFlowCombiner,
-    /// The sticky events of a pad that is linked later, in this order.
+    // The sticky events of a pad that is linked later, in this order.
     stream_start: Option<gst::Event>,
     has_caps: bool,
     segment: Option<gst::Event>,
@@ -38,7 +38,7 @@ pub struct SrcPads<'a> {
 }
 
 impl<'a> SrcPads<'a> {
-    /// The pad of all speakers. `is_interrupted` is checked before each push.
+    /// Starts with the pad of all speakers. `is_interrupted` is checked before each push.
     pub fn new(shared: &'a Shared, unit: TextUnit, is_interrupted: impl Fn() -> bool + 'a) -> Self {
         let pad = shared.srcpad.clone();
         let mut flows = UniqueFlowCombiner::new();
@@ -92,7 +92,7 @@ impl<'a> SrcPads<'a> {
         })
     }
 
-    /// Starts the streams of all pads, since that of the audio starts.
+    /// Starts the streams of all pads, with the stream of the audio.
     pub fn stream_start(&mut self, event: gst::Event) {
         self.eos = None;
         // As core does with EOS.
@@ -103,7 +103,7 @@ impl<'a> SrcPads<'a> {
         self.stream_start = Some(event);
     }
 
-    /// Negotiates the caps of all pads, since those of the audio are known.
+    /// Negotiates the caps of all pads, after the caps of the audio.
     pub fn caps(&mut self) {
         self.has_caps = true;
         self.prepare();
@@ -156,17 +156,17 @@ impl<'a> SrcPads<'a> {
     /// Pushes all pending text, at the end of a stretch of audio.
     ///
     /// # Errors
-    /// Those of [`SrcPads::emit`].
+    /// The flow error of downstream, or [`gst::FlowError::Flushing`] after an interruption.
     pub fn drain(&mut self, clock: &Clock, settings: &LiveSettings) -> Result<(), gst::FlowError> {
         let (start, end) = (clock.timeline.pts(0), clock.timeline.end());
         let conditions = conditions(clock, settings);
         self.push_all(clock, settings, |sequencer| sequencer.drain(start, end, conditions))
     }
 
-    /// Pushes gaps up to `to`, which begin at `from` where nothing was pushed yet.
+    /// Pushes gaps up to `to`, from `from` on pads that have pushed nothing yet.
     ///
     /// # Errors
-    /// Those of [`SrcPads::emit`].
+    /// The flow error of downstream, or [`gst::FlowError::Flushing`] after an interruption.
     pub fn advance(
         &mut self,
         from: gst::ClockTime,

@@ -67,3 +67,53 @@ fn seconds(moment: Moment) -> f64 {
     // The engine's frames are whole milliseconds.
     moment.stream_time.unwrap_or(moment.pts).mseconds() as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::multitalkerasr::text::clock::Clock;
+    use multitalker_asr::{Event, Segment, Word};
+
+    /// A segment of one word that begins at a time and lasts half a second.
+    fn segment(speaker: usize, text: &str, start_s: u64) -> Utterance {
+        let mut clock = Clock::default();
+        clock.timeline.start(gst::ClockTime::ZERO);
+        let start_sample = start_s * 16_000;
+        let word = Word {
+            text: text.to_owned(),
+            start_sample,
+            end_sample: start_sample + 8_000,
+            confidence: 1.0,
+        };
+        clock.date(Event::Segment(Segment { speaker, words: vec![word] }), "talk")
+    }
+
+    #[test]
+    fn rows_are_sorted_and_numbered_across_resets() {
+        let mut log = TranscriptLog::default();
+        assert!(!log.add(&segment(1, "later", 2), 0));
+        assert!(!log.add(&segment(0, "earlier", 1), 0));
+        log.reset_speakers();
+        assert!(!log.add(&segment(0, "else", 4), 0));
+        let row = |speaker: &str, words: &str, start: &str, end: &str| {
+            format!(
+                r#"{{"session_id":"talk","speaker":"{speaker}","words":"{words}","start_time":{start},"end_time":{end}}}"#
+            )
+        };
+        let rows = [
+            row("0", "earlier", "1.0", "1.5"),
+            row("1", "later", "2.0", "2.5"),
+            row("2", "else", "4.0", "4.5"),
+        ];
+        assert_eq!(seglst(&log.rows()), format!("[{}]", rows.join(",")));
+    }
+
+    #[test]
+    fn oldest_rows_make_room() {
+        let mut log = TranscriptLog::default();
+        let is_first = [1, 2, 3, 4].map(|start_s| log.add(&segment(0, "a", start_s), 2));
+        assert_eq!(is_first, [false, false, true, false]);
+        let starts: Vec<_> = log.rows().iter().map(|row| row.start_time).collect();
+        assert_eq!(starts, [3.0, 4.0]);
+    }
+}

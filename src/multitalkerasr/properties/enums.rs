@@ -11,7 +11,7 @@ use multitalker_asr as engine;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrPrecision")]
 pub enum Precision {
-    /// Those of the int8 and fp32 files that are present: int8 on the CPU, fp32 elsewhere.
+    /// The int8 files on the CPU and the fp32 files elsewhere, if both are present.
     #[default]
     #[enum_value(name = "int8 on the CPU, fp32 elsewhere, if both are present", nick = "auto")]
     Auto,

@@ -66,17 +66,17 @@ fn word(text: &str, start_ms: u64, end_ms: u64) -> Word {
     }
 }
 
-fn said(speaker: usize, text: &str, start_ms: u64, end_ms: u64) -> Event {
+fn spoken(speaker: usize, text: &str, start_ms: u64, end_ms: u64) -> Event {
     Event::Word { speaker, word: word(text, start_ms, end_ms) }
 }
 
 #[test]
 fn words_wait_for_those_before_them() {
     let mut bench = Bench::new(TextUnit::Word);
-    let events = vec![said(0, "a", 100, 200), said(0, "c", 300, 400)];
+    let events = vec![spoken(0, "a", 100, 200), spoken(0, "c", 300, 400)];
     assert!(bench.add(events, 0).is_empty());
     assert_eq!(
-        bench.add(vec![said(1, "b", 150, 350)], 250),
+        bench.add(vec![spoken(1, "b", 150, 350)], 250),
         ["gap@0+100", "speaker 0", "a@100+100", "speaker 1", "b@150+200"]
     );
     assert_eq!(bench.add(vec![], 500), ["speaker 0", "c@300+100", "gap@400+100"]);
@@ -85,7 +85,7 @@ fn words_wait_for_those_before_them() {
 #[test]
 fn words_that_begin_together_are_all_emitted() {
     let mut bench = Bench::new(TextUnit::Word);
-    let events = vec![said(0, "a", 0, 80), said(0, "b", 0, 80), said(1, "c", 0, 80)];
+    let events = vec![spoken(0, "a", 0, 80), spoken(0, "b", 0, 80), spoken(1, "c", 0, 80)];
     assert_eq!(bench.add(events, 80), ["speaker 0", "a@0+80", "b@0+80", "speaker 1", "c@0+80"]);
 }
 
@@ -94,10 +94,10 @@ fn segment_end_follows_the_last_word() {
     let segment = |speaker, word| Event::Segment(Segment { speaker, words: vec![word] });
     let mut bench = Bench::new(TextUnit::Word);
     let events = vec![
-        said(0, "a", 0, 80),
+        spoken(0, "a", 0, 80),
         segment(0, word("a", 0, 80)),
-        said(1, "b", 80, 160),
-        said(0, "c", 160, 240),
+        spoken(1, "b", 80, 160),
+        spoken(0, "c", 160, 240),
     ];
     assert_eq!(bench.add(events, 160), ["speaker 0", "a@0+80", "final", "speaker 1", "b@80+80"]);
     // The last word is out, and its speaker is the current one.
@@ -110,8 +110,8 @@ fn segment_end_follows_the_last_word() {
 #[test]
 fn late_word_does_not_go_back() {
     let mut bench = Bench::new(TextUnit::Word);
-    bench.add(vec![said(0, "a", 500, 600)], 600);
-    assert_eq!(bench.add(vec![said(0, "b", 400, 450)], 600), ["b@500+80"]);
+    bench.add(vec![spoken(0, "a", 500, 600)], 600);
+    assert_eq!(bench.add(vec![spoken(0, "b", 400, 450)], 600), ["b@500+80"]);
     assert_eq!(bench.add(vec![], 700), ["gap@600+100"]);
 }
 
@@ -123,7 +123,7 @@ fn word_after_a_jump_back_does_not_go_behind_a_gap() {
             bench.sequencer = bench.sequencer.for_speaker(Speaker::new(speaker));
         }
         assert_eq!(bench.add(vec![], 1000), ["gap@0+1000"]);
-        let pushed = bench.add(vec![said(0, "a", 400, 450), said(0, "b", 500, 600)], 600);
+        let pushed = bench.add(vec![spoken(0, "a", 400, 450), spoken(0, "b", 500, 600)], 600);
         let texts: Vec<_> = pushed.iter().filter(|push| push.contains('@')).collect();
         assert_eq!(texts, ["a@1000+80", "b@1000+80"]);
     }
@@ -133,7 +133,7 @@ fn word_after_a_jump_back_does_not_go_behind_a_gap() {
 fn prefix_precedes_the_first_word_after_a_change() {
     let mut bench = Bench::new(TextUnit::Word);
     bench.speaker_prefix = "{n}: ";
-    let events = vec![said(2, "a", 0, 80), said(2, "b", 80, 160)];
+    let events = vec![spoken(2, "a", 0, 80), spoken(2, "b", 80, 160)];
     assert_eq!(bench.add(events, 160), ["speaker 2", "3: a@0+80", "b@80+80"]);
 }
 
@@ -142,11 +142,11 @@ fn pad_of_one_speaker_has_its_words_alone() {
     let mut bench = Bench::new(TextUnit::Word);
     bench.sequencer = bench.sequencer.for_speaker(Speaker::new(1));
     let segment = Event::Segment(Segment { speaker: 0, words: vec![word("a", 0, 80)] });
-    let events = vec![said(0, "a", 0, 80), said(1, "b", 80, 160), segment];
+    let events = vec![spoken(0, "a", 0, 80), spoken(1, "b", 80, 160), segment];
     assert_eq!(bench.add(events, 240), ["gap@0+80", "speaker 1", "b@80+80", "gap@160+80"]);
     let segment = Event::Segment(Segment { speaker: 1, words: vec![word("b", 80, 160)] });
     assert_eq!(bench.add(vec![segment], 240), ["final"]);
-    assert_eq!(bench.add(vec![said(0, "c", 240, 320)], 320), ["gap@240+80"]);
+    assert_eq!(bench.add(vec![spoken(0, "c", 240, 320)], 320), ["gap@240+80"]);
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn pad_that_comes_later_begins_where_the_others_are() {
 fn desynchronized_text_has_the_time_of_now() {
     let mut bench = Bench::new(TextUnit::Word);
     bench.now_ms = Some(3000);
-    let events = vec![said(0, "a", 0, 80), said(0, "b", 160, 400)];
+    let events = vec![spoken(0, "a", 0, 80), spoken(0, "b", 160, 400)];
     assert_eq!(bench.add(events, 500), ["gap@0+3000", "speaker 0", "a@3000+80", "b@3000+240"]);
     bench.now_ms = Some(4000);
     assert_eq!(bench.add(vec![], 500), ["gap@3240+760"]);
