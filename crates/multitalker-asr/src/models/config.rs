@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `multitalker_config.json`: what the exporter wrote about the model, compared with the graphs.
+//! `multitalker_config.json`: the exporter's description of the model, compared with the graphs.
 //!
-//! Exporters write their own Python values, so numbers come as numbers or as text, and
-//! `att_context_size` as a pair, a list of pairs, or text of either. An entry that cannot be read is
-//! ignored with a warning; one that contradicts the graphs is an error.
+//! Exporters write their own Python values, so numbers are numbers or text, and `att_context_size`
+//! is a pair, a list of pairs, or text of either. An entry that cannot be read is ignored with a
+//! warning; one that contradicts the graphs is an error.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ use crate::features::{FFT_SIZE, FRAMES_PER_ENCODED_FRAME, SAMPLE_RATE_HZ};
 use crate::file;
 use crate::models::{EncoderGraph, JointGraph, LEFT_CONTEXT_MEL_FRAMES};
 
-/// Largest file that is read: published ones have less than 1 KiB.
+/// Size of the largest file that is read: published ones are smaller than 1 KiB.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Deepest nesting of lists in which contexts of attention are looked for.
+/// Deepest nesting of lists that is searched for attention contexts.
 const MAX_NESTING: usize = 8;
 
-/// The entries that matter here; those that are absent are not compared.
+/// The relevant entries; absent ones are not compared.
 #[derive(Debug, Default)]
 pub struct ModelConfig {
     path: PathBuf,
@@ -32,15 +32,16 @@ pub struct ModelConfig {
     warnings: Vec<ModelWarning>,
 }
 
-/// A number of the file; `value` is `None` where it is negative, fractional or out of range, so
-/// that it equals no size.
+/// A number in the file.
 #[derive(Debug)]
 struct Number {
+    /// `None` for a negative, fractional or huge number, which equals no size.
     value: Option<usize>,
+    /// The number as it is written, for messages.
     text: String,
 }
 
-/// The entries that hold one number, which is compared with the graphs.
+/// The entries with one number, which is compared with the graphs.
 const NUMBERS: [&str; 14] = [
     "encoder.d_model",
     "encoder.num_layers",
@@ -59,10 +60,10 @@ const NUMBERS: [&str; 14] = [
 ];
 
 impl ModelConfig {
-    /// Reads the file; a folder without it gives a config without entries.
+    /// Reads the file; without one, the result has no entries.
     ///
     /// # Errors
-    /// [`Error::UnreadableFile`] where it is no regular file, and [`Error::Canceled`].
+    /// [`Error::UnreadableFile`] if `path` is not a regular file, and [`Error::Canceled`].
     pub fn read(path: &Path, canceller: &Canceller) -> Result<Self, Error> {
         let bytes = match file::read(path, "the model's configuration", MAX_BYTES, canceller) {
             Ok(bytes) => bytes,
@@ -141,21 +142,21 @@ impl ModelConfig {
         });
     }
 
-    /// The lengths of chunk, in encoded frames, that the encoder was trained for; `None` where the
-    /// file names none.
+    /// Returns the chunk lengths in encoded frames for which the encoder was trained; `None` if the
+    /// file contains none.
     pub fn chunk_frames(&self) -> Option<Vec<usize>> {
         self.chunk_frames.clone()
     }
 
-    /// The entries that were ignored.
+    /// Returns the warnings about ignored entries.
     pub fn into_warnings(self) -> Vec<ModelWarning> {
         self.warnings
     }
 
-    /// Compares all entries with the graphs and with the features that we compute.
+    /// Compares all entries with the graphs and with our feature extraction.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] names the first entry that differs.
+    /// [`Error::Mismatch`] for the first entry that differs.
     pub fn check(&self, encoder: &EncoderGraph, joint: &JointGraph) -> Result<(), Error> {
         let (by_encoder, by_joint) = (encoder.file_name(), joint.file_name());
         let by_features = "the features".to_owned();
@@ -197,8 +198,8 @@ impl ModelConfig {
     }
 }
 
-/// The number in a value: also one in text, as `512.0`, or alone in a list. NeMo has pairs for the
-/// first chunk and all others, of which the last counts.
+/// Reads the number in a value, which may also be in text, such as `512.0`, or alone in a list. NeMo
+/// writes pairs for the first chunk and for all others; the latter is returned.
 fn number(value: &Value) -> Option<Number> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
@@ -209,7 +210,7 @@ fn number(value: &Value) -> Option<Number> {
         },
         _ => return None,
     };
-    // Larger ones are not exact, and no size is as large.
+    // Larger numbers are not exact, and no size is as large.
     let exact = number.fract() == 0.0 && (0.0..=9e15).contains(&number);
     let text = match value {
         Value::String(text) => text.clone(),
@@ -218,8 +219,8 @@ fn number(value: &Value) -> Option<Number> {
     Some(Number { value: exact.then_some(number as usize), text })
 }
 
-/// The lengths of chunk of all contexts of attention; `None` where they cannot be read as pairs.
-/// A right context below 0 is unlimited, and is no length.
+/// Reads the chunk lengths of all attention contexts; `None` if they are not pairs. A right context
+/// below 0 is unlimited and has no chunk length.
 fn chunk_frames(value: &Value) -> Option<Vec<usize>> {
     let mut numbers = Vec::new();
     flatten(value, MAX_NESTING, &mut numbers)?;
@@ -237,7 +238,7 @@ fn chunk_frames(value: &Value) -> Option<Vec<usize>> {
     Some(frames)
 }
 
-/// Appends the integers of nested lists, and of text that holds such lists.
+/// Appends the integers of nested lists, and of text that contains such lists.
 fn flatten(value: &Value, depth: usize, numbers: &mut Vec<i64>) -> Option<()> {
     let integer = |number: f64| {
         (number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX)).then_some(number as i64)

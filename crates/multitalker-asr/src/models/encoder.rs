@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ndarray::{Array2, ArrayView2, Axis, Ix3, s};
 
-use super::{Cancellable, check_finite, check_size, check_values};
+use super::{Cancellable, check_finite, check_values};
 use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::features::FRAMES_PER_ENCODED_FRAME;
@@ -17,42 +17,42 @@ use crate::options::RuntimeOptions;
 use crate::recognition::networks::EncoderNetwork;
 use crate::recognition::targets::Targets;
 
-/// Mel frames before a chunk that the graph sees again: a causal subsampling by the factor reaches
-/// back by one frame more than the factor (`ConvSubsampling.get_streaming_cache_size` in NeMo).
+/// Number of mel frames before a chunk that the graph sees again: causal subsampling reaches back one
+/// frame more than its factor (`ConvSubsampling.get_streaming_cache_size` in NeMo).
 pub const LEFT_CONTEXT_MEL_FRAMES: usize = FRAMES_PER_ENCODED_FRAME + 1;
 
-/// Largest sizes that are believed: the published graph has 24 layers of 1024 values and 70 frames.
+/// Largest plausible sizes: the published graph has 24 layers of 1024 values and 70 frames.
 const MAX_LAYERS: usize = 1 << 10;
 const MAX_D_MODEL: usize = 1 << 14;
 const MAX_CONTEXT_FRAMES: usize = 1 << 14;
 const MAX_MELS: usize = 1 << 10;
 /// 64 MiB for each cache of a speaker; the published graph has 7 MiB.
 const MAX_CACHE_VALUES: usize = 1 << 24;
-/// Largest values of a prepared file: `tools/prepare-models` writes 5 and 14.
+/// Largest plausible values of a prepared file: `tools/prepare-models` writes 5 and 14.
 const MAX_CHUNKS: usize = 1 << 8;
 
-/// In the metadata of prepared files: the chunks that one run takes, and their length in encoded
-/// frames, by which attention is limited.
+/// Metadata of prepared files: the number of chunks in a run, and their length in encoded frames,
+/// to which attention is limited.
 const BATCH_KEYS: [&str; 2] = ["max_chunks", "chunk_frames"];
 
 /// The cache-aware FastConformer.
 pub struct EncoderGraph {
     network: Network,
-    /// Mel bins.
+    /// Number of mel bins.
     pub n_mels: usize,
-    /// Conformer layers.
+    /// Number of Conformer layers.
     pub layers: usize,
-    /// Encoded frames of the past that attention sees.
+    /// Number of past encoded frames that attention sees.
     pub left_context: usize,
-    /// Values in an encoded frame.
+    /// Number of values in an encoded frame.
     pub d_model: usize,
-    /// Encoded frames of the past that convolutions see.
+    /// Number of past encoded frames that convolutions see.
     pub conv_context: usize,
-    /// What one run takes beyond one chunk of one speaker.
+    /// Limits of a prepared graph; others run one chunk of one speaker at a time.
     batches: Option<Batches>,
 }
 
-/// What the graph was prepared for.
+/// Limits of a run of a prepared graph.
 struct Batches {
     max_chunks: NonZeroUsize,
     chunk_frames: NonZeroUsize,
@@ -62,7 +62,7 @@ impl EncoderGraph {
     /// Loads and checks the graph.
     ///
     /// # Errors
-    /// Those of the file, and [`Error::Mismatch`] where it is another graph.
+    /// The errors of [`Network::load`], and [`Error::Mismatch`] if the file contains another graph.
     pub fn load(
         path: &Path,
         options: &RuntimeOptions,
@@ -124,14 +124,11 @@ impl EncoderGraph {
         ] {
             check_values(&network, name, &sizes, MAX_CACHE_VALUES)?;
         }
-        for (name, axis, expected) in [
+        network.require_dims(&[
             ("cache_last_time", 1, layers),
             ("cache_last_time", 2, d_model),
             ("encoded", 1, d_model),
-        ] {
-            let what = format!("dimension {axis} of {name}");
-            check_size(&network, &what, expected, network.dim(name, axis)?)?;
-        }
+        ])?;
         network.check_dims(&[
             ("processed_signal", 0, 1),
             ("processed_signal_length", 0, 1),
@@ -153,18 +150,18 @@ impl EncoderGraph {
         })
     }
 
-    /// The name of the file without its folder.
+    /// Returns the name of the file without its folder.
     pub fn file_name(&self) -> String {
         self.network.file_name()
     }
 
-    /// A defect with which the network runs nevertheless.
+    /// Returns a defect that does not keep the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         self.network.warning()
     }
 }
 
-/// What the metadata of a prepared file says.
+/// Reads the metadata of a prepared file.
 fn batches(network: &Network) -> Result<Option<Batches>, Error> {
     let number = |key: &str| -> Result<Option<NonZeroUsize>, Error> {
         let number = network.parse_metadata::<NonZeroUsize>(key)?;
@@ -182,8 +179,8 @@ fn batches(network: &Network) -> Result<Option<Batches>, Error> {
     Ok(batches.map(|(max_chunks, chunk_frames)| Batches { max_chunks, chunk_frames }))
 }
 
-/// What the encoder remembers of one speaker: a row of what a run returned for several. They stay
-/// together, so that nothing is copied while the same speakers run.
+/// State of the encoder for one speaker: a row of the state that a run returned for several. The rows
+/// stay together, so that nothing is copied while the same speakers run.
 #[derive(Clone)]
 pub struct EncoderCache {
     rows: Arc<CacheRows>,
@@ -191,13 +188,19 @@ pub struct EncoderCache {
 }
 
 struct CacheRows {
+    /// `[speakers, layers, left_context, d_model]`.
     attention: Tensor,
+    /// `[speakers, layers, d_model, conv_context]`.
     convolution: Tensor,
+    /// Number of frames in the attention cache of each speaker.
     attention_frames: Vec<i64>,
 }
 
 impl CacheRows {
-    /// Those of `caches`, in their order.
+    /// Returns the rows of `caches` in their order, gathered if they are not together.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] if they cannot be copied.
     fn of(caches: &[EncoderCache], network: &Network) -> Result<Arc<Self>, Error> {
         let rows = &caches[0].rows;
         let together = |(row, cache): (usize, &EncoderCache)| {
@@ -252,7 +255,7 @@ impl EncoderNetwork for Cancellable<EncoderGraph> {
         let rows = CacheRows::of(caches, network)?;
         let mel_frames = [features.ncols() as i64];
         let (speakers, frames) = targets.speaker.dim();
-        // A graph that takes several speakers takes one row of features for all of them.
+        // All speakers share one row of features.
         let [encoded, encoded_len, attention, convolution, attention_frames] = network.run(
             vec![
                 ("processed_signal", Input::F32(features.insert_axis(Axis(0)).into_dyn())),

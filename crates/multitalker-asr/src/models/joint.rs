@@ -6,14 +6,14 @@ use std::path::Path;
 
 use ndarray::{Array2, ArrayView2, Axis};
 
-use super::{Cancellable, EncoderGraph, check_size, check_values};
+use super::{Cancellable, EncoderGraph, check_against_encoder, check_values};
 use crate::cancel::Canceller;
 use crate::error::{Error, ModelWarning};
 use crate::onnx::{Element, Input, Network, OutputSpec, Tensor};
 use crate::options::RuntimeOptions;
 use crate::recognition::networks::JointNetwork;
 
-/// Largest sizes that are believed: the published graph has 2 layers of 640 values, and 1025 logits.
+/// Largest plausible sizes: the published graph has 2 layers of 640 values, and 1025 logits.
 const MAX_LAYERS: usize = 1 << 6;
 const MAX_HIDDEN: usize = 1 << 14;
 const MAX_D_MODEL: usize = 1 << 14;
@@ -23,21 +23,21 @@ const MAX_STATE_VALUES: usize = 1 << 18;
 /// The prediction and joint networks.
 pub struct JointGraph {
     network: Network,
-    /// Values in an encoded frame.
+    /// Number of values in an encoded frame.
     pub d_model: usize,
-    /// LSTM layers of the prediction network.
+    /// Number of LSTM layers of the prediction network.
     pub layers: usize,
-    /// Values in the state of one of them.
+    /// Number of values in the state of a layer.
     pub hidden: usize,
-    /// Tokens, without the blank.
+    /// Number of tokens without the blank.
     pub vocabulary: usize,
 }
 
 impl JointGraph {
-    /// Loads and checks the graph, to be run by as many threads at a time as there are `sessions`.
+    /// Loads and checks the graph, for up to `sessions` runs at a time.
     ///
     /// # Errors
-    /// Those of the file, and [`Error::Mismatch`] where it is another graph.
+    /// The errors of [`Network::load`], and [`Error::Mismatch`] if the file contains another graph.
     pub fn load(
         path: &Path,
         options: &RuntimeOptions,
@@ -59,11 +59,7 @@ impl JointGraph {
         let layers = network.bounded_dim("input_states_1", 0, MAX_LAYERS)?;
         let hidden = network.bounded_dim("input_states_1", 2, MAX_HIDDEN)?;
         check_values(&network, "input_states_1", &[layers, hidden], MAX_STATE_VALUES)?;
-        for (name, axis, expected) in [("input_states_2", 0, layers), ("input_states_2", 2, hidden)]
-        {
-            let what = format!("dimension {axis} of {name}");
-            check_size(&network, &what, expected, network.dim(name, axis)?)?;
-        }
+        network.require_dims(&[("input_states_2", 0, layers), ("input_states_2", 2, hidden)])?;
         network.check_dims(&[
             ("encoder_outputs", 0, 1),
             ("targets", 0, 1),
@@ -92,30 +88,27 @@ impl JointGraph {
         })
     }
 
-    /// Checks the graph against the encoder whose frames it takes.
+    /// Checks that the graph accepts the frames of `encoder`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`].
+    /// [`Error::Mismatch`] if their sizes differ.
     pub fn check_encoder(&self, encoder: &EncoderGraph) -> Result<(), Error> {
-        if self.d_model == encoder.d_model {
-            return Ok(());
-        }
-        let expected = format!("{} by {}", encoder.d_model, encoder.file_name());
-        Err(self.network.mismatch("values in an encoded frame", expected, self.d_model))
+        let expected = (encoder.d_model, encoder);
+        check_against_encoder(&self.network, "values in an encoded frame", expected, self.d_model)
     }
 
-    /// The name of the file without its folder.
+    /// Returns the name of the file without its folder.
     pub fn file_name(&self) -> String {
         self.network.file_name()
     }
 
-    /// A defect with which the network runs nevertheless.
+    /// Returns a defect that does not keep the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         self.network.warning()
     }
 }
 
-/// State of the prediction network: of each layer the output and the cell.
+/// State of the prediction network: the output and the cell of each layer, `[layers, 1, hidden]`.
 pub struct JointState {
     output: Tensor,
     cell: Tensor,

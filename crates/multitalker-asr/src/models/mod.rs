@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The three graphs of the published contract behind the traits of the loops that use them.
+//! The models: loading and sharing their networks, and the three graphs behind the traits of the
+//! loops that run them.
 //!
-//! No dimension is a constant here: each is read from one place of a graph and compared with all
-//! others where it stands again.
+//! No dimension is hard-coded: each is read from one place of a graph and compared with all other
+//! places in which it occurs.
 
 mod config;
 mod encoder;
@@ -29,7 +30,7 @@ pub use joint::JointGraph;
 pub use model::Model;
 pub use sortformer::SortformerGraph;
 
-/// A graph and what cancels its runs for one stream.
+/// A graph as one stream uses it: its runs can be canceled.
 pub struct Cancellable<G> {
     /// The graph, shared by all streams.
     pub graph: Arc<G>,
@@ -37,12 +38,26 @@ pub struct Cancellable<G> {
     pub canceller: Canceller,
 }
 
-/// Compares two sizes that must be one.
-fn check_size(network: &Network, what: &str, expected: usize, found: usize) -> Result<(), Error> {
-    if expected == found { Ok(()) } else { Err(network.mismatch(what, expected, found)) }
+/// Checks that a size in the file of `network` fits the encoder.
+///
+/// # Errors
+/// [`Error::Mismatch`] if it does not.
+fn check_against_encoder(
+    network: &Network,
+    what: &str,
+    (expected, encoder): (usize, &EncoderGraph),
+    found: usize,
+) -> Result<(), Error> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(network.mismatch(what, format!("{expected} by {}", encoder.file_name()), found))
 }
 
-/// Refuses what is not a number among the `values` of an output.
+/// Checks that all `values` of an output are finite.
+///
+/// # Errors
+/// [`Error::Inference`] with the first that is not.
 fn check_finite(network: &Network, what: &str, values: &Array2<f32>) -> Result<(), Error> {
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(()),
@@ -50,7 +65,10 @@ fn check_finite(network: &Network, what: &str, values: &Array2<f32>) -> Result<(
     }
 }
 
-/// Checks that a tensor of these sizes, each of which was checked before, has at most `max` values.
+/// Checks that a tensor of these sizes has at most `max` values.
+///
+/// # Errors
+/// [`Error::Mismatch`] if it has more.
 fn check_values(network: &Network, what: &str, sizes: &[usize], max: usize) -> Result<(), Error> {
     let values = sizes.iter().try_fold(1_usize, |product, &size| product.checked_mul(size));
     match values {
@@ -83,7 +101,7 @@ mod tests {
         let model = Model::load(&options, &canceller).expect("fixtures, and ORT_DYLIB_PATH");
         let frames = 14;
 
-        // What goes in is not a number, so neither is what comes out.
+        // NaN in the inputs leads to NaN in the outputs.
         let encoder = Cancellable { graph: model.encoder.clone(), canceller: canceller.clone() };
         let mel_frames = encoder.left_context_mel_frames() + frames * 8;
         let features = Array2::from_elem((model.encoder.n_mels, mel_frames), f32::NAN);

@@ -17,36 +17,39 @@ use crate::models::{EncoderGraph, JointGraph, SortformerGraph};
 use crate::onnx::{
     available_threads, computes_on_cpu, intra_op_threads, library, return_free_memory,
 };
-use crate::options::{ChunkLatency, ModelOptions, OptimizationLevel, Precision, RuntimeOptions};
+use crate::options::{
+    ChunkLatency, ExecutionProvider, ModelOptions, OptimizationLevel, Precision, RuntimeOptions,
+};
 use crate::recognition::boosting::{
     BoostingOptions, BoostingTree, PhraseBoosting, TokenizedPhrase,
 };
 use crate::recognition::phrases::Phrase;
 use crate::recognition::tokenizer::Tokenizer;
 
-/// Largest number of speakers of a published diarizer.
+/// Maximum number of speakers of a published diarizer.
 const MAX_DECODERS: usize = 8;
 
-/// The networks and the tokenizer of one set of files. Immutable; each network is shared with all
-/// models of the process that use the same file in the same way, and freed with the last of them.
+/// The networks and the tokenizer of one set of files. A model is immutable. It shares each network
+/// with all models of the process that use the same file with the same options; the last of them
+/// frees it.
 pub struct Model {
     pub(crate) encoder: Arc<EncoderGraph>,
     pub(crate) joint: Arc<JointGraph>,
     pub(crate) sortformer: Option<Arc<SortformerGraph>>,
     pub(crate) tokenizer: Arc<Tokenizer>,
-    /// Lengths of chunk in encoded frames that the encoder was trained for, where they are known.
+    /// Chunk lengths in encoded frames for which the encoder was trained, if they are known.
     pub(crate) chunk_frames: Option<Vec<usize>>,
-    /// Whether two inferences at a time take no core from each other.
+    /// Whether there are enough cores for two inferences at a time.
     pub(crate) has_spare_threads: bool,
     warnings: Vec<ModelWarning>,
 }
 
-/// What makes a network in memory the same as another.
+/// Identity of a network in memory: equal keys share one.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct NetworkKey {
-    /// The graph, and its weights where they are in the usual file beside it.
+    /// The graph, and its weights if they are in the usual file beside it.
     files: [Option<FileId>; 2],
-    provider: crate::options::ExecutionProvider,
+    provider: ExecutionProvider,
     device: u32,
     threads: usize,
     optimization_level: OptimizationLevel,
@@ -74,44 +77,49 @@ static SORTFORMERS: Registry<NetworkKey, SortformerGraph> = Registry::new();
 static TOKENIZERS: Registry<Option<FileId>, Tokenizer> = Registry::new();
 
 impl Model {
-    /// The model of these files. Networks that another model of the process uses are taken from
-    /// it; others are loaded, which blocks and may take tens of seconds.
+    /// Loads a model. It shares the networks that other models of the process already use; loading
+    /// the others blocks and may take tens of seconds.
     ///
     /// # Errors
-    /// The first file that is missing, unreadable or does not fit the others, and the errors of
-    /// the library and of the execution provider; [`Error::Canceled`] soon after `canceller` was
-    /// canceled.
+    /// - [`Error::InvalidOption`] if an option is out of range.
+    /// - [`Error::RuntimeNotFound`], [`Error::RuntimeUnusable`] or [`Error::RuntimeConflict`] if the
+    ///   ONNX Runtime library cannot be used.
+    /// - [`Error::ProviderUnavailable`] if the execution provider cannot be used.
+    /// - [`Error::FileNotFound`], [`Error::UnreadableFile`] or [`Error::Mismatch`] for the first file
+    ///   that is missing, unreadable, or does not fit the others.
+    /// - [`Error::Canceled`] shortly after `canceller` is canceled.
     pub fn load(options: &ModelOptions, canceller: &Canceller) -> Result<Arc<Self>, Error> {
         wait_while_held(&options.model_dir, canceller)?;
         Self::load_files(options, canceller).map(Arc::new)
     }
 
-    /// Defects of the files with which the model can still be used.
+    /// Returns the defects of the files that do not keep the model from being used.
     pub fn warnings(&self) -> &[ModelWarning] {
         &self.warnings
     }
 
-    /// Whether both use the same encoder in memory.
+    /// Returns whether both models use the same encoder in memory.
     #[doc(hidden)]
     pub fn shares_encoder_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.encoder, &other.encoder)
     }
 
-    /// Speakers that the diarizer tells apart; 1 without a diarizer.
+    /// Returns the number of speakers that the diarizer distinguishes; 1 without a diarizer.
     pub fn speakers(&self) -> usize {
         self.sortformer.as_ref().map_or(1, |graph| graph.speakers)
     }
 
-    /// The version of the diarizer and what it allows; `None` without a diarizer.
+    /// Returns the version of the diarizer and its limits; `None` without a diarizer.
     pub fn diarizer(&self) -> Option<DiarizerKind> {
         self.sortformer.as_ref().map(|graph| graph.kind())
     }
 
-    /// The numbers of a preset for the version of this model's diarizer, or of its substitute by
-    /// [`DiarizationPreset::offered_by`], and for a recognizer with this chunk.
+    /// Returns the operating point of a preset, or of its substitute by
+    /// [`DiarizationPreset::offered_by`], for this model's diarizer and for a recognizer with this
+    /// chunk.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] where the axes of the diarizer's graph are fixed for another preset.
+    /// [`Error::Mismatch`] if the axes of the diarizer's graph are fixed for another preset.
     pub fn operating_point(
         &self,
         preset: DiarizationPreset,
@@ -149,10 +157,10 @@ impl Model {
         Ok((PhraseBoosting::new(tree, strength)?, unspellable))
     }
 
-    /// The text of these tokens.
+    /// Returns the text of these tokens.
     ///
     /// # Errors
-    /// [`Error::UnreadableFile`] where the tokenizer refuses them.
+    /// [`Error::UnreadableFile`] if the tokenizer cannot decode them.
     #[doc(hidden)]
     pub fn text(&self, tokens: &[usize]) -> Result<String, Error> {
         self.tokenizer.text(tokens)
@@ -169,7 +177,7 @@ impl Model {
                 false => Error::FileNotFound { path, expected: expected.to_owned() },
             });
         }
-        // The small files first: what is wrong with them is known at once.
+        // The small files come first, since their errors are found at once.
         let config = ModelConfig::read(&folder.join("multitalker_config.json"), canceller)?;
         let tokenizer_path = folder.join("tokenizer.model");
         let tokenizer = TOKENIZERS.get_or_load(&FileId::of(&tokenizer_path), canceller, || {
@@ -178,8 +186,8 @@ impl Model {
         let runtime = &options.runtime;
         library(runtime.library.as_deref())?;
         let joint_path = choose(folder, "decoder_joint", options)?;
-        // Its products are too small to be worth a second thread, unless they are of floats, so the
-        // other threads decode other speakers.
+        // The 8-bit products of a decoder are too small to gain from a second thread, so the other
+        // threads decode other speakers.
         let (mut joint_runtime, mut decoders) = (runtime.clone(), 1);
         if is_int8(&joint_path) {
             joint_runtime.intra_op_threads = 1;
@@ -245,11 +253,14 @@ impl Model {
     }
 }
 
-/// The file of a network in the wanted precision.
+/// Chooses the file of a network by the precision of `options`.
+///
+/// # Errors
+/// [`Error::FileNotFound`] if neither file exists, and the errors of [`computes_on_cpu`].
 fn choose(folder: &Path, name: &str, options: &ModelOptions) -> Result<PathBuf, Error> {
     let int8 = folder.join(format!("{name}.int8.onnx"));
     let fp32 = folder.join(format!("{name}.onnx"));
-    // Whatever is there is chosen, so that a file that cannot be read is named.
+    // A dangling link is also chosen, so that the error names it.
     let is_there = |path: &Path| path.symlink_metadata().is_ok();
     let found = (is_there(&int8), is_there(&fp32));
     match (options.precision, found) {
@@ -266,8 +277,8 @@ fn choose(folder: &Path, name: &str, options: &ModelOptions) -> Result<PathBuf, 
     }
 }
 
-/// Operators that quantize dynamically run on the processor whatever the provider, so elsewhere
-/// they cost copies between both.
+/// Returns whether quantized files are preferred. Operators that quantize dynamically run on the CPU
+/// with every provider, so on other devices they need additional copies.
 fn prefers_int8(on_cpu: bool) -> bool {
     on_cpu
 }
@@ -279,7 +290,6 @@ fn is_int8(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::ExecutionProvider;
 
     #[test]
     fn automatic_precision_follows_the_provider_and_the_files() {
@@ -293,7 +303,7 @@ mod tests {
         assert_eq!(choose(&options).expect("one file"), fp32);
         std::fs::write(&int8, "").expect("written");
         assert_eq!(choose(&options).expect("both files"), int8);
-        // There is no GPU in the tests, so this falls back.
+        // Without a GPU this falls back to the CPU.
         let runtime =
             |execution_provider| RuntimeOptions { execution_provider, ..Default::default() };
         let auto = ModelOptions { runtime: runtime(ExecutionProvider::Auto), ..options.clone() };
@@ -307,7 +317,7 @@ mod tests {
         assert!(prefers_int8(true) && !prefers_int8(false));
         std::fs::remove_file(&fp32).expect("removed");
         assert_eq!(choose(&other).expect("one file"), int8, "whatever the provider");
-        // One that leads nowhere is named, and not another.
+        // A dangling link is chosen rather than the other file.
         #[cfg(unix)]
         {
             std::fs::remove_file(&int8).expect("removed");

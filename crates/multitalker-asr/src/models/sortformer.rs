@@ -7,7 +7,7 @@ use std::path::Path;
 use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, Ix3, s};
 
 use super::sortformer_metadata::{COARSE_OUTPUT, Dimensions, read};
-use super::{Cancellable, EncoderGraph, check_finite, check_size};
+use super::{Cancellable, EncoderGraph, check_against_encoder, check_finite};
 use crate::cancel::Canceller;
 use crate::diarization::compression::Compression;
 use crate::diarization::{Diarization, DiarizationNetwork};
@@ -20,42 +20,42 @@ use crate::options::{ChunkLatency, RuntimeOptions};
 /// Inputs whose second axis is time.
 const TIMED_INPUTS: [&str; 3] = ["chunk", "spkcache", "fifo"];
 
-/// The embeddings of a chunk, and how many of them are not padding.
+/// Outputs with the embeddings of a chunk, and with their number without padding.
 const EMBEDDINGS: &str = "chunk_pre_encode_embs";
 const EMBEDDING_LENGTHS: &str = "chunk_pre_encode_lengths";
 
-/// Wider rows than these are no embeddings and no spectra; the published files have 512 and 128.
+/// Largest plausible widths of embeddings and spectra; the published files have 512 and 128.
 const MAX_D_MODEL: usize = 8192;
 const MAX_MELS: usize = 1024;
 
-/// What averaging may add to a probability of 1.
+/// Largest rounding error of a probability of 1 that is an average.
 const PROBABILITY_TOLERANCE: f32 = 1e-3;
 
 /// The streaming Sortformer.
 pub struct SortformerGraph {
     network: Network,
-    /// Mel bins.
+    /// Number of mel bins.
     pub n_mels: usize,
-    /// Values in an embedding.
+    /// Number of values in an embedding.
     pub d_model: usize,
-    /// Speakers that it tells apart.
+    /// Number of speakers that it distinguishes.
     pub speakers: usize,
-    /// Its generation.
+    /// Version of the network.
     pub version: DiarizerVersion,
     /// Name of the output with the probabilities.
     probabilities: &'static str,
-    /// Whether there is an output with the number of embeddings that are not padding.
+    /// Whether an output holds the number of embeddings without padding.
     has_lengths: bool,
     compression: Compression,
     fixed: Option<Fixed>,
 }
 
-/// The axes of a graph that was exported for one operating point. Shorter inputs are padded; the
-/// graph packs the valid rows of cache, FIFO and chunk before it computes, as NeMo's
-/// `concat_and_pad` does, so its valid output rows are the first ones.
+/// Axes of a graph that was exported for one operating point. Shorter inputs are padded. Like NeMo's
+/// `concat_and_pad`, the graph packs the valid rows of cache, FIFO and chunk before it computes, so
+/// the first rows of its output are the valid ones.
 struct Fixed {
     preset: DiarizationPreset,
-    /// Lengths of [`TIMED_INPUTS`]: mel frames, and frames of the cache and of the FIFO.
+    /// Lengths of [`TIMED_INPUTS`]: mel frames of the chunk, frames of the cache and of the FIFO.
     lengths: [usize; 3],
 }
 
@@ -63,8 +63,8 @@ impl SortformerGraph {
     /// Loads and checks the graph.
     ///
     /// # Errors
-    /// Those of the file, and [`Error::Mismatch`] where it is another graph, or where it is not
-    /// certain what its outputs mean.
+    /// The errors of [`Network::load`], and [`Error::Mismatch`] if the file contains another graph, or
+    /// if the meaning of its outputs is ambiguous.
     pub fn load(
         path: &Path,
         options: &RuntimeOptions,
@@ -100,10 +100,7 @@ impl SortformerGraph {
         }
         let n_mels = network.bounded_dim("chunk", 2, MAX_MELS)?;
         let d_model = network.bounded_dim("spkcache", 2, MAX_D_MODEL)?;
-        for name in ["fifo", EMBEDDINGS] {
-            let what = format!("dimension 2 of {name}");
-            check_size(&network, &what, d_model, network.dim(name, 2)?)?;
-        }
+        network.require_dims(&[("fifo", 2, d_model), (EMBEDDINGS, 2, d_model)])?;
         let speakers = network.dim(probabilities, 2)?;
         let (version, compression) = read(&network, &Dimensions { n_mels, d_model, speakers })?;
         Ok(Self {
@@ -119,24 +116,20 @@ impl SortformerGraph {
         })
     }
 
-    /// A defect with which the network runs nevertheless.
+    /// Returns a defect that does not keep the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         self.network.warning()
     }
 
-    /// Checks the graph against the encoder that shares its features.
+    /// Checks that the graph accepts the features of `encoder`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`].
+    /// [`Error::Mismatch`] if they have another number of mel bins.
     pub fn check_encoder(&self, encoder: &EncoderGraph) -> Result<(), Error> {
-        if self.n_mels == encoder.n_mels {
-            return Ok(());
-        }
-        let expected = format!("{} by {}", encoder.n_mels, encoder.file_name());
-        Err(self.network.mismatch("mel bins", expected, self.n_mels))
+        check_against_encoder(&self.network, "mel bins", (encoder.n_mels, encoder), self.n_mels)
     }
 
-    /// What the graph allows.
+    /// Returns the version, and the preset to which the graph is limited.
     pub fn kind(&self) -> DiarizerKind {
         let fixed_preset = self.fixed.as_ref().map(|fixed| fixed.preset);
         DiarizerKind { version: self.version, fixed_preset }
@@ -145,7 +138,7 @@ impl SortformerGraph {
     /// Checks that the graph runs at this operating point.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] with the fixed axis that is in the way.
+    /// [`Error::Mismatch`] if an axis is fixed to another length.
     pub fn check_operating_point(&self, point: &OperatingPoint) -> Result<(), Error> {
         let Some(fixed) = &self.fixed else { return Ok(()) };
         let own = fixed.preset.operating_point_of(self.version, ChunkLatency::default());
@@ -168,13 +161,13 @@ impl SortformerGraph {
     }
 
     /// Returns the features of a chunk, `[mel_frames, mels]`, with zeros up to the length that the
-    /// graph takes.
+    /// graph expects.
     fn pad_chunk<'f>(&self, features: ArrayView2<'f, f32>) -> CowArray<'f, f32, Ix2> {
         let mel_frames = features.nrows();
         let wanted = match (&self.fixed, self.version) {
             (Some(fixed), _) => fixed.lengths[0],
             (None, DiarizerVersion::V2) => mel_frames,
-            // It stacks whole groups of frames, and the graph does not fill up the last one.
+            // The graph stacks whole groups of frames and does not pad the last one.
             (None, DiarizerVersion::V3) => mel_frames.next_multiple_of(FRAMES_PER_ENCODED_FRAME),
         };
         pad(features, wanted)
@@ -191,18 +184,19 @@ fn pad(rows: ArrayView2<'_, f32>, length: usize) -> CowArray<'_, f32, Ix2> {
     padded.into()
 }
 
-/// The operating point that fixed axes of time were made for.
+/// Finds the operating point of a graph with fixed time axes; `None` if they are dynamic.
+///
+/// # Errors
+/// [`Error::Mismatch`] if the axes fit no operating point.
 fn fixed_axes(network: &Network, version: DiarizerVersion) -> Result<Option<Fixed>, Error> {
     for name in TIMED_INPUTS {
-        if let Ok(batch) = network.dim(name, 0) {
-            check_size(network, &format!("dimension 0 of {name}"), 1, batch)?;
-        }
+        network.check_dims(&[(name, 0, 1)])?;
     }
     let axes = TIMED_INPUTS.map(|name| network.dim(name, 1).ok());
     if axes == [None; 3] {
         return Ok(None);
     }
-    // The chunk of `lockstep` is the recognizer's, for which nobody exports a diarizer.
+    // The chunk of `lockstep` is that of the recognizer, for which no diarizer is exported.
     let presets = DiarizationPreset::ALL.into_iter().skip(1);
     let offered: Vec<_> = presets.filter(|p| p.offered_by(version) == *p).collect();
     let needed = |preset: DiarizationPreset| {
@@ -213,7 +207,7 @@ fn fixed_axes(network: &Network, version: DiarizerVersion) -> Result<Option<Fixe
     };
     for &preset in &offered {
         let [chunk, cache, fifo] = needed(preset);
-        // Some exporters of version 3 leave room for a left context, which it does not use.
+        // Some exporters of version 3 leave room for a left context, which the version does not use.
         for spare in [0, FRAMES_PER_ENCODED_FRAME] {
             let lengths = [chunk + spare, cache, fifo];
             if axes == lengths.map(Some) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Which version of the Sortformer a file holds, and the constants of its speaker cache.
+//! The version of a Sortformer file, and the constants of its speaker cache.
 //!
-//! The exporters of version 3 agree on what they write and not on its names: parakeet-rs writes
-//! `n_spk`, Vernacula `vernacula.diar.num_speakers`, and so on. An entry counts under any of its
-//! names, with and without that prefix. Files of version 2 have no constants, or the defaults of
-//! the operating point with which they were exported, which the presets replace.
+//! The exporters of version 3 write the same entries under different names: parakeet-rs writes
+//! `n_spk`, Vernacula `vernacula.diar.num_speakers`, and so on. An entry is accepted under any of
+//! its names, with and without that prefix. Files of version 2 have no constants, or the defaults of
+//! the operating point for which they were exported, which the presets replace.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -21,30 +21,34 @@ use crate::features::FRAMES_PER_ENCODED_FRAME;
 use crate::onnx::Network;
 use crate::options::ChunkLatency;
 
-/// Precedes the names of Vernacula's entries.
+/// Prefix of the names of Vernacula's entries.
 const PREFIX: &str = "vernacula.diar.";
 
-/// The one contract that Vernacula has defined.
+/// The only contract that Vernacula has defined.
 const CONTRACT: &str = "sortformer-hr-1";
 
 /// Outputs with probabilities for every 10 ms, which only version 3 has.
 const FINE_OUTPUTS: [&str; 2] = ["preds_hires", "spkcache_fifo_chunk_preds_hr"];
 
-/// The output with the probabilities of version 3, by parakeet-rs.
+/// parakeet-rs's output with the probabilities of version 3.
 pub const COARSE_OUTPUT: &str = "preds_diar";
 
-/// Dimensions that a graph has, to be compared with what its metadata says.
+/// Dimensions of a graph, to compare with its metadata.
 pub struct Dimensions {
+    /// Number of mel bins.
     pub n_mels: usize,
+    /// Number of values in an embedding.
     pub d_model: usize,
+    /// Number of speakers.
     pub speakers: usize,
 }
 
-/// The version by the outputs and the metadata, and the constants of its speaker cache.
+/// Determines the version from the outputs and the metadata, and reads the constants of the speaker
+/// cache.
 ///
 /// # Errors
-/// [`Error::Mismatch`] where these contradict each other or the graph, or a number is out of its
-/// range.
+/// [`Error::Mismatch`] if the entries contradict each other or the graph, or if a number is out of
+/// its range.
 pub fn read(
     network: &Network,
     dimensions: &Dimensions,
@@ -121,7 +125,7 @@ fn compression(
     Ok(compression)
 }
 
-/// The embedding of silence, which version 3 has unless its metadata says otherwise.
+/// Reads the embedding of silence, which version 3 has unless its metadata denies it.
 fn learned_silence(
     metadata: &Metadata<'_>,
     version: DiarizerVersion,
@@ -133,7 +137,7 @@ fn learned_silence(
     let (key, embedding) = match (list, base64) {
         (Some((key, text)), _) => {
             let numbers = text.split(|c: char| c.is_whitespace() || "[],;".contains(c));
-            // One more than fits is enough to see that there are too many.
+            // One number more than fits is enough to detect too many.
             let numbers = numbers.filter(|number| !number.is_empty()).take(d_model + 1);
             let parsed: Result<Vec<f32>, _> = numbers.map(str::parse).collect();
             (key, parsed.map_err(|error| error.to_string()))
@@ -173,11 +177,11 @@ fn learned_silence(
     }
 }
 
-/// The metadata of a file, by any of the names of an entry.
+/// Metadata of a file, whose entries are found under any of their names.
 struct Metadata<'n>(&'n Network);
 
 impl<'n> Metadata<'n> {
-    /// The key and the text of an entry.
+    /// Returns the key and the text of an entry.
     fn entry(&self, names: &[&str]) -> Result<Option<(String, &'n str)>, Error> {
         let mut found: Option<(String, &str)> = None;
         let keys = names.iter().flat_map(|name| [(*name).to_owned(), format!("{PREFIX}{name}")]);
@@ -227,7 +231,7 @@ impl<'n> Metadata<'n> {
     }
 }
 
-/// The beginning of a text that may be of any length.
+/// Returns the beginning of a text of any length.
 fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Turns ONNX Runtime's errors about a file into ones that say what to do.
+//! Diagnosis of files that ONNX Runtime rejects: errors that name the cause and the remedy.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use prost::Message;
 use crate::error::Error;
 use crate::file;
 
-/// Fields of ONNX's `ModelProto`.
+/// Field numbers of ONNX's `ModelProto`.
 mod field {
     pub const IR_VERSION: u64 = 1;
     pub const PRODUCER_NAME: u64 = 2;
@@ -19,14 +19,14 @@ mod field {
     pub const OPSET_IMPORT: u64 = 8;
 }
 
-/// Longest field of a header that is read; the graph is skipped.
+/// Maximum length of a header field that is read; the graph is skipped.
 const MAX_FIELD_BYTES: u64 = 256;
 
-/// Most fields of a model that are looked at.
+/// Maximum number of fields that are read.
 const MAX_FIELDS: usize = 1000;
 
-/// The error of a graph at `path`, which should hold `expected`, that `library` refuses with
-/// `reason`.
+/// Returns the error for a graph at `path`, which should contain `expected`, that `library` rejects
+/// with `reason`.
 pub fn explain(path: &Path, expected: &'static str, library: &Path, reason: &str) -> Error {
     if let Some(weights) = external_weights(path, reason) {
         return explain_weights(path, &weights, reason);
@@ -36,7 +36,7 @@ pub fn explain(path: &Path, expected: &'static str, library: &Path, reason: &str
     let found = if has(&["protobuf parsing failed", "no graph was found", "invalid_protobuf"]) {
         let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         format!(
-            "a file of {bytes} bytes that is damaged, incomplete or no ONNX file: download it \
+            "a file of {bytes} bytes that is damaged, incomplete or not an ONNX file: download it \
              again ({reason})"
         )
     } else if has(&[
@@ -50,7 +50,7 @@ pub fn explain(path: &Path, expected: &'static str, library: &Path, reason: &str
     ]) {
         let header = read_header(path).unwrap_or_default();
         format!(
-            "{header} that the loaded ONNX Runtime ({}) does not know: use a newer ONNX Runtime, or \
+            "{header} that the loaded ONNX Runtime ({}) does not support: use a newer ONNX Runtime, or \
              a file of an older opset ({reason})",
             library.display()
         )
@@ -60,12 +60,12 @@ pub fn explain(path: &Path, expected: &'static str, library: &Path, reason: &str
     Error::UnreadableFile { path: path.to_owned(), expected, found }
 }
 
-/// Whether the library refuses weights since a link leads to them.
+/// Returns whether the library rejects weights because they are behind a link.
 pub fn refuses_link(reason: &str) -> bool {
     reason.contains("escapes") && reason.contains("model directory")
 }
 
-/// The file with the weights of the graph at `path`, where the trouble is with it.
+/// Returns the weights file of the graph at `path`, if it is the cause of `reason`.
 pub fn external_weights(path: &Path, reason: &str) -> Option<PathBuf> {
     let lower = reason.to_ascii_lowercase();
     let mut usual = path.as_os_str().to_owned();
@@ -74,7 +74,7 @@ pub fn external_weights(path: &Path, reason: &str) -> Option<PathBuf> {
     let has = |parts: &[&str]| parts.iter().any(|part| lower.contains(part));
     let is_external =
         has(&["external data", "external initializer", "cannot get file size", "extdata"]);
-    // These may also be about weights in the graph.
+    // These can also occur with weights inside the graph.
     let may_be_external = has(&["initializer.cc", "random-access", "systemerror"]);
     if !(is_external || may_be_external && usual.symlink_metadata().is_ok()) {
         return None;
@@ -84,7 +84,7 @@ pub fn external_weights(path: &Path, reason: &str) -> Option<PathBuf> {
         let name = Path::new(name).file_name()?;
         (Some(name) != path.file_name()).then(|| folder.join(name))
     };
-    // Names stand between quotes or brackets.
+    // Names are between quotes or brackets.
     let named = reason.split(['"', '[', ']']).skip(1).step_by(2).filter_map(|name| {
         let extension = Path::new(name.trim()).extension()?.to_str()?;
         let is_data = ["data", "bin", "weight", "weights", "onnx_data"].contains(&extension);
@@ -103,7 +103,7 @@ fn explain_weights(path: &Path, weights: &Path, reason: &str) -> Error {
         Ok(metadata) => metadata.len(),
         Err(Error::FileNotFound { path, .. }) => {
             let expected = format!(
-                "the weights of {model}, which are in a file of their own: download {name} into \
+                "the weights of {model}, which are in a separate file: download {name} into \
                  the same folder"
             );
             return Error::FileNotFound { path, expected };
@@ -121,12 +121,12 @@ fn explain_weights(path: &Path, weights: &Path, reason: &str) -> Error {
         ));
     }
     unreadable(format!(
-        "a file of {bytes} bytes that does not fit {model}: it is incomplete or of another \
+        "a file of {bytes} bytes that does not fit {model}: it is incomplete or from another \
          download, so download both again ({reason})"
     ))
 }
 
-/// The part of a model that says what is needed to read it.
+/// The header of a model: the versions that are needed to read it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Header {
     ir_version: u64,
@@ -161,7 +161,7 @@ impl std::fmt::Display for Header {
     }
 }
 
-/// Reads the header of an ONNX file and skips all else, since the graph may have gigabytes.
+/// Reads the header of an ONNX file and skips the rest, since the graph may be gigabytes.
 fn read_header(path: &Path) -> Option<Header> {
     let file = File::open(path).ok()?;
     let bytes = file.metadata().ok().filter(|metadata| metadata.is_file())?.len();
@@ -223,7 +223,7 @@ fn varint(bytes: &mut impl Read) -> io::Result<u64> {
     Err(io::Error::other("a number of more than 64 bits"))
 }
 
-/// Reads the header of a file from outside that is in memory, for the fuzz target.
+/// Reads the header of an external file in memory, for the fuzz target.
 pub fn fuzz_header(bytes: &[u8]) {
     if let Ok(header) = header_of(io::Cursor::new(bytes), bytes.len() as u64) {
         assert!(header.to_string().len() <= MAX_FIELDS * 2 * MAX_FIELD_BYTES as usize);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_found_in_what_versions_of_the_library_say() {
+    fn weights_are_found_in_the_messages_of_all_versions() {
         let path = Path::new("models/encoder.onnx");
         for (reason, name) in [
             (

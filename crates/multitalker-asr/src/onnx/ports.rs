@@ -100,6 +100,18 @@ impl Network {
         Err(self.mismatch(&what, format!("from 1 to {max}"), size))
     }
 
+    /// Checks that these dimensions, given as name, axis and size, are fixed to their size.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for the first that is dynamic or differs.
+    pub fn require_dims(&self, expected: &[(&str, usize, usize)]) -> Result<(), Error> {
+        for &(name, axis, size) in expected {
+            self.dim(name, axis)?;
+            self.check_dims(&[(name, axis, size)])?;
+        }
+        Ok(())
+    }
+
     /// Checks those of the dimensions that are fixed, given as name, axis and size.
     ///
     /// # Errors
