@@ -155,7 +155,7 @@ run-links:
 # tests is not replaced. The registry accepts packages of up to 10 MB.
 run-package:
 	rm -rf target/packages/package
-	cargo package --quiet --locked --package multitalker-asr --package gst-plugin-multitalkerasr \
+	cargo package --quiet --locked --allow-dirty --package multitalker-asr --package gst-plugin-multitalkerasr \
 	  --target-dir target/packages --config 'profile.dev.debug = false'
 	@for package in target/packages/package/*.crate; do \
 	  size=$$(wc -c <$$package); echo "$$package: $$size bytes"; \
