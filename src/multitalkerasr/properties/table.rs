@@ -16,11 +16,30 @@ struct Property {
     access: Access,
 }
 
-/// Where the value of a property is. A property of the run is mutable in READY, and takes effect at
-/// the next change to PAUSED; a live one is mutable in PLAYING.
+/// Access to the value of a property.
 enum Access {
     Run(fn(&RunSettings) -> glib::Value, fn(&mut RunSettings, &glib::Value)),
     Live(fn(&LiveSettings) -> glib::Value, fn(&mut LiveSettings, &glib::Value)),
+}
+
+impl Property {
+    /// A property that is mutable in READY and takes effect at the next change to PAUSED.
+    fn run(
+        pspec: glib::ParamSpec,
+        get: fn(&RunSettings) -> glib::Value,
+        set: fn(&mut RunSettings, &glib::Value),
+    ) -> Self {
+        Self { pspec, access: Access::Run(get, set) }
+    }
+
+    /// A property that is mutable in PLAYING and takes effect at once.
+    fn live(
+        pspec: glib::ParamSpec,
+        get: fn(&LiveSettings) -> glib::Value,
+        set: fn(&mut LiveSettings, &glib::Value),
+    ) -> Self {
+        Self { pspec, access: Access::Live(get, set) }
+    }
 }
 
 /// The table, in the order of `gst-inspect-1.0`.
@@ -28,343 +47,289 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
     let run = RunSettings::default();
     let live = LiveSettings::default();
     vec![
-        Property {
-            pspec: glib::ParamSpecString::builder("model-dir")
+        Property::run(
+            glib::ParamSpecString::builder("model-dir")
                 .nick("Model directory")
                 .blurb(
-                    "Folder with encoder[.int8].onnx, decoder_joint[.int8].onnx, tokenizer.model \
-                     and multitalker_config.json",
+                    "Folder with encoder[.int8].onnx, decoder_joint[.int8].onnx, \
+                     tokenizer.model and multitalker_config.json",
                 )
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.model_dir.to_value(),
-                |run, value| run.model_dir = path(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecString::builder("diarization-model")
+            |run| run.model_dir.to_value(),
+            |run, value| run.model_dir = path(value),
+        ),
+        Property::run(
+            glib::ParamSpecString::builder("diarization-model")
                 .nick("Diarization model")
                 .blurb("Streaming Sortformer ONNX file (unset or empty: a single speaker)")
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.diarization_model.to_value(),
-                |run, value| run.diarization_model = path(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default("precision", run.precision)
+            |run| run.diarization_model.to_value(),
+            |run, value| run.diarization_model = path(value),
+        ),
+        Property::run(
+            glib::ParamSpecEnum::builder_with_default("precision", run.precision)
                 .nick("Precision")
-                .blurb("Model files to load from model-dir (auto: int8 on the CPU, fp32 elsewhere)")
+                .blurb(
+                    "Model files to load from model-dir (auto: int8 on the CPU, fp32 \
+                     elsewhere)",
+                )
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.precision.to_value(),
-                |run, value| run.precision = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default("chunk-latency", run.chunk_latency)
+            |run| run.precision.to_value(),
+            |run, value| run.precision = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecEnum::builder_with_default("chunk-latency", run.chunk_latency)
                 .nick("Chunk latency")
-                .blurb("Duration of the audio that the recognizer decodes at once; adds to latency")
+                .blurb(
+                    "Duration of the audio that the recognizer decodes at once; adds to \
+                     latency",
+                )
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.chunk_latency.to_value(),
-                |run, value| run.chunk_latency = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default(
-                "diarization-preset",
-                run.diarization_preset,
-            )
-            .nick("Diarization preset")
-            .blurb(
-                "Look-ahead of the diarizer; adds to latency. A preset that its version does not \
-                 offer is replaced by a shorter one, with a warning",
-            )
-            .mutable_ready()
-            .build(),
-            access: Access::Run(
-                |run| run.diarization_preset.to_value(),
-                |run, value| run.diarization_preset = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecFloat::builder("activity-threshold")
+            |run| run.chunk_latency.to_value(),
+            |run, value| run.chunk_latency = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecEnum::builder_with_default("diarization-preset", run.diarization_preset)
+                .nick("Diarization preset")
+                .blurb(
+                    "Look-ahead of the diarizer; adds to latency. A preset that its version \
+                     does not offer is replaced by a shorter one, with a warning",
+                )
+                .mutable_ready()
+                .build(),
+            |run| run.diarization_preset.to_value(),
+            |run, value| run.diarization_preset = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecFloat::builder("activity-threshold")
                 .nick("Activity threshold")
                 .blurb(
-                    "Probability above which a speaker is considered active and is recognized \
-                     (more than 0 and less than 1)",
+                    "Probability above which a speaker is considered active and is \
+                     recognized (more than 0 and less than 1)",
                 )
                 .minimum(0.0)
                 .maximum(1.0)
                 .default_value(run.activity_threshold)
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.activity_threshold.to_value(),
-                |run, value| run.activity_threshold = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("max-speakers")
+            |run| run.activity_threshold.to_value(),
+            |run, value| run.activity_threshold = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecUInt::builder("max-speakers")
                 .nick("Maximum number of speakers")
                 .blurb("Maximum number of speakers; later speakers are ignored (0: no limit)")
                 .default_value(run.max_speakers)
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.max_speakers.to_value(),
-                |run, value| run.max_speakers = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default("target-mode", run.target_mode)
+            |run| run.max_speakers.to_value(),
+            |run, value| run.max_speakers = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecEnum::builder_with_default("target-mode", run.target_mode)
                 .nick("Target mode")
                 .blurb(
-                    "Encoder input that represents the other speakers; published accuracy was \
-                     measured with nemo",
+                    "Encoder input that represents the other speakers; published accuracy \
+                     was measured with nemo",
                 )
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.target_mode.to_value(),
-                |run, value| run.target_mode = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default("text-unit", run.text_unit)
+            |run| run.target_mode.to_value(),
+            |run, value| run.target_mode = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecEnum::builder_with_default("text-unit", run.text_unit)
                 .nick("Text unit")
                 .blurb("Content of a text buffer: one word or one segment")
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.text_unit.to_value(),
-                |run, value| run.text_unit = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("segment-pause")
+            |run| run.text_unit.to_value(),
+            |run, value| run.text_unit = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecUInt::builder("segment-pause")
                 .nick("Segment pause")
                 .blurb("Pause in a speaker's speech that ends a segment, in ms")
                 .default_value(run.segment_pause_ms)
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.segment_pause_ms.to_value(),
-                |run, value| run.segment_pause_ms = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("max-segment-duration")
+            |run| run.segment_pause_ms.to_value(),
+            |run, value| run.segment_pause_ms = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecUInt::builder("max-segment-duration")
                 .nick("Maximum segment duration")
                 .blurb("Maximum duration of a segment, in ms")
                 .minimum(1000)
                 .default_value(run.max_segment_duration_ms)
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.max_segment_duration_ms.to_value(),
-                |run, value| run.max_segment_duration_ms = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecString::builder("speaker-prefix")
+            |run| run.max_segment_duration_ms.to_value(),
+            |run, value| run.max_segment_duration_ms = checked(value),
+        ),
+        Property::live(
+            glib::ParamSpecString::builder("speaker-prefix")
                 .nick("Speaker prefix")
                 .blurb(
-                    "Text before each segment or, with text-unit=word, each change of speaker; {n} \
-                     is the speaker's number from 1, e.g. 'Speaker {n}: '",
+                    "Text before each segment or, with text-unit=word, each change of \
+                     speaker; {n} is the speaker's number from 1, e.g. 'Speaker {n}: '",
                 )
                 .default_value(Some(live.speaker_prefix.as_str()))
                 .mutable_playing()
                 .build(),
-            access: Access::Live(
-                |live| live.speaker_prefix.to_value(),
-                |live, value| live.speaker_prefix = text(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecString::builder("speaker-colors")
+            |live| live.speaker_prefix.to_value(),
+            |live, value| live.speaker_prefix = text(value),
+        ),
+        Property::live(
+            glib::ParamSpecString::builder("speaker-colors")
                 .nick("Speaker colors")
                 .blurb(
-                    "Colors of the speakers in pango-markup, in Pango's notation, separated by \
-                     commas; cycled when there are more speakers than colors",
+                    "Colors of the speakers in pango-markup, in Pango's notation, separated \
+                     by commas; cycled when there are more speakers than colors",
                 )
                 .default_value(Some(live.speaker_colors.as_str()))
                 .mutable_playing()
                 .build(),
-            access: Access::Live(
-                |live| live.speaker_colors.to_value(),
-                |live, value| live.speaker_colors = text(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default(
-                "execution-provider",
-                run.execution_provider,
-            )
-            .nick("Execution provider")
-            .blurb("Hardware on which ONNX Runtime computes; only auto falls back to the CPU")
-            .mutable_ready()
-            .build(),
-            access: Access::Run(
-                |run| run.execution_provider.to_value(),
-                |run, value| run.execution_provider = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("device")
+            |live| live.speaker_colors.to_value(),
+            |live, value| live.speaker_colors = text(value),
+        ),
+        Property::run(
+            glib::ParamSpecEnum::builder_with_default("execution-provider", run.execution_provider)
+                .nick("Execution provider")
+                .blurb(
+                    "Hardware on which ONNX Runtime computes; only auto falls back to the \
+                     CPU",
+                )
+                .mutable_ready()
+                .build(),
+            |run| run.execution_provider.to_value(),
+            |run, value| run.execution_provider = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecUInt::builder("device")
                 .nick("Device")
                 .blurb("Device index of the execution provider")
                 .default_value(run.device)
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.device.to_value(),
-                |run, value| run.device = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("intra-op-threads")
+            |run| run.device.to_value(),
+            |run, value| run.device = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecUInt::builder("intra-op-threads")
                 .nick("Intra-op threads")
                 .blurb(
-                    "Number of threads per inference, and of speakers decoded in parallel (0: the \
-                     number of processor cores, at most 4)",
+                    "Number of threads per inference, and of speakers decoded in parallel \
+                     (0: the number of processor cores, at most 4)",
                 )
                 .default_value(run.intra_op_threads)
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.intra_op_threads.to_value(),
-                |run, value| run.intra_op_threads = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default(
-                "optimization-level",
-                run.optimization_level,
-            )
-            .nick("Optimization level")
-            .blurb("Graph optimizations that ONNX Runtime applies at load time")
-            .mutable_ready()
-            .build(),
-            access: Access::Run(
-                |run| run.optimization_level.to_value(),
-                |run, value| run.optimization_level = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecString::builder("onnxruntime-library")
+            |run| run.intra_op_threads.to_value(),
+            |run, value| run.intra_op_threads = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecEnum::builder_with_default("optimization-level", run.optimization_level)
+                .nick("Optimization level")
+                .blurb("Graph optimizations that ONNX Runtime applies at load time")
+                .mutable_ready()
+                .build(),
+            |run| run.optimization_level.to_value(),
+            |run, value| run.optimization_level = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecString::builder("onnxruntime-library")
                 .nick("ONNX Runtime library")
                 .blurb(
-                    "Path of libonnxruntime.so (unset: ORT_DYLIB_PATH, then the plugin's folder, \
-                     then the system's libraries)",
+                    "Path of libonnxruntime.so (unset: ORT_DYLIB_PATH, then the plugin's \
+                     folder, then the system's libraries)",
                 )
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.onnxruntime_library.to_value(),
-                |run, value| run.onnxruntime_library = path(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default(
-                "on-discontinuity",
-                live.on_discontinuity,
-            )
-            .nick("On discontinuity")
-            .blurb("Whether speaker numbering restarts or is kept after a gap in the audio")
-            .mutable_playing()
-            .build(),
-            access: Access::Live(
-                |live| live.on_discontinuity.to_value(),
-                |live, value| live.on_discontinuity = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecEnum::builder_with_default(
-                "overload-policy",
-                live.overload_policy,
-            )
-            .nick("Overload policy")
-            .blurb("What happens when live audio arrives faster than it can be recognized")
-            .mutable_playing()
-            .build(),
-            access: Access::Live(
-                |live| live.overload_policy.to_value(),
-                |live, value| live.overload_policy = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("latency")
+            |run| run.onnxruntime_library.to_value(),
+            |run, value| run.onnxruntime_library = path(value),
+        ),
+        Property::live(
+            glib::ParamSpecEnum::builder_with_default("on-discontinuity", live.on_discontinuity)
+                .nick("On discontinuity")
+                .blurb("Whether speaker numbering restarts or is kept after a gap in the audio")
+                .mutable_playing()
+                .build(),
+            |live| live.on_discontinuity.to_value(),
+            |live, value| live.on_discontinuity = checked(value),
+        ),
+        Property::live(
+            glib::ParamSpecEnum::builder_with_default("overload-policy", live.overload_policy)
+                .nick("Overload policy")
+                .blurb("What happens when live audio arrives faster than it can be recognized")
+                .mutable_playing()
+                .build(),
+            |live| live.overload_policy.to_value(),
+            |live, value| live.overload_policy = checked(value),
+        ),
+        Property::live(
+            glib::ParamSpecUInt::builder("latency")
                 .nick("Latency")
                 .blurb(
-                    "Processing time to add to the algorithmic latency of live pipelines, in ms, \
-                     at least 100 (4294967295: add no latency, desynchronize the text)",
+                    "Processing time to add to the algorithmic latency of live pipelines, \
+                     in ms, at least 100 (4294967295: add no latency, desynchronize the \
+                     text)",
                 )
                 .default_value(live.latency_ms)
                 .mutable_playing()
                 .build(),
-            access: Access::Live(
-                |live| live.compute_ms().to_value(),
-                |live, value| live.latency_ms = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("lateness")
+            |live| live.compute_ms().to_value(),
+            |live, value| live.latency_ms = checked(value),
+        ),
+        Property::live(
+            glib::ParamSpecUInt::builder("lateness")
                 .nick("Lateness")
                 .blurb("Delay to add to the text, in ms, from the next segment event on")
                 .default_value(live.lateness_ms)
                 .mutable_playing()
                 .build(),
-            access: Access::Live(
-                |live| live.lateness_ms.to_value(),
-                |live, value| live.lateness_ms = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecString::builder("language-code")
+            |live| live.lateness_ms.to_value(),
+            |live, value| live.lateness_ms = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecString::builder("language-code")
                 .nick("Language code")
                 .blurb("Language of the speech; the models support only English")
                 .default_value(Some(run.language_code.as_str()))
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.language_code.to_value(),
-                |run, value| run.language_code = text(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecString::builder("session-id")
+            |run| run.language_code.to_value(),
+            |run, value| run.language_code = text(value),
+        ),
+        Property::live(
+            glib::ParamSpecString::builder("session-id")
                 .nick("Session id")
                 .blurb("Name of the conversation in messages and SegLST rows")
                 .default_value(Some(live.session_id.as_str()))
                 .mutable_playing()
                 .build(),
-            access: Access::Live(
-                |live| live.session_id.to_value(),
-                |live, value| live.session_id = text(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecBoolean::builder("post-partials")
+            |live| live.session_id.to_value(),
+            |live, value| live.session_id = text(value),
+        ),
+        Property::live(
+            glib::ParamSpecBoolean::builder("post-partials")
                 .nick("Post partials")
                 .blurb(
-                    "Post multitalkerasr/partial messages with the words of segments in progress",
+                    "Post multitalkerasr/partial messages with the words of segments in \
+                     progress",
                 )
                 .default_value(live.post_partials)
                 .mutable_playing()
                 .build(),
-            access: Access::Live(
-                |live| live.post_partials.to_value(),
-                |live, value| live.post_partials = checked(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt64::builder("alignment-threshold")
+            |live| live.post_partials.to_value(),
+            |live, value| live.post_partials = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecUInt64::builder("alignment-threshold")
                 .nick("Alignment threshold")
                 .blurb("Timestamp deviations below this, in ns, are treated as jitter")
                 .minimum(1)
@@ -372,29 +337,25 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
                 .default_value(run.alignment.threshold.nseconds())
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.alignment.threshold.nseconds().to_value(),
-                |run, value| run.alignment.threshold = time(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt64::builder("discont-wait")
+            |run| run.alignment.threshold.nseconds().to_value(),
+            |run, value| run.alignment.threshold = time(value),
+        ),
+        Property::run(
+            glib::ParamSpecUInt64::builder("discont-wait")
                 .nick("Discontinuity wait")
                 .blurb(
-                    "Time for which timestamps must deviate before audio is realigned, in ns; not \
-                     after lost data or for 200 ms and more",
+                    "Time for which timestamps must deviate before audio is realigned, in \
+                     ns; not after lost data or for 200 ms and more",
                 )
                 .maximum(u64::MAX - 1)
                 .default_value(run.alignment.discont_wait.nseconds())
                 .mutable_ready()
                 .build(),
-            access: Access::Run(
-                |run| run.alignment.discont_wait.nseconds().to_value(),
-                |run, value| run.alignment.discont_wait = time(value),
-            ),
-        },
-        Property {
-            pspec: glib::ParamSpecUInt::builder("max-transcripts")
+            |run| run.alignment.discont_wait.nseconds().to_value(),
+            |run, value| run.alignment.discont_wait = time(value),
+        ),
+        Property::live(
+            glib::ParamSpecUInt::builder("max-transcripts")
                 .nick("Maximum number of transcripts")
                 .blurb(
                     "Maximum number of finished segments to keep for get-transcripts and \
@@ -403,11 +364,9 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
                 .default_value(live.max_transcripts)
                 .mutable_playing()
                 .build(),
-            access: Access::Live(
-                |live| live.max_transcripts.to_value(),
-                |live, value| live.max_transcripts = checked(value),
-            ),
-        },
+            |live| live.max_transcripts.to_value(),
+            |live, value| live.max_transcripts = checked(value),
+        ),
     ]
 });
 
