@@ -62,6 +62,9 @@ fn kind_and_default(pspec: &glib::ParamSpec) -> (String, String) {
         let default = pspec.default_value().get::<Option<String>>().ok().flatten();
         return ("string".to_owned(), default.unwrap_or_default());
     }
+    if pspec.downcast_ref::<gst::ParamSpecArray>().is_some() {
+        return ("array of strings".to_owned(), String::new());
+    }
     panic!("{}: the manual cannot describe a {}", pspec.name(), pspec.type_())
 }
 

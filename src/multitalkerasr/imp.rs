@@ -253,6 +253,16 @@ impl ObjectImpl for MultitalkerAsr {
                         Some(seglst(&rows).to_value())
                     })
                     .build(),
+                glib::subclass::Signal::builder("add-phrase")
+                    .action()
+                    .param_types([String::static_type()])
+                    .class_handler(|args| {
+                        let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
+                        let phrase = args.get(1)?.get::<Option<String>>().ok()??;
+                        element.imp().shared.add_phrase(phrase);
+                        None
+                    })
+                    .build(),
             ]
         });
         SIGNALS.as_ref()

@@ -73,6 +73,14 @@ impl Shared {
         self.announcing_latency(|| properties::set(&self.settings, name, value));
     }
 
+    /// Adds a phrase to `additional-vocabulary`.
+    pub fn add_phrase(&self, phrase: String) {
+        self.settings.change_live(|live| live.phrases.additional.push(phrase));
+        if let Some(element) = self.element() {
+            element.notify("additional-vocabulary");
+        }
+    }
+
     /// Begins a run, and returns its settings.
     pub fn begin_run(&self) -> Arc<RunSettings> {
         lock(&self.transcript_log).clear();

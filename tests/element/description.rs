@@ -77,6 +77,9 @@ fn has_properties_as_documented() {
         ("discont-wait", "guint64", "1000000000"),
     ];
     let playing = [
+        ("phrases", "gchararray", "NULL"),
+        ("additional-vocabulary", "GstValueArray", "<  >"),
+        ("phrase-boost", "gfloat", "1"),
         ("speaker-prefix", "gchararray", ""),
         ("speaker-colors", "gchararray", "white,yellow,cyan,#00ff00"),
         ("on-discontinuity", "GstMultitalkerAsrOnDiscontinuity", "reset"),

@@ -15,6 +15,7 @@ mod many;
 mod order;
 mod overload;
 mod pads;
+mod phrases;
 mod presets;
 mod seek;
 mod segments;

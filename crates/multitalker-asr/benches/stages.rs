@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use multitalker_asr::{
-    Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Precision, RuntimeOptions,
-    Stream, StreamOptions,
+    BoostingOptions, Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Phrase,
+    PhraseBoosting, Precision, RuntimeOptions, Stream, StreamOptions,
 };
 use test_support::{data, read_wav};
 
@@ -36,10 +36,21 @@ fn load(options: &ModelOptions) -> Arc<Model> {
 }
 
 fn transcribe(model: &Arc<Model>, audio: &[f32], preset: DiarizationPreset, threshold: f32) {
+    transcribe_with(model, audio, preset, threshold, None);
+}
+
+fn transcribe_with(
+    model: &Arc<Model>,
+    audio: &[f32],
+    preset: DiarizationPreset,
+    threshold: f32,
+    phrases: Option<PhraseBoosting>,
+) {
     let diarization = preset.operating_point(ChunkLatency::default());
     let options =
         StreamOptions { diarization, activity_threshold: threshold, ..Default::default() };
     let mut stream = Stream::new(model.clone(), options).expect("options that fit");
+    stream.set_phrase_boosting(phrases);
     black_box(stream.push(audio).expect("inference runs"));
     black_box(stream.finish().expect("inference runs"));
 }
@@ -82,4 +93,19 @@ fn all_with_a_prepared_encoder(bencher: Bencher<'_, '_>, preset: DiarizationPres
     let model = load(&ModelOptions { model_dir: folder.path().to_owned(), ..model_options(true) });
     let audio = news();
     bencher.bench_local(|| transcribe(&model, &audio, preset, 0.5));
+}
+
+/// The strength is too small to change a token, so that both cases decode the same tokens.
+#[divan::bench(args = [0, 1000])]
+fn all_with_boosted_phrases(bencher: Bencher<'_, '_>, count: usize) {
+    let (model, audio) = (load(&model_options(true)), news());
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut letters = |length| std::iter::repeat_with(|| random.lowercase()).take(length).collect();
+    let phrases: Vec<_> = (0..count).map(|_| Phrase { text: letters(12), score: None }).collect();
+    let (boosting, _) =
+        model.phrase_boosting(&phrases, BoostingOptions::default(), 1e-6).expect("finite scores");
+    let boosting = (count > 0).then_some(boosting);
+    bencher.bench_local(|| {
+        transcribe_with(&model, &audio, DiarizationPreset::Lockstep, 0.5, boosting.clone());
+    });
 }

@@ -93,9 +93,42 @@ impl RunSettings {
     }
 }
 
+/// Phrases to boost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PhraseSettings {
+    /// A list with a phrase on each line.
+    file: Option<String>,
+    /// Number of times that a file was set, since the list is read again each time.
+    revision: u64,
+    /// Further lines of the list.
+    pub additional: Vec<String>,
+    /// Strength, 0 for off.
+    pub boost: f32,
+}
+
+impl PhraseSettings {
+    /// Path of the list.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// Reads a list, also if it is that of before.
+    pub fn set_file(&mut self, file: Option<String>) {
+        self.revision += u64::from(file.is_some());
+        self.file = file;
+    }
+}
+
+impl Default for PhraseSettings {
+    fn default() -> Self {
+        Self { file: None, revision: 0, additional: Vec::new(), boost: 1.0 }
+    }
+}
+
 /// Settings that may change while the element runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveSettings {
+    pub phrases: PhraseSettings,
     pub speaker_prefix: String,
     /// Separated by commas.
     pub speaker_colors: String,
@@ -131,6 +164,7 @@ impl LiveSettings {
 impl Default for LiveSettings {
     fn default() -> Self {
         Self {
+            phrases: PhraseSettings::default(),
             speaker_prefix: String::new(),
             // Pango's green differs between its versions.
             speaker_colors: "white,yellow,cyan,#00ff00".to_owned(),

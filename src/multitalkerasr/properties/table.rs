@@ -172,6 +172,40 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |run, value| run.max_segment_duration_ms = checked(value),
         ),
         Property::live(
+            glib::ParamSpecString::builder("phrases")
+                .nick("Phrases")
+                .blurb(
+                    "File with a phrase to boost on each line, and after a tab its score \
+                     (unset: none); it is read again whenever the property is set",
+                )
+                .mutable_playing()
+                .build(),
+            |live| live.phrases.file().to_value(),
+            |live, value| live.phrases.set_file(path(value)),
+        ),
+        Property::live(
+            gst::ParamSpecArray::builder("additional-vocabulary")
+                .nick("Additional vocabulary")
+                .blurb("Phrases to boost besides those of the file, as lines of the file")
+                .element_spec(&glib::ParamSpecString::builder("phrase").build())
+                .mutable_playing()
+                .build(),
+            |live| gst::Array::new(&live.phrases.additional).to_value(),
+            |live, value| live.phrases.additional = texts(value),
+        ),
+        Property::live(
+            glib::ParamSpecFloat::builder("phrase-boost")
+                .nick("Phrase boost")
+                .blurb("Factor of the scores of all phrases (0: no phrase is boosted)")
+                .minimum(0.0)
+                .maximum(100.0)
+                .default_value(live.phrases.boost)
+                .mutable_playing()
+                .build(),
+            |live| live.phrases.boost.to_value(),
+            |live, value| live.phrases.boost = checked(value),
+        ),
+        Property::live(
             glib::ParamSpecString::builder("speaker-prefix")
                 .nick("Speaker prefix")
                 .blurb(
@@ -402,6 +436,11 @@ fn checked<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
 
 fn text(value: &glib::Value) -> String {
     checked::<Option<String>>(value).unwrap_or_default()
+}
+
+fn texts(value: &glib::Value) -> Vec<String> {
+    let values = checked::<gst::Array>(value);
+    values.iter().filter_map(|value| value.get::<Option<String>>().ok().flatten()).collect()
 }
 
 fn path(value: &glib::Value) -> Option<String> {

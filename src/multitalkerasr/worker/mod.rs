@@ -5,6 +5,7 @@
 
 pub mod item;
 pub mod overload;
+mod phrases;
 pub mod queue;
 pub mod recognition;
 pub mod stretch;

@@ -17,6 +17,7 @@ use crate::multitalkerasr::text::clock::Clock;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 use crate::multitalkerasr::worker::item::Cause;
 use crate::multitalkerasr::worker::overload::{self, Overload};
+use crate::multitalkerasr::worker::phrases::Phrases;
 use crate::multitalkerasr::worker::queue::Queue;
 use multitalker_asr::lock::lock;
 use multitalker_asr::{Error, Event, Model, SAMPLE_RATE_HZ, Stream};
@@ -36,6 +37,7 @@ pub struct Recognition<'a> {
     /// Samples recognized so far.
     processed: u64,
     overload: Overload,
+    phrases: Phrases,
     /// Whether upstream has begun another stream. Its audio is not refused because of a result of
     /// downstream for the rest of this one.
     is_stream_over: bool,
@@ -60,6 +62,7 @@ impl<'a> Recognition<'a> {
             stream: None,
             processed: 0,
             overload: Overload::default(),
+            phrases: Phrases::default(),
             is_stream_over: false,
         }
     }
@@ -83,6 +86,7 @@ impl<'a> Recognition<'a> {
     pub fn push(&mut self, samples: &[f32]) {
         for piece in samples.chunks(PIECE_SAMPLES) {
             self.update_degradation();
+            self.update_phrases();
             let queue = self.queue;
             let Some(stream) = self.stream() else { return };
             let events = queue.computing(|| stream.push_deferred(piece));
@@ -113,7 +117,10 @@ impl<'a> Recognition<'a> {
             gst::debug!(CAT, obj = self.shared.sinkpad, "Live: {live}, {diarizer:?}, {options:?}");
             self.shared.mark_model_used();
             match Stream::with_canceller(model, options, self.queue.inference.clone()) {
-                Ok(stream) => self.stream = Some(stream),
+                Ok(mut stream) => {
+                    stream.set_phrase_boosting(self.phrases.boosting());
+                    self.stream = Some(stream);
+                }
                 Err(error) => {
                     self.model = None;
                     fail(self.shared, self.queue, &error);
@@ -121,6 +128,23 @@ impl<'a> Recognition<'a> {
             }
         }
         self.stream.as_mut()
+    }
+
+    /// Boosts the phrases of the live settings.
+    fn update_phrases(&mut self) {
+        let Some(model) = &self.model else { return };
+        match self.phrases.update(self.shared, model, &self.queue.inference) {
+            Ok(false) | Err(Error::Canceled) => (),
+            Ok(true) => {
+                if let Some(stream) = &mut self.stream {
+                    stream.set_phrase_boosting(self.phrases.boosting());
+                }
+            }
+            Err(error) => {
+                (self.model, self.stream) = (None, None);
+                fail(self.shared, self.queue, &error);
+            }
+        }
     }
 
     /// Degrades the recognition of a live source under overload, or restores it.

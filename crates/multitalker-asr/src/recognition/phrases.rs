@@ -59,7 +59,8 @@ impl Phrase {
         Ok(phrases)
     }
 
-    fn parse(line: &str) -> Option<Self> {
+    /// Parses a line of a list, or returns `None` if it has no text or another score.
+    pub fn parse(line: &str) -> Option<Self> {
         let (text, score) = match line.split_once('\t').or_else(|| line.rsplit_once(" :")) {
             None => (line, None),
             Some((text, score)) => (text, Some(score.trim().parse().ok()?)),

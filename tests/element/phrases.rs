@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Phrase boosting through the element.
+
+use std::io::Write;
+
+use element_rig::*;
+use gst::prelude::*;
+use multitalker_asr::{BoostingOptions, Event, Phrase, SegLstRow, Stream, StreamOptions};
+use test_support::tiny_model;
+
+/// Phrases that change the words of the tiny models.
+const PHRASES: [&str; 3] = ["station", "the news", "good morning"];
+
+fn list(lines: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(lines.as_bytes()).expect("written");
+    file
+}
+
+/// The texts of all segments that the engine emits with these phrases.
+fn engine_texts(samples: &[f32], phrases: &[&str], strength: f32) -> Vec<String> {
+    engine_texts_with(samples, phrases, strength, file_options())
+}
+
+fn engine_texts_with(
+    samples: &[f32],
+    phrases: &[&str],
+    strength: f32,
+    options: StreamOptions,
+) -> Vec<String> {
+    let model = tiny_model();
+    let phrases: Vec<_> =
+        phrases.iter().map(|line| Phrase::parse(line).expect("a phrase")).collect();
+    let (boosting, _) = model
+        .phrase_boosting(&phrases, BoostingOptions::default(), strength)
+        .expect("finite scores");
+    let mut stream = Stream::new(model, options).expect("valid options");
+    stream.set_phrase_boosting(Some(boosting));
+    let mut events = stream.push(samples).expect("inference");
+    events.extend(stream.finish().expect("inference"));
+    let texts = events.iter().filter_map(|event| match event {
+        Event::Segment(segment) => Some(segment.text()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+/// The texts of all segments that the element posts.
+fn texts(mut rig: Rig, samples: &[f32]) -> Vec<String> {
+    rig.push_all(samples, 8000);
+    rig.finish();
+    rig.transcripts().into_iter().map(|transcript| transcript.text).collect()
+}
+
+fn samples() -> Vec<f32> {
+    audio("news.wav")[..20 * 16_000].to_vec()
+}
+
+#[test]
+fn phrases_of_a_file_are_boosted() {
+    let file = list("# names\nstation\nthe news\ngood morning\t2\n");
+    let path = file.path().to_str().expect("UTF-8");
+    let boosted = texts(Rig::new(&[("phrases", path), ("phrase-boost", "1.5")]), &samples());
+    assert_eq!(boosted, engine_texts(&samples(), &["station", "the news", "good morning\t2"], 1.5));
+    assert_ne!(boosted, engine_texts(&samples(), &[], 1.0), "the phrases change the words");
+}
+
+#[test]
+fn strength_0_boosts_nothing() {
+    let file = list(&PHRASES.join("\n"));
+    let path = file.path().to_str().expect("UTF-8");
+    let found = texts(Rig::new(&[("phrases", path), ("phrase-boost", "0")]), &samples());
+    assert_eq!(found, engine_texts(&samples(), &[], 1.0));
+}
+
+#[test]
+fn phrases_of_the_application_are_boosted_from_the_next_audio_on() {
+    let rig = Rig::new(&[("phrase-boost", "1.5")]);
+    rig.element.set_property("additional-vocabulary", gst::Array::new(["station"]));
+    rig.element.emit_by_name::<()>("add-phrase", &[&"the news"]);
+    rig.element.emit_by_name::<()>("add-phrase", &[&"good morning\t2"]);
+    let phrases: gst::Array = rig.element.property("additional-vocabulary");
+    assert_eq!(phrases.len(), 3);
+    let expected = engine_texts(&samples(), &["station", "the news", "good morning\t2"], 1.5);
+    assert_eq!(texts(rig, &samples()), expected);
+}
+
+#[test]
+fn list_is_read_again_when_it_is_set_again() {
+    let file = list("");
+    let path = file.path().to_str().expect("UTF-8").to_owned();
+    let mut rig = Rig::new(&[("phrases", &path), ("phrase-boost", "1.5")]);
+    rig.push(0, &[0.0; 1600]);
+    std::fs::write(&path, PHRASES.join("\n")).expect("written");
+    rig.element.set_property("phrases", &path);
+    let samples = samples();
+    let rest = samples[1600..].chunks(8000).enumerate();
+    for (index, piece) in rest {
+        rig.push((1600 + index * 8000) as u64 * SAMPLE_NS, piece);
+    }
+    rig.finish();
+    let found: Vec<_> = rig.transcripts().into_iter().map(|transcript| transcript.text).collect();
+    let mut samples = samples;
+    samples[..1600].fill(0.0);
+    assert_eq!(found, engine_texts(&samples, &PHRASES, 1.5));
+}
+
+#[test]
+fn list_that_is_missing_at_the_start_is_an_error() {
+    let mut rig = Rig::new(&[("phrases", "/missing/guests.txt")]);
+    // The error may come before or after the buffer.
+    let _ = rig.harness.push(f32_buffer(Some(0), &[0.0; 16_000]));
+    let message = wait_for(&rig.bus, gst::MessageType::Error);
+    let gst::MessageView::Error(error) = message.view() else { unreachable!() };
+    assert!(error.error().matches(gst::ResourceError::NotFound), "{error:?}");
+    for part in ["/missing/guests.txt", "expected", "phrase on each line"] {
+        assert!(error.error().message().contains(part), "{part} is not in: {error:?}");
+    }
+}
+
+#[test]
+fn list_that_is_damaged_later_is_a_warning_and_the_phrases_before_stay() {
+    let file = list(&PHRASES.join("\n"));
+    let path = file.path().to_str().expect("UTF-8").to_owned();
+    let properties = [("phrases", &*path), ("phrase-boost", "1.5"), ("post-partials", "true")];
+    let mut rig = Rig::lockstep(&properties);
+    let samples = samples();
+    rig.push(0, &samples[..160_000]);
+    // The list is in use once there are words.
+    wait_for(&rig.bus, gst::MessageType::Element);
+    std::fs::write(&path, "station\tmany\n").expect("written");
+    rig.element.set_property("phrases", &path);
+    rig.push(160_000 * SAMPLE_NS, &samples[160_000..]);
+    let message = wait_for(&rig.bus, gst::MessageType::Warning);
+    let gst::MessageView::Warning(warning) = message.view() else { unreachable!() };
+    for part in [&*path, "line 1", "many", "the phrases before stay in use"] {
+        assert!(warning.error().message().contains(part), "{part} is not in: {warning:?}");
+    }
+    rig.finish();
+    // Waiting for the warning has dropped messages.
+    let rows = rig.element.emit_by_name::<String>("get-transcripts", &[]);
+    let rows: Vec<SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
+    let mut found: Vec<_> = rows.into_iter().map(|row| row.words).collect();
+    let mut expected = engine_texts_with(&samples, &PHRASES, 1.5, live_options());
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn phrases_that_cannot_be_spelled_are_named() {
+    let mut rig = Rig::new(&[]);
+    rig.element.set_property("additional-vocabulary", gst::Array::new(["station", "日本", ""]));
+    rig.push(0, &[0.0; 16_000]);
+    let message = wait_for(&rig.bus, gst::MessageType::Warning);
+    let gst::MessageView::Warning(warning) = message.view() else { unreachable!() };
+    let text = warning.error().message().to_owned();
+    assert!(text.contains(r#"found "", "日本""#), "{text}");
+    rig.finish();
+}
