@@ -3,10 +3,10 @@
 //! The element `multitalkerasr` transcribes every speaker of a conversation, even when they talk
 //! over each other. It takes 16 kHz mono audio and produces dated text for each speaker. Its models
 //! are ONNX exports of NVIDIA's multitalker streaming FastConformer, which recognizes speech, and of
-//! streaming Sortformer, which finds out who speaks when.
+//! streaming Sortformer, which determines who speaks when.
 //!
-//! This page is an overview. The manual in the folder `docs` of the repository has a page on each
-//! topic, which is named at the end of the sections below.
+//! This page is an overview. Each section names the page of the manual, in the folder `docs` of the
+//! repository, that has the details.
 //!
 //! ```bash
 //! gst-launch-1.0 -m filesrc location=meeting.wav ! decodebin ! audioconvert ! audioresample ! \
