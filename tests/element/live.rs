@@ -109,32 +109,6 @@ fn desynchronized_text_has_the_time_at_which_it_comes_out() {
 }
 
 #[test]
-fn text_of_a_live_source_is_in_time() {
-    init_with_runtime();
-    // The random model has much to say to a tone. Twenty seconds to compute: others do.
-    let description = format!(
-        "audiotestsrc is-live=true wave=sine volume=0.8 samplesperbuffer=1600 num-buffers=60 ! \
-         audio/x-raw,rate=16000,channels=1 ! audioconvert ! \
-         multitalkerasr name=asr model-dir={} chunk-latency=160ms latency=20000 ! \
-         fakesink sync=false",
-        models()
-    );
-    let pipeline = gst::parse::launch(&description).expect("a pipeline");
-    let pipeline: gst::Pipeline = pipeline.downcast().expect("a pipeline");
-    let element = pipeline.by_name("asr").expect("it is there");
-    let entries = record(&element);
-    let messages = play(&pipeline);
-    assert_eq!(messages.last().map(|m| m.type_()), Some(gst::MessageType::Eos));
-    let (live, latency, _) = latency_of(&element.static_pad("src").expect("a pad"));
-    assert!(live);
-    let delay = u64::from(element.property::<u32>("max-observed-delay"));
-    pipeline.set_state(gst::State::Null).expect("stops");
-    assert!(pts(&entries.try_iter().collect::<Vec<_>>()).len() > 10);
-    assert!(0 < delay && delay <= latency.mseconds(), "{delay} ms of {latency}");
-    assert!(warnings(&messages).is_empty(), "{:?}", warnings(&messages));
-}
-
-#[test]
 fn speakers_are_known_again_after_a_hole_if_wanted() {
     init_with_runtime();
     let samples = conversation();

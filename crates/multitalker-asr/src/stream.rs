@@ -242,6 +242,12 @@ impl Stream {
         self.canceller.clone()
     }
 
+    /// Overrides whether diarizer and recognizer run at the same time, whatever the threads to spare.
+    #[doc(hidden)]
+    pub fn set_side_by_side(&mut self, side_by_side: bool) {
+        self.side_by_side = side_by_side;
+    }
+
     /// Keeps the intermediate results from now on, which grow with the audio.
     #[doc(hidden)]
     pub fn enable_trace(&mut self) {

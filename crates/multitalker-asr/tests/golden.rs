@@ -10,7 +10,7 @@
 //! (1e-3 in the logarithm); the probabilities differ by the effect of that and by ONNX Runtime's
 //! kernels (2e-3, as between PyTorch and ONNX Runtime). Tokens must be equal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -372,21 +372,34 @@ fn quantized_models_run_through_the_same_loop() {
     }
 }
 
-/// Runs quantized graphs through the same loop; their tokens differ from the reference.
+/// Quantized graphs run through the same loop; their output differs, but resembles the reference.
 fn assert_runs_through(reference: &Reference) {
     let model = reference.load(Precision::Int8).expect("the reference models load");
-    let mut tokens = 0;
+    let (mut same_activity, mut all_activity, mut same_tokens, mut all_tokens) = (0, 0, 0, 0);
     for path in reference.expected_files() {
         let expected = read(&path);
         let trace = run(reference, &model, &expected, TargetMode::Probability);
         assert_eq!(trace.features.len(), expected.mel_shape.iter().product::<usize>());
         assert_eq!(trace.probabilities.len(), expected.preds.concat().len());
         assert!(trace.probabilities.iter().all(|p| (0.0..=1.0).contains(p)));
+        let probabilities = expected.preds.concat();
+        let active = trace.probabilities.iter().zip(&probabilities);
+        same_activity += active.filter(|(a, b)| (**a >= 0.5) == (**b >= 0.5)).count();
+        all_activity += probabilities.len();
+        for (&index, speaker) in &expected.speakers["probability"] {
+            let found: HashSet<_> =
+                trace.speakers[index].tokens.iter().map(|t| (t.id, t.frame)).collect();
+            let tokens = speaker.tokens.iter().copied().zip(speaker.frames.iter().copied());
+            same_tokens += tokens.filter(|token| found.contains(token)).count();
+            all_tokens += speaker.tokens.len();
+        }
         for speaker in &trace.speakers {
             assert!(speaker.tokens.is_sorted_by_key(|token| token.frame));
             assert!(speaker.tokens.iter().all(|t| t.probability > 0.0 && t.probability <= 1.0));
-            tokens += speaker.tokens.len();
         }
     }
-    assert!(tokens > 0, "the quantized models emit no token");
+    println!("{same_activity} of {all_activity} active, {same_tokens} of {all_tokens} tokens");
+    assert!(same_activity * 10 >= all_activity * 8, "{same_activity} of {all_activity} active");
+    // Random weights exaggerate each difference; the decoder still follows the encoder.
+    assert!(same_tokens * 4 >= all_tokens, "{same_tokens} of {all_tokens} tokens");
 }

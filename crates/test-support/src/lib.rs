@@ -90,6 +90,14 @@ pub fn slow_diarizer(folder: &Path, products: u64) -> PathBuf {
     path
 }
 
+/// Bytes of this process that `malloc` has given out and that are not freed, in Rust and C++.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub fn allocated_bytes() -> usize {
+    // SAFETY: It only reads the allocator's own counters.
+    let info = unsafe { libc::mallinfo2() };
+    info.uordblks + info.hblkhd
+}
+
 /// Fails with what to do about it where ONNX Runtime is not there, which `.cargo/config.toml` names
 /// in any case.
 #[track_caller]

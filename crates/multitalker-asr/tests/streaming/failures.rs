@@ -66,22 +66,36 @@ fn canceling_stops_an_inference_and_keeps_what_was_recognized() {
         let mut emitted = stream.push(&NEWS[..16_000 * 8]).expect("inference runs");
         sender.send(()).expect("the test waits");
         let result = stream.push(&audio);
-        let stopped = Instant::now();
         emitted.extend(stream.take_remaining());
-        (stream, result, emitted, stopped)
+        (stream, result, emitted)
     });
     receiver.recv().expect("the first push ends");
-    let canceled = Instant::now();
     canceller.cancel();
-    let (mut stream, result, emitted, stopped) = worker.join().expect("no panic");
+    let (mut stream, result, emitted) = worker.join().expect("no panic");
     assert!(matches!(result, Err(Error::Canceled)), "{:?}", result.map(|o| o.len()));
-    // One operator may have to end first, on a busy machine.
-    assert!(stopped.duration_since(canceled) < Duration::from_secs(5));
     assert!(stream.received_samples() < NEWS.len() as u64 * 20, "it stopped before the end");
     assert!(!segments(&emitted).is_empty());
     assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
     stream.reset();
     assert!(!events(&mut stream, [excerpt()]).is_empty(), "the stream works again");
+}
+
+#[test]
+fn canceling_interrupts_a_run_of_a_network() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // One run takes minutes.
+    let diarizer = test_support::slow_diarizer(folder.path(), 20_000_000);
+    let options = ModelOptions { diarization_model: Some(diarizer), ..tiny_model_options() };
+    let model = Model::load(&options, &Canceller::new()).expect("loads");
+    let mut stream = Stream::new(model, small_options()).expect("options that fit");
+    let canceller = stream.canceller();
+    let started = Instant::now();
+    let worker = std::thread::spawn(move || stream.push(excerpt()));
+    // The run has most likely begun after this.
+    std::thread::sleep(Duration::from_millis(100));
+    canceller.cancel();
+    assert!(matches!(worker.join().expect("no panic"), Err(Error::Canceled)));
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 #[test]
