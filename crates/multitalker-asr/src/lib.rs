@@ -42,6 +42,7 @@ pub mod fuzzing;
 #[doc(hidden)]
 pub mod lock;
 mod models;
+mod monitor;
 mod onnx;
 mod options;
 mod recognition;

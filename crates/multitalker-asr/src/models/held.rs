@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use crate::cancel::Canceller;
 use crate::error::Error;
-use crate::lock::Monitor;
+use crate::monitor::Monitor;
 
 /// The folders from which nothing is loaded for now.
 static HELD: LazyLock<Monitor<Vec<PathBuf>>> = LazyLock::new(|| Monitor::new(Vec::new()));

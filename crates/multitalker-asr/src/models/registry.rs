@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Weak};
 
 use crate::cancel::Canceller;
 use crate::error::Error;
-use crate::lock::Monitor;
+use crate::monitor::Monitor;
 
 /// Shared values by key. Each is loaded once and freed with its last user.
 pub struct Registry<K, T>(LazyLock<Monitor<HashMap<K, Entry<T>>>>);

@@ -3,6 +3,7 @@
 //! ONNX Runtime. No other module names `ort`, so another runtime or version changes this folder
 //! only.
 
+mod checks;
 pub(super) mod diagnosis;
 mod library;
 mod network;
@@ -11,6 +12,7 @@ mod providers;
 mod session;
 mod session_pool;
 mod tensor;
+mod values;
 
 pub use library::{LogLevel, library, set_log_handler};
 pub use network::{Network, fuzz_metadata};

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 
 use crate::cancel::Canceller;
 use crate::error::Error;
-use crate::lock::Monitor;
+use crate::monitor::Monitor;
 
 /// The sessions of a network, lent to threads in the order in which they ask, so that no lock is
 /// held during a run.
