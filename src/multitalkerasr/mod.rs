@@ -92,7 +92,7 @@ mod worker;
 
 pub use properties::enums::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
-    OverloadPolicy, Precision, TargetMode, TextUnit,
+    OverloadPolicy, Precision, TargetMode, TextUnit, VocabularyFilterMethod,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -80,6 +80,8 @@ fn has_properties_as_documented() {
         ("phrases", "gchararray", "NULL"),
         ("additional-vocabulary", "GstValueArray", "<  >"),
         ("phrase-boost", "gfloat", "1"),
+        ("vocabulary-filter", "gchararray", "NULL"),
+        ("vocabulary-filter-method", "GstMultitalkerAsrVocabularyFilterMethod", "mask"),
         ("speaker-prefix", "gchararray", ""),
         ("speaker-colors", "gchararray", "white,yellow,cyan,#00ff00"),
         ("on-discontinuity", "GstMultitalkerAsrOnDiscontinuity", "reset"),

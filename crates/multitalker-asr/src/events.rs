@@ -31,6 +31,8 @@ pub struct Word {
     pub end_sample: u64,
     /// Mean probability of the tokens, from 0 to 1.
     pub confidence: f32,
+    /// Whether a [`WordFilter`](crate::WordFilter) masked or tagged it.
+    pub is_filtered: bool,
 }
 
 /// The words that one speaker says without a pause, at most a sentence.

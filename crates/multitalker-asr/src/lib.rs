@@ -48,6 +48,7 @@ mod options;
 mod recognition;
 mod stream;
 mod trace;
+mod word_filter;
 
 pub use cancel::Canceller;
 pub use diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, OperatingPoint};
@@ -71,3 +72,4 @@ pub use recognition::words::{WORD_END_MS, WORD_LATENCY_MS};
 pub use stream::Stream;
 #[doc(hidden)]
 pub use trace::{SpeakerTrace, Trace};
+pub use word_filter::{FilterMethod, WordFilter};

@@ -20,6 +20,7 @@ use crate::recognition::boosting::PhraseBoosting;
 use crate::recognition::decoding::Greedy;
 use crate::recognition::tokenizer::Tokenizer;
 use crate::trace::Trace;
+use crate::word_filter::WordFilter;
 
 /// Length of the steps in which audio is pushed, so that a long push needs no more memory than a
 /// short one and can be canceled in between.
@@ -48,6 +49,7 @@ pub struct Stream {
         Recognizer<Cancellable<EncoderGraph>, Cancellable<JointGraph>, Greedy, Arc<Tokenizer>>,
     /// Whether diarizer and recognizer run at the same time if both can.
     side_by_side: bool,
+    word_filter: Option<WordFilter>,
     ended: bool,
 }
 
@@ -110,6 +112,7 @@ impl Stream {
                 speakers,
                 options,
             ),
+            word_filter: None,
             ended: false,
             canceller,
         })
@@ -118,6 +121,19 @@ impl Stream {
     /// Boosts other phrases, or none, in everything that is not yet decoded.
     pub fn set_phrase_boosting(&mut self, boosting: Option<PhraseBoosting>) {
         self.recognizer.set_strategy(Greedy { boosting });
+    }
+
+    /// Filters the words of all later events, or none.
+    pub fn set_word_filter(&mut self, filter: Option<WordFilter>) {
+        self.word_filter = filter;
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        let events = self.recognizer.take_events();
+        match &self.word_filter {
+            Some(filter) => filter.apply(events),
+            None => events,
+        }
     }
 
     /// Pushes any number of 16 kHz mono `samples`, nominally from -1 to 1, and returns the new
@@ -145,7 +161,7 @@ impl Stream {
     /// The errors of [`Self::push`].
     pub fn push_deferred(&mut self, samples: &[f32]) -> Result<Vec<Event>, Error> {
         self.push_steps(samples)?;
-        Ok(self.recognizer.take_events())
+        Ok(self.take_events())
     }
 
     /// Whether [`Self::push_deferred`] deferred any work.
@@ -159,7 +175,7 @@ impl Stream {
     /// The errors of [`Self::push`].
     pub fn run_deferred(&mut self) -> Result<Vec<Event>, Error> {
         self.work(Audio::Pauses)?;
-        Ok(self.recognizer.take_events())
+        Ok(self.take_events())
     }
 
     /// Decodes the remaining audio, closes all segments and ends the stream.
@@ -179,7 +195,7 @@ impl Stream {
         self.work(Audio::Ended)?;
         self.ended = true;
         self.recognizer.finish(self.extractor.received_samples())?;
-        Ok(self.recognizer.take_events())
+        Ok(self.take_events())
     }
 
     /// Ends the stream without further decoding, and returns the events that were not returned yet.
@@ -188,7 +204,7 @@ impl Stream {
         self.ended = true;
         // An error here costs the text of one word.
         let _ = self.recognizer.finish(self.extractor.received_samples());
-        self.recognizer.take_events()
+        self.take_events()
     }
 
     /// Returns to the state before the first sample, and rearms the canceller. The degraded mode of

@@ -84,6 +84,7 @@ mod tests {
             start_sample,
             end_sample: start_sample + 8_000,
             confidence: 1.0,
+            is_filtered: false,
         };
         clock.date(Event::Segment(Segment { speaker, words: vec![word] }), "talk")
     }

@@ -131,6 +131,32 @@ impl From<engine::DiarizationPreset> for DiarizationPreset {
     }
 }
 
+/// Treatment of the words that the vocabulary filter lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrVocabularyFilterMethod")]
+pub enum VocabularyFilterMethod {
+    /// Three asterisks replace the word.
+    #[default]
+    #[enum_value(name = "Replace the word by ***", nick = "mask")]
+    Mask,
+    /// The word is left out.
+    #[enum_value(name = "Leave out the word", nick = "remove")]
+    Remove,
+    /// The word stays, and messages, JSON and metadata mark it.
+    #[enum_value(name = "Keep the word, and mark it in messages, JSON and metadata", nick = "tag")]
+    Tag,
+}
+
+impl From<VocabularyFilterMethod> for engine::FilterMethod {
+    fn from(method: VocabularyFilterMethod) -> Self {
+        match method {
+            VocabularyFilterMethod::Mask => Self::Mask,
+            VocabularyFilterMethod::Remove => Self::Remove,
+            VocabularyFilterMethod::Tag => Self::Tag,
+        }
+    }
+}
+
 /// Encoder input that represents the other speakers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrTargetMode")]

@@ -3,12 +3,13 @@
 //! Values of the properties, in two groups: those that a run of the element reads once, and those
 //! that take effect at any time.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::multitalkerasr::input::timeline::Alignment;
 use crate::multitalkerasr::properties::enums::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
-    OverloadPolicy, Precision, TargetMode, TextUnit,
+    OverloadPolicy, Precision, TargetMode, TextUnit, VocabularyFilterMethod,
 };
 use multitalker_asr as engine;
 use multitalker_asr::lock::lock;
@@ -93,42 +94,62 @@ impl RunSettings {
     }
 }
 
+/// A file that is read again each time that its property is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ListFile {
+    path: Option<String>,
+    /// Number of times that a path was set.
+    revision: u64,
+}
+
+impl ListFile {
+    /// Path of the file, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref().map(Path::new)
+    }
+
+    /// Value of the property.
+    pub fn value(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// Sets the path, which may be the previous one.
+    pub fn set(&mut self, path: Option<String>) {
+        self.revision += u64::from(path.is_some());
+        self.path = path;
+    }
+}
+
 /// Phrases to boost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhraseSettings {
     /// A list with a phrase on each line.
-    file: Option<String>,
-    /// Number of times that a file was set, since the list is read again each time.
-    revision: u64,
+    pub file: ListFile,
     /// Further lines of the list.
     pub additional: Vec<String>,
     /// Strength, 0 for off.
     pub boost: f32,
 }
 
-impl PhraseSettings {
-    /// Path of the list.
-    pub fn file(&self) -> Option<&str> {
-        self.file.as_deref()
-    }
-
-    /// Reads a list, also if it is that of before.
-    pub fn set_file(&mut self, file: Option<String>) {
-        self.revision += u64::from(file.is_some());
-        self.file = file;
+impl Default for PhraseSettings {
+    fn default() -> Self {
+        Self { file: ListFile::default(), additional: Vec::new(), boost: 1.0 }
     }
 }
 
-impl Default for PhraseSettings {
-    fn default() -> Self {
-        Self { file: None, revision: 0, additional: Vec::new(), boost: 1.0 }
-    }
+/// Words to filter.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FilterSettings {
+    /// A list with a word on each line.
+    pub file: ListFile,
+    pub method: VocabularyFilterMethod,
 }
 
 /// Settings that may change while the element runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveSettings {
     pub phrases: PhraseSettings,
+    pub filter: FilterSettings,
     pub speaker_prefix: String,
     /// Separated by commas.
     pub speaker_colors: String,
@@ -165,6 +186,7 @@ impl Default for LiveSettings {
     fn default() -> Self {
         Self {
             phrases: PhraseSettings::default(),
+            filter: FilterSettings::default(),
             speaker_prefix: String::new(),
             // Pango's green differs between its versions.
             speaker_colors: "white,yellow,cyan,#00ff00".to_owned(),

@@ -180,8 +180,8 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
                 )
                 .mutable_playing()
                 .build(),
-            |live| live.phrases.file().to_value(),
-            |live, value| live.phrases.set_file(path(value)),
+            |live| live.phrases.file.value().to_value(),
+            |live, value| live.phrases.file.set(path(value)),
         ),
         Property::live(
             gst::ParamSpecArray::builder("additional-vocabulary")
@@ -204,6 +204,30 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
                 .build(),
             |live| live.phrases.boost.to_value(),
             |live, value| live.phrases.boost = checked(value),
+        ),
+        Property::live(
+            glib::ParamSpecString::builder("vocabulary-filter")
+                .nick("Vocabulary filter")
+                .blurb(
+                    "File with a word to filter on each line (unset: none); it is read again \
+                     whenever the property is set",
+                )
+                .mutable_playing()
+                .build(),
+            |live| live.filter.file.value().to_value(),
+            |live, value| live.filter.file.set(path(value)),
+        ),
+        Property::live(
+            glib::ParamSpecEnum::builder_with_default(
+                "vocabulary-filter-method",
+                live.filter.method,
+            )
+            .nick("Vocabulary filter method")
+            .blurb("Treatment of the words that the vocabulary filter lists")
+            .mutable_playing()
+            .build(),
+            |live| live.filter.method.to_value(),
+            |live, value| live.filter.method = checked(value),
         ),
         Property::live(
             glib::ParamSpecString::builder("speaker-prefix")

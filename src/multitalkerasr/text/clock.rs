@@ -67,6 +67,7 @@ impl Clock {
             end: self.moment(word.end_sample),
             text: word.text,
             confidence: word.confidence,
+            is_filtered: word.is_filtered,
         }
     }
 

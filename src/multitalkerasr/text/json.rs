@@ -26,6 +26,8 @@ struct JsonWord<'a> {
     start: Option<f64>,
     end: Option<f64>,
     confidence: f32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    filtered: bool,
 }
 
 /// An object on a line of its own.
@@ -35,6 +37,7 @@ pub fn line(utterance: &Utterance) -> String {
         start: seconds(word.start),
         end: seconds(word.end),
         confidence: word.confidence,
+        filtered: word.is_filtered,
     });
     let object = JsonUtterance {
         kind: utterance.kind,
@@ -51,4 +54,33 @@ pub fn line(utterance: &Utterance) -> String {
 
 fn seconds(moment: Moment) -> Option<f64> {
     moment.stream_time.map(|time| time.nseconds() as f64 / 1e9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::multitalkerasr::text::speaker::Speaker;
+    use crate::multitalkerasr::text::utterance::DatedWord;
+
+    #[test]
+    fn only_filtered_words_are_marked() {
+        let word = |text: &str, is_filtered| DatedWord {
+            text: text.to_owned(),
+            start: Moment::default(),
+            end: Moment::default(),
+            confidence: 0.5,
+            is_filtered,
+        };
+        let utterance = Utterance {
+            kind: Kind::Segment,
+            speaker: Speaker::new(0),
+            session_id: String::new(),
+            words: vec![word("***", true), word("\"good\"", false)],
+            running_time: None,
+        };
+        let object: serde_json::Value = serde_json::from_str(&line(&utterance)).expect("JSON");
+        assert_eq!(object["text"], "*** \"good\"");
+        assert_eq!(object["words"][0]["filtered"], true);
+        assert_eq!(object["words"][1].get("filtered"), None);
+    }
 }

@@ -38,6 +38,8 @@ pub struct DatedWord {
     pub end: Moment,
     /// From 0 to 1.
     pub confidence: f32,
+    /// Whether the vocabulary filter masked or tagged it.
+    pub is_filtered: bool,
 }
 
 /// A time in the audio.
@@ -78,6 +80,7 @@ impl Utterance {
                 .field("start", word.start.stream_time)
                 .field("end", word.end.stream_time)
                 .field("confidence", f64::from(word.confidence))
+                .field_if("filtered", true, word.is_filtered)
                 .build()
                 .to_send_value()
         }))

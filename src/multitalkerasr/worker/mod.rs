@@ -5,10 +5,10 @@
 
 pub mod item;
 pub mod overload;
-mod phrases;
 pub mod queue;
 pub mod recognition;
 pub mod stretch;
+mod vocabulary;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

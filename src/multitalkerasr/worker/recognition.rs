@@ -17,8 +17,8 @@ use crate::multitalkerasr::text::clock::Clock;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 use crate::multitalkerasr::worker::item::Cause;
 use crate::multitalkerasr::worker::overload::{self, Overload};
-use crate::multitalkerasr::worker::phrases::Phrases;
 use crate::multitalkerasr::worker::queue::Queue;
+use crate::multitalkerasr::worker::vocabulary::Vocabulary;
 use multitalker_asr::lock::lock;
 use multitalker_asr::{Error, Event, Model, SAMPLE_RATE_HZ, Stream};
 
@@ -37,7 +37,7 @@ pub struct Recognition<'a> {
     /// Samples recognized so far.
     processed: u64,
     overload: Overload,
-    phrases: Phrases,
+    vocabulary: Vocabulary,
     /// Whether upstream has begun another stream. Its audio is not refused because of a result of
     /// downstream for the rest of this one.
     is_stream_over: bool,
@@ -62,7 +62,7 @@ impl<'a> Recognition<'a> {
             stream: None,
             processed: 0,
             overload: Overload::default(),
-            phrases: Phrases::default(),
+            vocabulary: Vocabulary::default(),
             is_stream_over: false,
         }
     }
@@ -86,7 +86,7 @@ impl<'a> Recognition<'a> {
     pub fn push(&mut self, samples: &[f32]) {
         for piece in samples.chunks(PIECE_SAMPLES) {
             self.update_degradation();
-            self.update_phrases();
+            self.update_vocabulary();
             let queue = self.queue;
             let Some(stream) = self.stream() else { return };
             let events = queue.computing(|| stream.push_deferred(piece));
@@ -118,7 +118,7 @@ impl<'a> Recognition<'a> {
             self.shared.mark_model_used();
             match Stream::with_canceller(model, options, self.queue.inference.clone()) {
                 Ok(mut stream) => {
-                    stream.set_phrase_boosting(self.phrases.boosting());
+                    self.vocabulary.apply(&mut stream);
                     self.stream = Some(stream);
                 }
                 Err(error) => {
@@ -130,14 +130,14 @@ impl<'a> Recognition<'a> {
         self.stream.as_mut()
     }
 
-    /// Boosts the phrases of the live settings.
-    fn update_phrases(&mut self) {
+    /// Applies the vocabulary of the live settings.
+    fn update_vocabulary(&mut self) {
         let Some(model) = &self.model else { return };
-        match self.phrases.update(self.shared, model, &self.queue.inference) {
+        match self.vocabulary.update(self.shared, model, &self.queue.inference) {
             Ok(false) | Err(Error::Canceled) => (),
             Ok(true) => {
                 if let Some(stream) = &mut self.stream {
-                    stream.set_phrase_boosting(self.phrases.boosting());
+                    self.vocabulary.apply(stream);
                 }
             }
             Err(error) => {

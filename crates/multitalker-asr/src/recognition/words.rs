@@ -164,6 +164,7 @@ impl SpeakerTranscript {
             start_sample: first.frame * ENCODED_FRAME_SAMPLES,
             end_sample: self.open_word_end * ENCODED_FRAME_SAMPLES,
             confidence: probabilities / self.open_word.len() as f32,
+            is_filtered: false,
         }))
     }
 

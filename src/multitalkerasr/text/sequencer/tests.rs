@@ -63,6 +63,7 @@ fn word(text: &str, start_ms: u64, end_ms: u64) -> Word {
         start_sample: start_ms * MS,
         end_sample: end_ms * MS,
         confidence: 0.5,
+        is_filtered: false,
     }
 }
 

@@ -1,36 +1,31 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Phrase boosting by the live settings.
-
-use std::path::Path;
+//! Boosted phrases and filtered words by the live settings.
 
 use crate::multitalkerasr::output::messages::post_warning;
-use crate::multitalkerasr::properties::settings::PhraseSettings;
+use crate::multitalkerasr::properties::settings::{FilterSettings, PhraseSettings};
 use crate::multitalkerasr::shared::Shared;
-use multitalker_asr::{BoostingOptions, Canceller, Error, Model, Phrase, PhraseBoosting};
+use multitalker_asr::{
+    BoostingOptions, Canceller, Error, Model, Phrase, PhraseBoosting, Stream, WordFilter,
+};
 
 /// Number of phrases that a warning names.
 const MAX_NAMED: usize = 10;
 
-/// Phrases in use, and the settings that they follow from.
+/// Vocabulary in use.
 #[derive(Default)]
-pub struct Phrases {
-    settings: Option<PhraseSettings>,
-    boosting: Option<PhraseBoosting>,
+pub struct Vocabulary {
+    phrases: Applied<PhraseSettings, PhraseBoosting>,
+    filter: Applied<FilterSettings, WordFilter>,
 }
 
-impl Phrases {
-    /// Returns the phrases to boost.
-    pub fn boosting(&self) -> Option<PhraseBoosting> {
-        self.boosting.clone()
-    }
-
-    /// Prepares the phrases of the live settings, if these have changed, and returns whether they
-    /// have. A list that cannot be read while the element runs is a warning, and the phrases before
-    /// stay in use.
+impl Vocabulary {
+    /// Reads the lists of the live settings, if these have changed, and returns whether they have.
+    /// A list that cannot be read while the element runs is a warning, and the previous one stays in
+    /// use.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`] and [`Error::UnreadableFile`] of the first list, and
+    /// [`Error::FileNotFound`] and [`Error::UnreadableFile`] of a first list, and
     /// [`Error::Canceled`].
     pub fn update(
         &mut self,
@@ -39,25 +34,60 @@ impl Phrases {
         canceller: &Canceller,
     ) -> Result<bool, Error> {
         let live = shared.settings.live();
-        if self.settings.as_ref() == Some(&live.phrases) {
+        let phrases = |settings: &PhraseSettings| boosting(shared, settings, model, canceller);
+        let filter = |settings: &FilterSettings| {
+            let path = settings.file.path();
+            path.map(|path| WordFilter::read(path, settings.method.into(), canceller)).transpose()
+        };
+        let has_phrases = self.phrases.update(shared, &live.phrases, phrases)?;
+        Ok(self.filter.update(shared, &live.filter, filter)? || has_phrases)
+    }
+
+    /// Applies the vocabulary to a stream.
+    pub fn apply(&self, stream: &mut Stream) {
+        stream.set_phrase_boosting(self.phrases.value.clone());
+        stream.set_word_filter(self.filter.value.clone());
+    }
+}
+
+/// A value, and the settings that it was made of.
+struct Applied<S, T> {
+    settings: Option<S>,
+    value: Option<T>,
+}
+
+impl<S, T> Default for Applied<S, T> {
+    fn default() -> Self {
+        Self { settings: None, value: None }
+    }
+}
+
+impl<S: Clone + PartialEq, T> Applied<S, T> {
+    fn update(
+        &mut self,
+        shared: &Shared,
+        settings: &S,
+        make: impl FnOnce(&S) -> Result<Option<T>, Error>,
+    ) -> Result<bool, Error> {
+        if self.settings.as_ref() == Some(settings) {
             return Ok(false);
         }
-        match prepare(shared, &live.phrases, model, canceller) {
-            Ok(boosting) => self.boosting = boosting,
+        match make(settings) {
+            Ok(value) => self.value = value,
             Err(error @ Error::Canceled) => return Err(error),
             Err(error) if self.settings.is_none() => return Err(error),
             Err(error) => post_warning!(
                 shared,
                 gst::ResourceError::OpenRead,
-                ("{error}; the phrases before stay in use")
+                ("{error}; the previous list stays in use")
             ),
         }
-        self.settings = Some(live.phrases.clone());
+        self.settings = Some(settings.clone());
         Ok(true)
     }
 }
 
-fn prepare(
+fn boosting(
     shared: &Shared,
     settings: &PhraseSettings,
     model: &Model,
@@ -66,8 +96,8 @@ fn prepare(
     if settings.boost == 0.0 {
         return Ok(None);
     }
-    let mut phrases = match settings.file() {
-        Some(file) => Phrase::read_list(Path::new(file), canceller)?,
+    let mut phrases = match settings.file.path() {
+        Some(path) => Phrase::read_list(path, canceller)?,
         None => Vec::new(),
     };
     let mut unused = Vec::new();

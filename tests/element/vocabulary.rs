@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Phrase boosting through the element.
+//! Boosted phrases and filtered words through the element.
 
 use std::io::Write;
 
@@ -134,7 +134,7 @@ fn list_that_is_damaged_later_is_a_warning_and_the_phrases_before_stay() {
     rig.push(160_000 * SAMPLE_NS, &samples[160_000..]);
     let message = wait_for(&rig.bus, gst::MessageType::Warning);
     let gst::MessageView::Warning(warning) = message.view() else { unreachable!() };
-    for part in [&*path, "line 1", "many", "the phrases before stay in use"] {
+    for part in [&*path, "line 1", "many", "the previous list stays in use"] {
         assert!(warning.error().message().contains(part), "{part} is not in: {warning:?}");
     }
     rig.finish();
@@ -158,4 +158,78 @@ fn phrases_that_cannot_be_spelled_are_named() {
     let text = warning.error().message().to_owned();
     assert!(text.contains(r#"found "", "日本""#), "{text}");
     rig.finish();
+}
+
+/// What the element makes of the demo's conversation: the texts of its buffers, and its segments.
+fn demo_texts(filter: &str, method: &str) -> (Vec<String>, Vec<Transcript>, Rig) {
+    let file = list(filter);
+    let path = file.path().to_str().expect("UTF-8");
+    let properties = [("vocabulary-filter", path), ("vocabulary-filter-method", method)];
+    init_with_runtime();
+    let mut rig = Rig::of(demo_element(&properties), Some(F32_CAPS));
+    rig.push_all(&conversation(), 8000);
+    let entries = rig.finish();
+    let texts = buffers(&entries).into_iter().map(|(_, text)| text.to_owned()).collect();
+    let transcripts = rig.transcripts();
+    (texts, transcripts, rig)
+}
+
+/// All words with their times.
+fn timed_words(transcripts: &[Transcript]) -> Vec<(String, u64, u64)> {
+    transcripts.iter().flat_map(|transcript| transcript.words.clone()).collect()
+}
+
+#[test]
+fn filtered_words_are_masked_or_removed_in_all_outputs() {
+    let (texts, transcripts, _rig) = demo_texts("# none\n", "mask");
+    let words = timed_words(&transcripts);
+    let is_filtered = |word: &str| ["london", "trains"].contains(&word);
+    let count = words.iter().filter(|(word, ..)| is_filtered(word)).count();
+    assert!(count > 3, "{words:?}");
+    for method in ["mask", "remove"] {
+        let (filtered_texts, filtered_transcripts, rig) = demo_texts("London\nTRAINS\n", method);
+        let replace = |word: &String| match (is_filtered(word), method) {
+            (false, _) => Some(word.clone()),
+            (true, "mask") => Some("***".to_owned()),
+            (true, _) => None,
+        };
+        let expected: Vec<_> = texts.iter().filter_map(&replace).collect();
+        assert_eq!(filtered_texts, expected, "{method}");
+        let expected: Vec<_> = words
+            .iter()
+            .filter_map(|(word, start, end)| Some((replace(word)?, *start, *end)))
+            .collect();
+        assert_eq!(timed_words(&filtered_transcripts), expected, "{method}");
+        let rows = rig.element.emit_by_name::<String>("get-transcripts", &[]);
+        let rows: Vec<SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
+        let mut rows: Vec<_> = rows.into_iter().map(|row| row.words).collect();
+        let mut segments: Vec<_> =
+            filtered_transcripts.into_iter().map(|transcript| transcript.text).collect();
+        rows.sort();
+        segments.sort();
+        assert_eq!(rows, segments, "{method}");
+    }
+}
+
+#[test]
+fn tagged_words_stay_and_are_marked() {
+    let file = list("london");
+    let path = file.path().to_str().expect("UTF-8");
+    init_with_runtime();
+    let properties = [("vocabulary-filter", path), ("vocabulary-filter-method", "tag")];
+    let mut rig = Rig::of(demo_element(&properties), Some(F32_CAPS));
+    rig.push_all(&conversation(), 8000);
+    rig.finish();
+    let mut marked = 0;
+    for message in rig.posted("multitalkerasr/transcript") {
+        let words: gst::Array = message.get("words").expect("an array");
+        for word in words.iter() {
+            let word: gst::Structure = word.get().expect("a structure");
+            let is_marked = word.get_optional::<bool>("filtered").expect("a boolean");
+            let text: String = word.get("word").expect("a string");
+            assert_eq!(is_marked, (text == "london").then_some(true), "{text}");
+            marked += usize::from(is_marked.is_some());
+        }
+    }
+    assert!(marked > 1, "{marked}");
 }
