@@ -40,7 +40,7 @@ fn says_what_it_is() {
                 }
                 assert_eq!(caps.structure(0).map(|s| s.get::<i32>("rate")), Some(Ok(16_000)));
             }
-            other => panic!("a pad {other}"),
+            other => panic!("unexpected pad {other}"),
         }
         let expected = match name.as_str() {
             "speaker_%u" => gst::PadPresence::Request,
@@ -101,7 +101,7 @@ fn has_properties_as_documented() {
             let pspec = element.find_property(name).unwrap_or_else(|| panic!("no {name}"));
             assert_eq!(pspec.value_type().name(), type_, "{name}");
             assert_eq!(pspec.flags() & mutability, flag, "{name}");
-            // gst-inspect-1.0 puts it into one line.
+            // gst-inspect-1.0 prints the blurb on one line.
             assert!(pspec.blurb().is_some_and(|blurb| (16..160).contains(&blurb.len())), "{name}");
             let value = element.property_value(name);
             assert_eq!(value.compare(pspec.default_value()), Some(std::cmp::Ordering::Equal));
@@ -122,7 +122,7 @@ fn has_properties_as_documented() {
     assert_eq!(
         own,
         ready.len() + playing.len() + read_only.len(),
-        "a property is missing in this test"
+        "a property is missing from this test"
     );
 }
 
@@ -159,5 +159,9 @@ fn keeps_what_is_set() {
         }
     }
     element.set_property("model-dir", "");
-    assert_eq!(element.property::<Option<String>>("model-dir"), None, "empty is unset");
+    assert_eq!(
+        element.property::<Option<String>>("model-dir"),
+        None,
+        "an empty string unsets the property"
+    );
 }

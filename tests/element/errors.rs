@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What goes wrong is said once and clearly, and hangs nothing.
+//! Errors: each failure posts one clear message, and none hangs.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use element_rig::*;
 use gst::prelude::*;
 use test_support::data;
 
-/// A copy of the tiny models, less those of int8, that a test spoils.
-fn folder(spoil: impl FnOnce(&Path)) -> tempfile::TempDir {
+/// Copies the tiny fp32 models and lets a test damage the copy.
+fn folder(damage: impl FnOnce(&Path)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for entry in fs::read_dir(models()).expect("the models") {
         let file = entry.expect("a file");
@@ -18,20 +18,20 @@ fn folder(spoil: impl FnOnce(&Path)) -> tempfile::TempDir {
             fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
         }
     }
-    spoil(folder.path());
+    damage(folder.path());
     folder
 }
 
-/// The message and the debug text of the one error of an element that is given some audio.
+/// Pushes audio until the element fails, and returns the message of its only error.
 #[track_caller]
 fn error_of(mut rig: Rig) -> String {
-    // Audio may come before or after the failure, and must not hang.
+    // The failure may come before or after a push, which must not hang.
     let refused = (0..100).find_map(|index| {
         let samples = [0.0; 8000];
         rig.harness.push(f32_buffer(Some(index * 500_000_000), &samples)).err()
     });
     assert_eq!(refused, Some(gst::FlowError::Error));
-    // What was recognized before an error is the muxer's to finish.
+    // EOS passes after an error, so that a muxer can finish a file with the text so far.
     rig.finish();
     rig.element.set_state(gst::State::Null).expect("stops");
     one_error(&rig.bus.iter().collect::<Vec<_>>())
@@ -141,7 +141,7 @@ fn truncated_diarizer() {
     assert_contains(&error_with(&[("diarization-model", &cut)]), &["cut.onnx"]);
 }
 
-/// Leaves out the last piece of a SentencePiece model, a message whose field 1 are the pieces.
+/// Removes the last piece of a SentencePiece model, a protobuf message with the pieces in field 1.
 fn without_last_piece(model: &[u8]) -> Vec<u8> {
     fn varint(bytes: &[u8], at: &mut usize) -> usize {
         let (mut value, mut shift) = (0, 0);
@@ -320,7 +320,7 @@ fn failure_in_the_middle_loses_nothing_recognized_before() {
     let error = one_error(&messages);
     assert_contains(&error, &["inference with", "sortformer-fails.onnx failed"]);
 
-    // Eight chunks were decoded, and every word of them comes out in both ways.
+    // Eight chunks were decoded. Each of their words is both posted and pushed.
     let segments: Vec<_> = structures(messages.into_iter(), "multitalkerasr/transcript")
         .iter()
         .map(transcript)
@@ -352,7 +352,7 @@ fn logits_that_are_no_numbers_are_one_error_and_lose_nothing_recognized_before()
     let error = one_error(&messages);
     assert_contains(&error, &["inference with", "decoder_joint.onnx failed", "found NaN"]);
 
-    // Every word comes out in both ways, and one speaker has all that it can have.
+    // Each word is both posted and pushed, and one speaker has the maximum number of words.
     let segments: Vec<_> = structures(messages.into_iter(), "multitalkerasr/transcript")
         .iter()
         .map(transcript)

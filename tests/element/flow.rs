@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Results of downstream that reach upstream.
+//! Flow returns of downstream elements that reach upstream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ fn what_downstream_returns_reaches_upstream() {
     element.set_state(gst::State::Null).expect("stops");
 }
 
-/// Pushes audio until it is refused.
+/// Pushes audio until a push fails, and returns the error.
 fn refusal(rig: &mut Rig, samples: &[f32]) -> Option<gst::FlowError> {
     samples.chunks(1600).enumerate().find_map(|(index, piece)| {
         rig.harness.push(f32_buffer(Some((index * 1600) as u64 * SAMPLE_NS), piece)).err()
@@ -45,10 +45,10 @@ fn another_stream_is_taken_after_the_end_of_one() {
     init_with_runtime();
     let samples = audio("news.wav");
     let mut rig = Rig::without_sink(element(&[("diarization-preset", "lockstep")]));
-    let has_enough = Arc::new(AtomicBool::new(true));
-    let of_sink = has_enough.clone();
+    let returns_eos = Arc::new(AtomicBool::new(true));
+    let sink_returns_eos = returns_eos.clone();
     let sink = gst::Pad::builder(gst::PadDirection::Sink)
-        .chain_function(move |_, _, _| match of_sink.load(Ordering::SeqCst) {
+        .chain_function(move |_, _, _| match sink_returns_eos.load(Ordering::SeqCst) {
             true => Err(gst::FlowError::Eos),
             false => Ok(gst::FlowSuccess::Ok),
         })
@@ -58,7 +58,7 @@ fn another_stream_is_taken_after_the_end_of_one() {
     assert_eq!(refusal(&mut rig, &samples), Some(gst::FlowError::Eos));
     assert_eq!(rig.harness.push(f32_buffer(Some(0), &samples)), Err(gst::FlowError::Eos));
 
-    has_enough.store(false, Ordering::SeqCst);
+    returns_eos.store(false, Ordering::SeqCst);
     rig.until(Entry::is_text);
     rig.push_event(gst::event::StreamStart::new("next"));
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));

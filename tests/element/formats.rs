@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The forms in which text leaves: plain, in colors, as JSON, and with its meta.
+//! Output formats: plain text, markup with colors, JSON, and the buffer meta.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use element_rig::*;
 use gst::prelude::*;
 use multitalker_asr::{Event, Word};
 
-/// What leaves `src` for a sink that takes these caps.
+/// Returns the texts that `src` pushes to a sink with these caps.
 #[track_caller]
 fn texts_with_caps(samples: &[f32], caps: &str, properties: &[(&str, &str)]) -> Vec<String> {
     init_with_runtime();
@@ -48,7 +48,7 @@ fn markup_has_a_color_for_each_speaker() {
             .collect();
         assert_eq!(texts_with_caps(&samples, markup, properties), expected);
     }
-    // Of the prefix what is special is escaped.
+    // Special characters in the prefix are escaped.
     let texts = texts_with_caps(&samples, markup, &[("speaker-prefix", "<{n}> & ")]);
     assert!(texts[0].contains("&lt;1&gt; &amp; ") || texts[0].contains("&lt;2&gt; &amp; "));
 }
@@ -67,7 +67,7 @@ fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// An object on a line of its own.
+/// Parses a JSON object that is exactly one line.
 #[track_caller]
 fn json_line(text: &str) -> serde_json::Value {
     let line = text.strip_suffix('\n').expect("a newline at the end");
@@ -84,7 +84,7 @@ fn json_words(words: &[Word]) -> serde_json::Value {
                 "word": word.text,
                 "start": seconds(word.start_sample),
                 "end": seconds(word.end_sample),
-                // In the digits of an f32.
+                // The confidence has the digits of an f32.
                 "confidence": json(&word.confidence.to_string()),
             })
         })
@@ -137,7 +137,7 @@ fn caps_that_do_not_fit_are_one_clear_error() {
     init_with_runtime();
     let element = element(&[("diarization-preset", "lockstep")]);
     let src = element.static_pad("src").expect("a pad");
-    // Linking with a template that fits, so that it is negotiation that fails.
+    // The template fits, so linking succeeds and negotiation fails.
     let sink = Sink::on(src, "text/x-raw", Ok(gst::FlowSuccess::Ok));
     sink.peer.add_probe(gst::PadProbeType::QUERY_DOWNSTREAM, |_, info| {
         if let Some(query) = info.query_mut()
@@ -162,7 +162,7 @@ fn caps_that_do_not_fit_are_one_clear_error() {
     });
     assert_eq!(refused, Some(gst::FlowError::NotNegotiated));
     rig.element.set_state(gst::State::Null).expect("stops");
-    assert!(rig.bus.pop_filtered(&[gst::MessageType::Error]).is_none(), "told once");
+    assert!(rig.bus.pop_filtered(&[gst::MessageType::Error]).is_none(), "more than one error");
 }
 
 #[test]
@@ -172,10 +172,10 @@ fn another_sink_may_want_another_format() {
     let mut rig = Rig::lockstep(&[]);
     let first = Sink::of_speaker(&rig.element, "speaker_1");
     rig.push(0, &samples[..half]);
-    // Once all of it is out, the worker waits.
+    // Once this event is out, the worker is idle.
     rig.push_event(gst::event::CustomDownstream::new(gst::Structure::new_empty("test")));
-    let is_it = |entry: &Entry| *entry == Entry::Other(gst::EventType::CustomDownstream);
-    let before = first.until(is_it);
+    let is_marker = |entry: &Entry| *entry == Entry::Other(gst::EventType::CustomDownstream);
+    let before = first.until(is_marker);
     assert!(before.contains(&Entry::Caps("text/x-raw, format=(string)utf8".to_owned())));
     first.pad.unlink(&first.peer).expect("unlinks");
     let second = Sink::on(first.pad.clone(), "application/x-json", Ok(gst::FlowSuccess::Ok));
@@ -205,7 +205,7 @@ fn buffers_carry_the_meta() {
     });
     rig.push_all(&samples, 4096);
     rig.finish();
-    // What the messages say as well.
+    // The meta has the same values as the messages.
     let mut messages = rig.posted("multitalkerasr/transcript");
     messages.sort_by_key(|message| (transcript(message).start, transcript(message).speaker));
     let metas = metas.lock().expect("no panic");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Latency queries and the latency that they give.
+//! Latency queries and their results.
 
 use element_rig::*;
 use gst::prelude::*;
@@ -17,13 +17,13 @@ fn latency_is_known_without_anything() {
     let expected = gst::ClockTime::from_mseconds(1120 + 3 + 1000 + 500);
     for _ in 0..2 {
         assert_eq!(latency_of(&src), (true, expected, None));
-        // Fails to load for want of a model, which is another matter.
+        // Loading fails because no model is set, but the query still works.
         element.set_state(gst::State::Paused).expect("starts");
         assert_eq!(latency_of(&src), (true, expected, None));
         element.set_state(gst::State::Null).expect("stops");
     }
 
-    // As transcriberbin asks.
+    // transcriberbin queries the latency of an element that is linked but not started.
     let source = gst::ElementFactory::make("fakesrc").property("is-live", true).build();
     let source = source.expect("fakesrc");
     source.link(&element).expect("links");
@@ -39,7 +39,7 @@ fn latency_adds_up() {
     let point = DiarizationPreset::OneSecond.operating_point(ChunkLatency::Ms160);
     let algorithm = u64::from(point.latency_ms(ChunkLatency::Ms160));
     let expected = |latency_ms| gst::ClockTime::from_mseconds(70 + algorithm + 1000 + latency_ms);
-    // Before it is loaded the model may be of the version that looks further ahead.
+    // Until the model is loaded, the latency allows for the version with the longer look-ahead.
     rig.wait_for(gst::MessageType::Latency);
     assert_eq!(latency_of(&rig.srcpad()).1, expected(500));
 
@@ -55,11 +55,11 @@ fn latency_adds_up() {
 fn latency_is_that_of_the_run() {
     let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
     rig.harness.set_live(true);
-    let of_run = latency_of(&rig.srcpad()).1;
-    // Both are for the next.
+    let of_this_run = latency_of(&rig.srcpad()).1;
+    // Both properties take effect in the next run.
     rig.element.set_property_from_str("chunk-latency", "160ms");
     rig.element.set_property_from_str("text-unit", "segment");
-    assert_eq!(latency_of(&rig.srcpad()).1, of_run);
+    assert_eq!(latency_of(&rig.srcpad()).1, of_this_run);
     assert!(rig.bus.pop_filtered(&[gst::MessageType::Latency]).is_none(), "nothing changed");
     rig.element.set_state(gst::State::Ready).expect("stops");
     rig.wait_for(gst::MessageType::Latency);

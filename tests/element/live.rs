@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The element behind a live source: latency, delay, and what happens when it cannot keep up.
+//! Live sources: observed delay, speakers after a gap, and pauses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,7 +11,7 @@ use multitalker_asr::{Canceller, Event, Model, ModelOptions, Stream};
 /// Latency with `lockstep` and the defaults, in milliseconds.
 const LATENCY_MS: u64 = 1120 + 3 + 1000 + 500;
 
-/// An element behind a live source, with a clock that stands still.
+/// Starts an element with a live source and a clock that stands still.
 fn live(properties: &[(&str, &str)], now: gst::ClockTime) -> Rig {
     let mut rig = Rig::new(properties);
     rig.harness.set_live(true);
@@ -42,7 +42,7 @@ fn text_that_comes_too_late_is_a_warning_that_says_by_how_much() {
     assert_eq!(u64::from(rig.element.property::<u32>("max-observed-delay")), delay_ms);
 
     let messages: Vec<_> = rig.bus.iter().collect();
-    // The delay of those after the first is less.
+    // Later texts have a shorter delay, so only the first causes a warning.
     let [warning] = &warnings(&messages)[..] else { panic!("{messages:#?}") };
     let text = warning.error().message().to_owned();
     for number in [delay_ms - LATENCY_MS, LATENCY_MS, delay_ms] {
@@ -56,7 +56,7 @@ fn text_that_comes_too_late_is_a_warning_that_says_by_how_much() {
 
 #[test]
 fn text_that_comes_in_time_is_none() {
-    // The first text is promised for its running time and the latency.
+    // The first text is due at its running time plus the latency.
     let mut rig = live(&[], gst::ClockTime::from_mseconds(LATENCY_MS));
     rig.push(0, &audio("jfk.wav"));
     let entries = rig.finish();
@@ -72,7 +72,11 @@ fn text_that_comes_in_time_is_none() {
     assert!(warnings(&rig.bus.iter().collect::<Vec<_>>()).is_empty());
     rig.element.set_state(gst::State::Ready).expect("stops");
     rig.element.set_state(gst::State::Playing).expect("starts");
-    assert_eq!(rig.element.property::<u32>("max-observed-delay"), 0, "of this run");
+    assert_eq!(
+        rig.element.property::<u32>("max-observed-delay"),
+        0,
+        "the delay is that of the current run"
+    );
 }
 
 #[test]
@@ -90,7 +94,11 @@ fn desynchronized_text_has_the_time_at_which_it_comes_out() {
     let properties = [("latency", "4294967295")];
     let mut rig = live(&properties, gst::ClockTime::from_seconds(60));
     rig.harness.set_upstream_latency(gst::ClockTime::from_mseconds(70));
-    assert_eq!(latency_of(&rig.srcpad()).1, gst::ClockTime::from_mseconds(70), "upstream's");
+    assert_eq!(
+        latency_of(&rig.srcpad()).1,
+        gst::ClockTime::from_mseconds(70),
+        "only the latency of upstream"
+    );
     rig.push(0, &audio("jfk.wav"));
     let entries = rig.finish();
     let now = 60 * SECOND_NS - 70_000_000;
@@ -99,7 +107,7 @@ fn desynchronized_text_has_the_time_at_which_it_comes_out() {
     assert_continuous(&entries, 0);
     assert!(warnings(&rig.bus.iter().collect::<Vec<_>>()).is_empty());
 
-    // Without a clock, the end of the audio that was taken.
+    // Without a clock, text has the end time of the accepted audio.
     let mut rig = Rig::new(&properties);
     rig.harness.set_live(true);
     rig.push(0, &audio("jfk.wav"));
@@ -112,7 +120,7 @@ fn desynchronized_text_has_the_time_at_which_it_comes_out() {
 fn speakers_are_known_again_after_a_hole_if_wanted() {
     init_with_runtime();
     let samples = conversation();
-    // Two people have spoken; the second is the first to go on.
+    // Both speakers have talked before the split, and the second is the first to talk after it.
     let (before, after) = samples.split_at(30 * 16_000);
     for (value, expected) in [("keep", 1), ("reset", 0)] {
         let properties = [("on-discontinuity", value), ("diarization-preset", "lockstep")];
@@ -131,7 +139,7 @@ fn speakers_are_known_again_after_a_hole_if_wanted() {
         ));
         assert_continuous(&entries, 0);
 
-        // A flush begins another conversation.
+        // A flush restarts the numbering of speakers.
         rig.push_event(gst::event::FlushStart::new());
         rig.push_event(gst::event::FlushStop::new(true));
         rig.push_event(gst::event::StreamStart::new("again"));
@@ -144,8 +152,8 @@ fn speakers_are_known_again_after_a_hole_if_wanted() {
     }
 }
 
-/// Answers the latency queries of the element itself: with what each is to say, the last again and
-/// again. `None` is a query that fails.
+/// Answers the element's own latency queries with `answers` in turn and repeats the last answer.
+/// `None` makes a query fail.
 fn answer_latency(rig: &Rig, answers: &'static [Option<bool>]) {
     let asked = AtomicUsize::new(0);
     rig.sinkpad().add_probe(gst::PadProbeType::QUERY_UPSTREAM, move |_, info| {
@@ -164,7 +172,7 @@ fn answer_latency(rig: &Rig, answers: &'static [Option<bool>]) {
 fn queue_and_engine_agree_on_whether_the_source_is_live() {
     let samples = &audio("meeting.wav")[..40 * 16_000];
     let mut rig = Rig::new(&[]);
-    // Whoever asks a second time gets another answer.
+    // A second query would get a different answer.
     answer_latency(&rig, &[Some(false), Some(true)]);
     rig.push_all(samples, 16_000);
     rig.finish();
@@ -174,7 +182,7 @@ fn queue_and_engine_agree_on_whether_the_source_is_live() {
     let options = live_options();
     assert_ne!(engine_transcripts(samples, options, 0), as_file);
 
-    // Another stream may come of another source.
+    // A new stream may come from a different source.
     rig.push_event(gst::event::StreamStart::new("another"));
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
     rig.push(0, samples);
@@ -199,7 +207,7 @@ fn liveness_that_is_not_known_yet_is_asked_again() {
     assert_eq!(rig.transcripts(), expected);
 }
 
-/// What the engine makes of audio of which it hears the end before the rest comes.
+/// Returns the engine's segments for audio that ends after `before` and resumes with `after`.
 fn engine_transcripts_with_pause(
     before: &[f32],
     after: &[f32],
@@ -235,7 +243,7 @@ fn engine_transcripts_with_pause(
 fn last_words_of_a_live_source_come_out_when_it_falls_silent() {
     init_with_runtime();
     let samples = conversation();
-    // In the middle of what the second speaker says; what comes then is theirs, too.
+    // The split falls within a turn of the second speaker.
     let (before, after) = samples[..40 * 16_000].split_at(30 * 16_000);
     for (policy, resumes_at_s, keep) in
         [("reset", 30, true), ("reset", 40, false), ("keep", 40, true)]
@@ -249,7 +257,7 @@ fn last_words_of_a_live_source_come_out_when_it_falls_silent() {
         let in_time =
             expected.iter().filter(|transcript| transcript.start < 30 * SECOND_NS).count();
         assert!((2..expected.len()).contains(&in_time), "{expected:?}");
-        // The first buffer is more than the queue holds, and is taken before the next comes.
+        // The first buffer exceeds the queue, so the worker must take it before the next push.
         let (first, last) = before.split_at(before.len() - 16_000);
         rig.push(0, first);
         rig.until(Entry::is_text);
@@ -260,12 +268,12 @@ fn last_words_of_a_live_source_come_out_when_it_falls_silent() {
         while found.len() < in_time {
             found.extend(transcripts(&[rig.wait_for(gst::MessageType::Element)]));
         }
-        assert_eq!(found, expected[..in_time], "before the audio goes on");
+        assert_eq!(found, expected[..in_time], "before the audio resumes");
         rig.push(resumes_at, after);
         let entries = rig.finish();
         found.extend(rig.transcripts());
         assert_eq!(found, expected, "{policy}, {resumes_at_s} s");
-        // The text before the first that was waited for is not among these.
+        // The wait for the first text has already removed the entries before it.
         let start = entries.iter().find_map(|entry| match entry {
             Entry::Gap { pts, .. } | Entry::Buffer { pts, .. } => Some(*pts),
             _ => None,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The log of transcripts, as SegLST.
+//! The transcript log in SegLST format.
 
 use element_rig::*;
 use gst::prelude::*;
@@ -46,7 +46,7 @@ fn log_of_transcripts_is_bounded() {
     rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
     let warnings = warnings(&messages);
-    let [warning] = &warnings[..] else { panic!("one warning: {warnings:?}") };
+    let [warning] = &warnings[..] else { panic!("expected one warning, found {warnings:?}") };
     let warning = warning.error().message().to_owned();
     assert!(warning.contains("expected at most 2 segments (max-transcripts)"), "{warning}");
 
@@ -56,12 +56,12 @@ fn log_of_transcripts_is_bounded() {
     let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
     let rows: Vec<SegLstRow> = serde_json::from_str(&seglst).expect("SegLST");
     assert_eq!(rows.iter().map(|row| row.words.as_str()).collect::<Vec<_>>(), last);
-    assert!(expected.len() > 3, "the oldest were dropped");
+    assert!(expected.len() > 3, "too few segments to drop any");
     let posted = structures(messages.into_iter(), "multitalkerasr/transcript");
-    assert_eq!(posted.len(), expected.len(), "each was posted");
+    assert_eq!(posted.len(), expected.len(), "every segment is posted");
 }
 
-/// The rows of the transcript log.
+/// Returns the rows of the transcript log.
 fn log_of(rig: &Rig) -> Vec<SegLstRow> {
     let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
     serde_json::from_str(&seglst).expect("SegLST")
@@ -72,7 +72,8 @@ fn speakers_of_a_new_stretch_are_new_in_the_log() {
     let samples = audio("news.wav");
     let mut expected = engine_transcripts(&samples, file_options(), 0);
     expected.sort_by_key(|transcript| transcript.start);
-    let speakers = 1 + expected.iter().map(|transcript| transcript.speaker).max().expect("someone");
+    let speakers =
+        1 + expected.iter().map(|transcript| transcript.speaker).max().expect("a speaker");
     assert!(speakers > 1);
     let rows_at = |rows: &[SegLstRow], start_s: u64| -> Vec<(u32, String)> {
         let start = start_s as f64;
@@ -85,12 +86,12 @@ fn speakers_of_a_new_stretch_are_new_in_the_log() {
 
     let mut rig = Rig::new(&[]);
     rig.push(0, &samples);
-    // A hole, another segment, another stream with and without an end before it.
+    // A gap, a new segment, and a new stream with and without EOS before it.
     rig.push(100 * SECOND_NS, &samples);
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 5)));
     rig.push(200 * SECOND_NS, &samples);
     rig.finish();
-    for (start_s, id) in [(300, "after the end"), (400, "at once")] {
+    for (start_s, id) in [(300, "after EOS"), (400, "without EOS")] {
         rig.push_event(gst::event::StreamStart::new(id));
         rig.push_event(gst::event::Segment::new(&segment(0, 0, 5)));
         rig.push(start_s * SECOND_NS, &samples);
@@ -102,10 +103,10 @@ fn speakers_of_a_new_stretch_are_new_in_the_log() {
         assert_eq!(rows_at(&rows, start_s), after(stretch * speakers), "at {start_s} s");
     }
     let posted = rig.posted("multitalkerasr/transcripts");
-    let last: String = posted.last().expect("at EOS").get("seglst").expect("a string");
+    let last: String = posted.last().expect("a message at EOS").get("seglst").expect("a string");
     assert_eq!(serde_json::from_str::<Vec<SegLstRow>>(&last).expect("SegLST"), rows);
 
-    // After a flush the log begins anew, and with it the numbers.
+    // A flush clears the log and restarts the numbering of speakers.
     rig.push_event(gst::event::FlushStart::new());
     rig.push_event(gst::event::FlushStop::new(true));
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Tests of the element, one module for each subject. A test that needs a process of its own is a
-//! binary of its own beside this folder.
+//! Tests of the element, one module per subject. A test that needs its own process is a separate
+//! binary next to this folder.
 
 mod description;
 mod errors;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Many elements in one process, and what is done to them from other threads.
+//! Many elements in one process, and flushes from other threads.
 
 use std::sync::mpsc;
 
@@ -16,7 +16,7 @@ fn twenty_elements_share_a_model_that_is_loaded_once() {
     let mut rigs: Vec<_> = (0..20).map(|_| Rig::new(&properties)).collect();
     models.release();
 
-    // Half of them hear the one, half of them the other.
+    // Half of the elements get the first file, the others the second.
     let audio = [audio("jfk.wav"), audio("news.wav")];
     std::thread::scope(|scope| {
         for (index, rig) in rigs.iter_mut().enumerate() {
@@ -42,7 +42,7 @@ fn elements_stop_in_any_order() {
     for rig in &mut rigs {
         rig.push(0, &samples[..60 * 16_000]);
     }
-    // All are at work when they stop: 7 is prime to 20.
+    // All elements are working when they stop. Steps of 7, coprime to 20, visit each once.
     rigs[0].until(Entry::is_text);
     for index in (0..20).map(|index| index * 7 % 20) {
         if index == 4 {
@@ -50,7 +50,7 @@ fn elements_stop_in_any_order() {
         }
         rigs[index].element.set_state(gst::State::Null).expect("stops");
     }
-    // The one that is left is not disturbed.
+    // The remaining element is not disturbed.
     rigs[4].finish();
     assert_eq!(
         rigs[4].transcripts(),
@@ -66,8 +66,8 @@ fn flushes_from_another_thread_leave_nothing_behind() {
     let source = rig.sinkpad().peer().expect("linked");
     let flusher = source.clone();
     let samples = audio("news.wav");
-    let (pushed, heard) = mpsc::channel();
-    let (go_on, next_round) = mpsc::channel();
+    let (pushed, results) = mpsc::channel();
+    let (start_round, next_round) = mpsc::channel();
     let pushing = std::thread::spawn(move || {
         while next_round.recv().is_ok() {
             let segment = gst::FormattedSegment::<gst::ClockTime>::new();
@@ -83,24 +83,24 @@ fn flushes_from_another_thread_leave_nothing_behind() {
             assert_eq!(error, Some(gst::FlowError::Flushing));
         }
     });
-    go_on.send(()).expect("a thread that pushes");
+    start_round.send(()).expect("a thread that pushes");
     for round in 0..300 {
-        // At 300 different moments.
+        // Each round flushes after a different number of buffers.
         for _ in 0..round % 31 {
-            heard.recv_timeout(TIMEOUT).expect("more audio").expect("taken");
+            results.recv_timeout(TIMEOUT).expect("more audio").expect("accepted");
         }
         assert!(flusher.push_event(gst::event::FlushStart::new()));
-        while heard.recv_timeout(TIMEOUT).expect("an end of it").is_ok() {}
+        while results.recv_timeout(TIMEOUT).expect("the end of the round").is_ok() {}
         assert!(flusher.push_event(gst::event::FlushStop::new(true)));
         if round < 299 {
-            go_on.send(()).expect("a thread that pushes");
+            start_round.send(()).expect("a thread that pushes");
         }
     }
-    drop(go_on);
+    drop(start_round);
     pushing.join().expect("no panic");
     rig.posted("multitalkerasr/transcript");
 
-    // And nothing is left of it.
+    // The next stream starts afresh.
     let segment = gst::FormattedSegment::<gst::ClockTime>::new();
     rig.push_event(gst::event::Segment::new(&segment));
     let samples = audio("jfk.wav");

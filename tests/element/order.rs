@@ -20,7 +20,7 @@ fn words_come_out_in_order_and_none_is_lost() {
         })
         .collect();
     expected.sort_by_key(|(start, speaker, _)| (*start, *speaker));
-    assert!(expected.iter().any(|(_, speaker, _)| *speaker != expected[0].1), "people talk");
+    assert!(expected.iter().any(|(_, speaker, _)| *speaker != expected[0].1), "only one speaker");
 
     let buffers: Vec<_> = entries
         .iter()
@@ -76,7 +76,7 @@ fn buffers_and_gaps_cover_all_time() {
 #[test]
 fn time_goes_on_in_silence() {
     init_with_runtime();
-    // The trained models recognize nothing here.
+    // The trained models recognize nothing in silence.
     let mut rig = Rig::of(demo_element(&[("diarization-preset", "lockstep")]), Some(F32_CAPS));
     rig.push_all(&[0.0; 16_000 * 3], 1600);
     // Two chunks of 1.12 s are decoded before EOS.
@@ -108,13 +108,17 @@ fn events_come_in_their_order() {
         match entry {
             Entry::SpeakerChange(now) => {
                 assert_ne!(speaker, Some(now), "a change to the same speaker");
-                assert!(item.is_none(), "between an item and its buffer");
+                assert!(item.is_none(), "a change between an item and its buffer");
                 speaker = Some(now);
                 changes += 1;
             }
-            Entry::NewItem { speaker: of, content, running_time, duration } => {
-                assert_eq!(speaker, Some(of), "the change comes first");
-                item = Some((of, content, *running_time, *duration));
+            Entry::NewItem { speaker: item_speaker, content, running_time, duration } => {
+                assert_eq!(
+                    speaker,
+                    Some(item_speaker),
+                    "the item is not preceded by its speaker change"
+                );
+                item = Some((item_speaker, content, *running_time, *duration));
             }
             Entry::Buffer { pts, duration, text } => {
                 let (_, content, running_time, item_duration) = item.take().expect("an item");
@@ -124,7 +128,7 @@ fn events_come_in_their_order() {
                 );
             }
             Entry::FinalTranscript => {
-                assert!(!after_final, "two ends of one segment");
+                assert!(!after_final, "two final transcripts for one segment");
                 finals += 1;
             }
             _ => (),
@@ -140,7 +144,7 @@ fn events_come_in_their_order() {
 
 #[test]
 fn final_transcript_comes_before_the_change_of_speaker() {
-    // Segments as units are whole, so each is followed by its end.
+    // Each buffer is a whole segment, so a final transcript follows it.
     let mut rig = Rig::new(&[("text-unit", "segment")]);
     rig.push_all(&audio("news.wav"), 4096);
     let entries: Vec<_> = rig

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The element behind a live source that it cannot keep up with, or whose text nobody takes.
+//! Live sources that the element cannot keep up with, and sinks that block.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -11,21 +11,22 @@ use gst::prelude::*;
 use multitalker_asr::{Canceller, Event, Model, ModelOptions, Stream};
 use test_support::slow_diarizer;
 
-/// Stops what leaves `src` at the first word, and returns what lets it go on.
-fn stop_at_first_word(rig: &Rig) -> (mpsc::Receiver<()>, impl FnOnce() + use<>) {
-    let (sender, stopped) = mpsc::channel();
+/// Blocks `src` at the first word. Returns a channel that is signaled then, and a function that
+/// unblocks the pad.
+fn block_at_first_word(rig: &Rig) -> (mpsc::Receiver<()>, impl FnOnce() + use<>) {
+    let (sender, blocked) = mpsc::channel();
     let pad = rig.srcpad();
     let mask = gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER;
     let id = pad.add_probe(mask, move |_, _| {
-        // A test that has seen enough is gone.
+        // The test may have ended.
         let _ = sender.send(());
         gst::PadProbeReturn::Ok
     });
-    let id = id.expect("not called yet");
-    (stopped, move || pad.remove_probe(id))
+    let id = id.expect("a probe that was not called at once");
+    (blocked, move || pad.remove_probe(id))
 }
 
-/// Audio that was dropped, in stream time.
+/// A range of dropped audio, in stream time.
 #[derive(Clone, Debug)]
 struct Dropped {
     start: u64,
@@ -33,7 +34,7 @@ struct Dropped {
     cause: String,
 }
 
-/// Audio that was dropped, one warning each.
+/// Reads the ranges of dropped audio from the warnings.
 fn dropped(messages: &[gst::Message]) -> Vec<Dropped> {
     let warnings = warnings(messages);
     let dropped = warnings.iter().filter_map(|warning| {
@@ -57,7 +58,7 @@ fn dropped(messages: &[gst::Message]) -> Vec<Dropped> {
     dropped.collect()
 }
 
-/// Start and end of the audio that was dropped, of which there must be one warning.
+/// Returns start and end of the only range of dropped audio.
 #[track_caller]
 fn dropped_once(messages: &[gst::Message], cause: &str) -> (u64, u64) {
     let [dropped] = &dropped(messages)[..] else { panic!("{messages:#?}") };
@@ -81,8 +82,8 @@ fn qos(messages: &[gst::Message]) -> Vec<(Option<u64>, u64, u64)> {
         .collect()
 }
 
-/// What the engine makes of the audio between holes, with the speakers known again.
-fn engine_transcripts_around(samples: &[f32], holes: &[Dropped]) -> Vec<Transcript> {
+/// Returns the engine's segments for the audio around the dropped ranges, with the speakers kept.
+fn engine_transcripts_around(samples: &[f32], dropped: &[Dropped]) -> Vec<Transcript> {
     let model = test_support::tiny_model_options();
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let options = live_options();
@@ -90,18 +91,18 @@ fn engine_transcripts_around(samples: &[f32], holes: &[Dropped]) -> Vec<Transcri
     let mut all = Vec::new();
     let index = |ns: u64| (ns / SAMPLE_NS) as usize;
     let mut base_ns = 0;
-    for hole in holes.iter().map(Some).chain([None]) {
+    for range in dropped.iter().map(Some).chain([None]) {
         let rest = &samples[index(base_ns)..];
-        let events = match hole {
-            // What is decoded needs the next few samples, and what is not was dropped.
-            Some(hole) if hole.cause == "recognition" => {
-                let end = index(hole.start - base_ns) + 8000;
+        let events = match range {
+            // Decoding up to the drop needs the next few samples; undecoded audio was dropped.
+            Some(range) if range.cause == "recognition" => {
+                let end = index(range.start - base_ns) + 8000;
                 let mut events = stream.push(&rest[..end.min(rest.len())]).expect("inference");
                 events.extend(stream.take_remaining());
                 events
             }
             _ => {
-                let end = hole.map_or(rest.len(), |hole| index(hole.start - base_ns));
+                let end = range.map_or(rest.len(), |range| index(range.start - base_ns));
                 let mut events = stream.push(&rest[..end]).expect("inference");
                 events.extend(stream.finish().expect("inference"));
                 events
@@ -112,7 +113,7 @@ fn engine_transcripts_around(samples: &[f32], holes: &[Dropped]) -> Vec<Transcri
             _ => None,
         }));
         stream.resume();
-        base_ns = hole.map_or(base_ns, |hole| hole.end);
+        base_ns = range.map_or(base_ns, |range| range.end);
     }
     all
 }
@@ -121,21 +122,21 @@ fn engine_transcripts_around(samples: &[f32], holes: &[Dropped]) -> Vec<Transcri
 fn live_audio_never_waits_and_what_is_dropped_is_told() {
     let mut rig = Rig::new(&[("overload-policy", "drop")]);
     rig.harness.set_live(true);
-    let (stopped, go_on) = stop_at_first_word(&rig);
+    let (blocked, unblock) = block_at_first_word(&rig);
     let samples = &audio("meeting.wav")[..60 * 16_000];
-    // One buffer goes to the worker at once.
+    // The worker takes a single buffer at once.
     let (before, after) = samples.split_at(10 * 16_000);
     rig.push(0, before);
-    stopped.recv_timeout(TIMEOUT).expect("a word");
-    // Nothing is recognized any more, and all of it is taken.
+    blocked.recv_timeout(TIMEOUT).expect("a word");
+    // Recognition is blocked, but the element still accepts all audio.
     for (index, piece) in after.chunks(1600).enumerate() {
         rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
     }
-    go_on();
+    unblock();
     let entries = rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
     let (start, end) = dropped_once(&messages, "downstream");
-    // The queue holds the chunk and 2 s; at least half of it is left.
+    // The queue holds the chunk and 2 s, and at least half of it remains.
     let audio_end = 60 * SECOND_NS;
     let left = audio_end - end;
     assert!((1_500_000_000..=3_120_000_000).contains(&left), "{left} ns were left");
@@ -147,10 +148,13 @@ fn live_audio_never_waits_and_what_is_dropped_is_told() {
     assert_eq!(duration, end - start);
     assert_eq!((processed * SAMPLE_NS, samples_dropped * SAMPLE_NS), (start, end - start));
 
-    // Nothing before or after is lost, and the gap is told.
+    // Nothing before or after the drop is lost, and a gap covers it.
     let expected = engine_transcripts_around(samples, &dropped(&messages));
     assert_eq!(transcripts(&messages), expected);
-    let covers = |entry: &Entry| matches!(entry, Entry::Gap { pts, duration } if *pts <= start + 80_000_000 && pts + duration >= end);
+    let covers = |entry: &Entry| match entry {
+        Entry::Gap { pts, duration } => *pts <= start + 80_000_000 && pts + duration >= end,
+        _ => false,
+    };
     assert!(entries.iter().any(covers), "{start} to {end}: {entries:?}");
     assert_continuous(&entries, 0);
 }
@@ -160,12 +164,12 @@ fn overload_is_relieved_before_audio_is_dropped() {
     let mut rig = Rig::new(&[]);
     rig.harness.set_live(true);
     let samples = audio("meeting.wav");
-    // More than a quarter of the queue waits, and less than all, while a long buffer is recognized.
+    // While the long buffer is recognized, the queue is over a quarter full but does not overflow.
     let (before, after) = samples.split_at(samples.len() - 2 * 16_000);
     rig.push(0, before);
     let mut entries = rig.until(Entry::is_text);
     for (index, piece) in after.chunks(1600).enumerate() {
-        // Not all of it while the first word is pushed.
+        // The sleep spreads the pushes beyond the time in which the first word is pushed.
         std::thread::sleep(Duration::from_millis(10));
         rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
     }
@@ -184,28 +188,27 @@ fn overload_is_relieved_before_audio_is_dropped() {
 fn nothing_is_saved_where_downstream_blocks() {
     let mut rig = Rig::new(&[]);
     rig.harness.set_live(true);
-    let (stopped, go_on) = stop_at_first_word(&rig);
+    let (blocked, unblock) = block_at_first_word(&rig);
     let samples = &audio("meeting.wav")[..15 * 16_000];
     let (before, after) = samples.split_at(13 * 16_000);
     rig.push(0, before);
-    stopped.recv_timeout(TIMEOUT).expect("a word");
+    blocked.recv_timeout(TIMEOUT).expect("a word");
     for (index, piece) in after.chunks(1600).enumerate() {
         rig.push((before.len() + index * 1600) as u64 * SAMPLE_NS, piece);
     }
-    go_on();
+    unblock();
     rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
     assert!(qos(&messages).is_empty() && warnings(&messages).is_empty(), "{messages:#?}");
     assert_eq!(transcripts(&messages), engine_transcripts_around(samples, &[]));
 }
 
-/// Audio that was taken and is not decoded when more of it is dropped would only make the text of
-/// what follows later.
+/// Decoding audio that is queued before a drop would only delay the text that follows.
 #[test]
 fn nothing_is_decoded_on_the_way_to_a_hole() {
     let mut rig = Rig::new(&[("overload-policy", "drop")]);
     rig.harness.set_live(true);
-    // From then on, time goes into recognition.
+    // From the segment on, the worker spends its time on recognition.
     rig.push(0, &[0.0; 160]);
     rig.until(|entry| matches!(entry, Entry::Segment(_)));
     let samples = [&[0.0; 160], &audio("meeting.wav")[..60 * 16_000]].concat();
@@ -214,12 +217,12 @@ fn nothing_is_decoded_on_the_way_to_a_hole() {
     }
     let entries = rig.finish();
     let messages: Vec<_> = rig.bus.iter().collect();
-    let holes = dropped(&messages);
-    assert!(holes.iter().any(|hole| hole.cause == "recognition"), "{holes:?}");
-    let (_, _, samples_dropped) = *qos(&messages).last().expect("one for each hole");
-    let total: u64 = holes.iter().map(|hole| hole.end - hole.start).sum();
+    let ranges = dropped(&messages);
+    assert!(ranges.iter().any(|range| range.cause == "recognition"), "{ranges:?}");
+    let (_, _, samples_dropped) = *qos(&messages).last().expect("a QoS message for each range");
+    let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     assert_eq!(samples_dropped * SAMPLE_NS, total);
-    assert_eq!(transcripts(&messages), engine_transcripts_around(&samples, &holes), "{holes:?}");
+    assert_eq!(transcripts(&messages), engine_transcripts_around(&samples, &ranges), "{ranges:?}");
     assert_continuous(&entries, 0);
 }
 
@@ -247,7 +250,7 @@ fn live_audio_does_not_wait_for_the_model() {
 fn files_wait() {
     // A live source would lose audio here.
     let mut rig = Rig::new(&[("overload-policy", "drop"), ("diarization-preset", "lockstep")]);
-    let (stopped, go_on) = stop_at_first_word(&rig);
+    let (blocked, unblock) = block_at_first_word(&rig);
     let source = rig.sinkpad().peer().expect("linked");
     let samples = audio("meeting.wav")[..30 * 16_000].to_vec();
     let all = samples.clone();
@@ -255,12 +258,12 @@ fn files_wait() {
     let pushing = std::thread::spawn(move || {
         for (index, piece) in samples.chunks(1600).enumerate() {
             let pts = (index * 1600) as u64 * SAMPLE_NS;
-            source.push(f32_buffer(Some(pts), piece)).expect("taken");
+            source.push(f32_buffer(Some(pts), piece)).expect("accepted");
             let _ = sender.send(pts);
         }
     });
-    stopped.recv_timeout(TIMEOUT).expect("a word");
-    go_on();
+    blocked.recv_timeout(TIMEOUT).expect("a word");
+    unblock();
     pushing.join().expect("no panic");
     rig.finish();
     assert_eq!(last.try_iter().count(), 300);
@@ -270,7 +273,7 @@ fn files_wait() {
     assert_eq!(transcripts(&messages), engine_transcripts(&all, options, 0));
 }
 
-/// Makes an element whose diarizer takes about `step` for each chunk.
+/// Makes an element with a diarizer that takes about `step` for each chunk.
 fn slow_element(step: Duration, folder: &Path) -> gst::Element {
     let products = 5000;
     let model = ModelOptions {
@@ -279,13 +282,13 @@ fn slow_element(step: Duration, folder: &Path) -> gst::Element {
     };
     let model = Model::load(&model, &Canceller::new()).expect("a model");
     let mut stream = Stream::new(model, live_options()).expect("valid options");
-    // The minimum of several, since the machine may be busy.
+    // The minimum of several runs counts because the machine may be busy.
     let taken = (0..4).map(|_| {
         let start = Instant::now();
         stream.push(&[0.0; 17_920]).expect("inference");
         start.elapsed()
     });
-    let taken = taken.skip(1).min().expect("several");
+    let taken = taken.skip(1).min().expect("several runs");
     let products = step.as_secs_f64() / taken.as_secs_f64() * products as f64;
     println!("{products:.0} products take {step:?}");
     let diarizer = slow_diarizer(folder, products as u64).display().to_string();
@@ -295,7 +298,7 @@ fn slow_element(step: Duration, folder: &Path) -> gst::Element {
 #[test]
 fn delay_under_overload_is_bounded() {
     init_with_runtime();
-    // Far too slow for chunks of 1.12 s.
+    // This is far too slow for chunks of 1.12 s.
     let step = Duration::from_secs(3);
     let folder = tempfile::tempdir().expect("a folder");
     let mut rig = Rig::of(slow_element(step, folder.path()), Some(F32_CAPS));
@@ -320,12 +323,12 @@ fn delay_under_overload_is_bounded() {
     for piece in audio("meeting.wav")[..20 * 16_000].chunks(1600) {
         let pts = pushed.as_nanos() as u64;
         pushed += Duration::from_nanos(piece.len() as u64 * SAMPLE_NS);
-        // A live source pushes what it has recorded.
+        // A live source pushes audio only once it is recorded.
         std::thread::sleep(pushed.saturating_sub(start.elapsed()));
         lag = lag.max(start.elapsed().saturating_sub(pushed));
         rig.push(pts, piece);
     }
-    // The rest of the queue is recognized at the end, however late.
+    // The rest of the queue is recognized at the end, so the bound does not apply to it.
     let while_live: Vec<_> = pushes.try_iter().collect();
     rig.finish();
     let dropped = dropped(&rig.bus.iter().collect::<Vec<_>>());
@@ -336,7 +339,7 @@ fn delay_under_overload_is_bounded() {
     for &(now, delay) in &while_live {
         longest = longest.max(now - last);
         last = now;
-        // Latency, queue, and the step in progress.
+        // The bound is the sum of latency, queue and the step in progress.
         let bound = Duration::from_millis(2623 + 3120) + longest + lag;
         assert!(delay.is_none_or(|delay| delay < bound), "{delay:?} at {now:?}, bound {bound:?}");
     }

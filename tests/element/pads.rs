@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The pads that text leaves by: one for each speaker, and what comes and goes.
+//! Source pads: one for each speaker, requested and released at any time.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -13,7 +13,7 @@ use multitalker_asr::{ChunkLatency, DiarizationPreset, Event, Word};
 fn words_of(words: &[(usize, Word)], speaker: usize) -> Vec<(u64, &str)> {
     words
         .iter()
-        .filter(|(of, _)| *of == speaker)
+        .filter(|(word_speaker, _)| *word_speaker == speaker)
         .map(|(_, word)| (word.start_sample * SAMPLE_NS, word.text.as_str()))
         .collect()
 }
@@ -39,11 +39,11 @@ fn every_speaker_has_a_pad() {
         let audio_end = samples.len() as u64 * SAMPLE_NS;
         assert!((audio_end..audio_end + 80_000_000).contains(&end), "{end} of {audio_end}");
         let changes = entries.iter().filter(|entry| matches!(entry, Entry::SpeakerChange(_)));
-        assert_eq!(changes.count(), usize::from(!expected.is_empty()), "once");
+        assert_eq!(changes.count(), usize::from(!expected.is_empty()), "speaker changes");
         stream_ids.push(sink.pad.stream_id().expect("an id"));
     }
     assert!(speakers_with_words > 2, "{speakers_with_words} speakers speak");
-    assert_eq!(buffers(&all).len(), words.len(), "src has them all");
+    assert_eq!(buffers(&all).len(), words.len(), "src lacks words");
     stream_ids.sort();
     stream_ids.dedup();
     assert_eq!(stream_ids.len(), 5, "{stream_ids:?}");
@@ -72,7 +72,7 @@ fn segments_of_a_speaker_are_whole() {
     assert!(all.len() > 3);
 }
 
-/// Words of one speaker begin while those of another go on.
+/// Words of one speaker begin before words of another end.
 #[test]
 fn people_who_talk_at_once_come_out_one_after_the_other() {
     let samples = &audio("meeting.wav")[..40 * 16_000];
@@ -80,7 +80,7 @@ fn people_who_talk_at_once_come_out_one_after_the_other() {
     let overlaps = words
         .windows(2)
         .filter(|pair| pair[0].0 != pair[1].0 && pair[1].1.start_sample < pair[0].1.end_sample);
-    assert!(overlaps.count() > 3, "people talk at once");
+    assert!(overlaps.count() > 3, "too few overlaps");
     let mut rig = Rig::lockstep(&[]);
     rig.push_all(samples, 4096);
     let entries = rig.finish();
@@ -108,7 +108,7 @@ fn src_need_not_be_linked() {
     init_with_runtime();
     let mut rig = Rig::without_sink(element(&[("diarization-preset", "lockstep")]));
     let samples = audio("news.wav");
-    // Of two pads one leads nowhere.
+    // One of the two pads is not linked.
     let unlinked = rig.element.request_pad_simple("speaker_0").expect("a pad");
     let sink = Sink::of_speaker(&rig.element, "speaker_1");
     rig.push_all(&samples, 4096);
@@ -137,7 +137,7 @@ fn nothing_linked_is_an_error() {
 fn nothing_linked_is_an_error_of_short_audio_too() {
     init_with_runtime();
     let mut rig = Rig::without_sink(element(&[]));
-    // No word comes before its end, after which upstream asks no more.
+    // No word comes out before EOS, and no later push can return the error.
     rig.push(0, &audio("jfk.wav")[..16_000]);
     rig.push_event(gst::event::Eos::new());
     let message = rig.wait_for(gst::MessageType::Error);
@@ -148,7 +148,7 @@ fn nothing_linked_is_an_error_of_short_audio_too() {
 
 #[test]
 fn flows_of_the_pads_are_combined() {
-    // A speaker's pad that has had enough stops nobody.
+    // EOS from a speaker's pad does not stop the others.
     let samples = audio("news.wav");
     let mut rig = Rig::lockstep(&[]);
     let pad = rig.element.request_pad_simple("speaker_0").expect("a pad");
@@ -157,7 +157,7 @@ fn flows_of_the_pads_are_combined() {
     assert_eq!(buffers(&rig.finish()).len(), engine_words(&samples, live_options()).len());
     sink.until_eos();
 
-    // One that fails stops all.
+    // An error from one pad stops all.
     let mut rig = Rig::lockstep(&[]);
     let pad = rig.element.request_pad_simple("speaker_0").expect("a pad");
     let _sink = Sink::on(pad, "ANY", Err(gst::FlowError::Error));
@@ -172,19 +172,19 @@ fn pads_come_and_go_while_running() {
     let samples = &audio("meeting.wav")[..60 * 16_000];
     let words = engine_words(samples, live_options());
     let half = samples.len() / 2;
-    let says_after = |speaker: &usize| {
+    let words_after = |speaker: &usize| {
         let late = |word: &Word| word.start_sample > half as u64;
-        words.iter().filter(|(of, word)| of == speaker && late(word)).count()
+        words.iter().filter(|(it, word)| it == speaker && late(word)).count()
     };
-    let speaker = (0..4).max_by_key(says_after).expect("speakers");
-    // The last word that is sure to be out before the second half.
+    let speaker = (0..4).max_by_key(words_after).expect("speakers");
+    // The last word that is certain to come out before the second half.
     let starts = words.iter().map(|(_, word)| word.start_sample);
-    let known = starts.filter(|start| *start < half as u64 - 5 * 16_000).max().expect("words");
-    let known = known * SAMPLE_NS;
+    let certain = starts.filter(|start| *start < half as u64 - 5 * 16_000).max().expect("words");
+    let certain = certain * SAMPLE_NS;
     let mut rig = Rig::lockstep(&[]);
     let leaves = Sink::of_speaker(&rig.element, &format!("speaker_{}", (speaker + 1) % 4));
     rig.push_all(&samples[..half], 4096);
-    let before = rig.until(|entry| matches!(entry, Entry::Buffer { pts, .. } if *pts >= known));
+    let before = rig.until(|entry| matches!(entry, Entry::Buffer { pts, .. } if *pts >= certain));
 
     rig.element.release_request_pad(&leaves.pad);
     assert!(leaves.pad.parent().is_none() && leaves.pad.peer().is_none());
@@ -202,7 +202,7 @@ fn pads_come_and_go_while_running() {
         _ => None,
     });
     let start = first.expect("text or gaps");
-    assert!(start >= known, "nothing of before {known}: {start}");
+    assert!(start >= certain, "it starts at {start}, before {certain}");
     assert_continuous(&entries, start);
     let found = buffers(&entries);
     let expected = words_of(&words, speaker);
@@ -246,14 +246,14 @@ fn pads_that_come_and_go_at_any_moment_disturb_nobody() {
 fn pad_that_is_released_while_another_pushes_stops_nobody() {
     init_with_runtime();
     let texts = |releases: bool| -> Vec<(u64, String)> {
-        // The diarizer for files gives many words at once.
+        // With the preset for files, many words come out at once.
         let mut rig = Rig::without_sink(demo_element(&[]));
         let stays = Sink::of_speaker(&rig.element, "speaker_0");
         let goes = Sink::of_speaker(&rig.element, "speaker_1").pad;
         let (element, texts) = (rig.element.downgrade(), AtomicUsize::new(0));
         stays.peer.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
             if texts.fetch_add(1, Ordering::SeqCst) == 2 && releases {
-                element.upgrade().expect("it pushes").release_request_pad(&goes);
+                element.upgrade().expect("an element that is pushing").release_request_pad(&goes);
             }
             gst::PadProbeReturn::Ok
         });
@@ -267,7 +267,7 @@ fn pad_that_is_released_while_another_pushes_stops_nobody() {
     assert_eq!(texts(true), undisturbed);
 }
 
-/// `gst_pad_link` announces the link before the new peer asks for a negotiation.
+/// `gst_pad_link` emits `linked` before it sends the event that triggers negotiation.
 #[test]
 fn text_that_meets_a_pad_while_it_is_linked_is_negotiated() {
     init_with_runtime();
@@ -292,7 +292,7 @@ fn text_that_meets_a_pad_while_it_is_linked_is_negotiated() {
         srcpad.connect_linked(move |_, peer| {
             let (sender, has_text) = mpsc::channel();
             peer.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-                // Nobody waits for more than the first.
+                // Only the first buffer is awaited.
                 let _ = sender.send(());
                 gst::PadProbeReturn::Ok
             });
@@ -315,7 +315,8 @@ fn text_that_meets_a_pad_while_it_is_linked_is_negotiated() {
 #[test]
 fn pad_that_comes_while_its_text_waits_has_it() {
     let samples = audio("meeting.wav");
-    // No core is left for a recognizer that is behind, so once an event is out, the worker waits.
+    // No core is left to run the recognizer concurrently, so the worker is idle once an event is
+    // out.
     let cores = std::thread::available_parallelism().expect("a number").to_string();
     let mut rig = Rig::lockstep(&[
         ("text-unit", "segment"),
@@ -345,7 +346,7 @@ fn pad_that_comes_while_its_text_waits_has_it() {
         });
     }
     all.extend(rig.finish());
-    let (speaker, sink, before) = late.expect("text that waits for another speaker's");
+    let (speaker, sink, before) = late.expect("text that waits for another speaker");
     let own = sink.until_eos();
     assert_eq!(texts_of(&own, speaker), texts_of(&all, speaker)[before..]);
 }
@@ -366,7 +367,7 @@ fn pads_have_the_numbers_of_speakers() {
     let request = |name: &str| element.request_pad_simple(name).map(|pad| pad.name().to_string());
     assert_eq!(request("speaker_2").as_deref(), Some("speaker_2"));
     assert_eq!(request("speaker_%u").as_deref(), Some("speaker_0"));
-    // Before the model is loaded nobody knows.
+    // The number of speakers is unknown until the model is loaded.
     assert_eq!(request("speaker_7").as_deref(), Some("speaker_7"));
     assert_eq!(request("speaker_8"), None);
 
@@ -375,7 +376,7 @@ fn pads_have_the_numbers_of_speakers() {
     let gst::MessageView::Warning(warning) = message.view() else { unreachable!() };
     let text = warning.error().message().to_owned();
     assert!(text.contains("speaker_7") && text.contains("4 speakers"), "{text}");
-    // Which is what counts, and not the model of the next run.
+    // The loaded model sets the limit, not the model of the next run.
     element.set_property("model-dir", "elsewhere");
     assert_eq!(request("speaker_4"), None);
     assert_eq!(request("speaker_3").as_deref(), Some("speaker_3"));
@@ -415,5 +416,5 @@ fn unsynced_pad_alone_is_enough() {
     let segments = texts.iter().filter(|(_, text)| text.contains(r#""kind":"segment""#));
     let expected = engine_transcripts(&samples, live_options(), 0);
     assert_eq!(segments.count(), expected.len());
-    assert_eq!(rig.transcripts(), expected, "and no error");
+    assert_eq!(rig.transcripts(), expected);
 }

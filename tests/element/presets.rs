@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the presets of the diarizer are for the version that is loaded: warnings, latency, errors.
+//! Diarizer presets with each version of the model: warnings, latency, errors.
 
 use element_rig::*;
 use gst::prelude::*;
@@ -10,7 +10,7 @@ fn fake(name: &str) -> String {
     data().join(format!("fake-models/sortformer-{name}.onnx")).display().to_string()
 }
 
-/// What is promised beside the chunk of the recognizer and the look-ahead, in milliseconds.
+/// Latency in addition to chunks and look-ahead, in milliseconds.
 const REST_MS: u64 = 3 + 1000 + 500;
 
 #[track_caller]
@@ -38,7 +38,7 @@ fn preset_that_the_version_does_not_offer_is_replaced_with_a_warning() {
         );
         rig.push_all(&audio("jfk.wav"), 8000);
         let entries = rig.finish();
-        assert!(entries.iter().any(Entry::is_text), "it goes on");
+        assert!(entries.iter().any(Entry::is_text), "no text comes out");
         assert!(rig.transcripts().iter().all(|transcript| transcript.end <= 12 * SECOND_NS));
     }
 }
@@ -62,8 +62,8 @@ fn preset_that_the_version_offers_is_no_warning() {
     }
 }
 
-/// An element that is not linked, which answers as if its source were live, and its latency before
-/// and after it has loaded the model, in milliseconds.
+/// Returns the latency of an element before and after it loads the model, in milliseconds. The
+/// element is not linked and answers as if its source were live.
 #[track_caller]
 fn latency_before_and_after_loading(model: &str, preset: &str) -> (u64, u64) {
     init_with_runtime();
@@ -72,7 +72,7 @@ fn latency_before_and_after_loading(model: &str, preset: &str) -> (u64, u64) {
     element.set_bus(Some(&bus));
     let pad = element.static_pad("src").expect("an always pad");
     let before = latency_of(&pad).1;
-    element.set_state(gst::State::Paused).expect("it starts");
+    element.set_state(gst::State::Paused).expect("starts");
     let is_loaded = |message: &gst::Message| match message.view() {
         gst::MessageView::Progress(progress) => progress.get().0 == gst::ProgressType::Complete,
         gst::MessageView::Error(error) => panic!("{error:?}"),
@@ -88,8 +88,8 @@ fn latency_before_and_after_loading(model: &str, preset: &str) -> (u64, u64) {
         }
     }
     let after = latency_of(&pad).1;
-    assert_eq!(announced, before != after, "a change is announced, and nothing else");
-    element.set_state(gst::State::Null).expect("it stops");
+    assert_eq!(announced, before != after, "a latency message is posted only for a change");
+    element.set_state(gst::State::Null).expect("stops");
     (before.mseconds(), after.mseconds())
 }
 
@@ -99,7 +99,7 @@ fn latency_is_that_of_the_version_once_it_is_known() {
     let version_3 = fake("v3");
     let version_2 = sortformer();
     for (model, preset, before, after) in [
-        // Chunk of the recognizer, chunk of the diarizer, less their common divisor, look-ahead.
+        // Each sum is recognizer chunk + diarizer chunk - greatest common divisor + look-ahead.
         (&version_2, "1s", 14 + 9 - 1 + 4, 14 + 6 - 2 + 7),
         (&version_3, "1s", 14 + 9 - 1 + 4, 14 + 9 - 1 + 4),
         (&version_2, "10s", 14 + 124 - 2 + 1, 14 + 124 - 2 + 1),
@@ -152,7 +152,7 @@ fn eight_speakers_have_eight_pads() {
     rig.finish();
     let with_text = |sink: &&Sink| sink.until_eos().iter().any(Entry::is_text);
     let late = sinks.iter().skip(4).filter(with_text).count();
-    assert!(late > 0, "text of speakers that version 2 does not have");
+    assert!(late > 0, "speakers 4 to 7 have no text");
     let warnings = rig.bus.iter().filter(|m| m.type_() == gst::MessageType::Warning).count();
     assert_eq!(warnings, 0);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Seeks, rates and segments in pipelines of files.
+//! Seeks, rates and segments in file pipelines.
 
 use std::sync::mpsc;
 
@@ -13,12 +13,12 @@ fn pipeline(name: &str) -> gst::Pipeline {
     file_pipeline(&test_support::data().join("audio").join(name), &tiny_models())
 }
 
-/// The conversation that is told before EOS.
+/// Returns the transcript log that is posted before EOS.
 #[track_caller]
-fn conversation_of(messages: Vec<gst::Message>) -> Vec<SegLstRow> {
+fn transcript_log(messages: Vec<gst::Message>) -> Vec<SegLstRow> {
     assert_eq!(messages.last().map(|m| m.type_()), Some(gst::MessageType::Eos));
-    let told = structures(messages.into_iter(), "multitalkerasr/transcripts");
-    let seglst: String = told.last().expect("told").get("seglst").expect("a string");
+    let posted = structures(messages.into_iter(), "multitalkerasr/transcripts");
+    let seglst: String = posted.last().expect("a transcript log").get("seglst").expect("a string");
     serde_json::from_str(&seglst).expect("SegLST")
 }
 
@@ -40,7 +40,7 @@ fn seeks_give_the_words_of_the_new_place() {
     pipeline.set_state(gst::State::Paused).expect("starts");
     let bus = pipeline.bus().expect("a pipeline has one");
     wait_for(&bus, gst::MessageType::AsyncDone);
-    // Forwards, back and to the beginning; each before the one before has come to its end.
+    // Each seek, forward or backward, comes before the previous one has reached EOS.
     for second in [8, 3, 12, 0, 5] {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
         pipeline.seek_simple(flags, gst::ClockTime::from_seconds(second)).expect("seeks");
@@ -48,7 +48,7 @@ fn seeks_give_the_words_of_the_new_place() {
     }
     let messages = play(&pipeline);
     pipeline.set_state(gst::State::Null).expect("stops");
-    let found: Vec<_> = conversation_of(messages)
+    let found: Vec<_> = transcript_log(messages)
         .into_iter()
         .map(|row| (row.speaker, row.words, row.start_time))
         .collect();
@@ -72,7 +72,7 @@ fn what_comes_after_a_seek_has_its_seqnum() {
         let pad = asr.static_pad(pad).expect("an always pad");
         pad.add_probe(mask, move |_, info| {
             let event = info.event().expect("an event");
-            // Nobody asks any more when the test is over.
+            // The test may have ended.
             let _ = sender.send((event.type_(), event.seqnum()));
             gst::PadProbeReturn::Ok
         });
@@ -89,13 +89,13 @@ fn what_comes_after_a_seek_has_its_seqnum() {
     assert!(pipeline.send_event(seek.seqnum(seqnum).build()));
     play(&pipeline);
     pipeline.set_state(gst::State::Null).expect("stops");
-    // What was pushed before the flush came is of before.
+    // Events before the flush have earlier seqnums, so the check starts at the last segment.
     let seqnums: Vec<_> = seqnums.try_iter().collect();
     let is_segment = |(type_, _): &(gst::EventType, _)| *type_ == gst::EventType::Segment;
     let segment = seqnums.iter().rposition(is_segment).expect("a segment");
     use gst::EventType::{CustomDownstream, CustomUpstream, Gap, Segment};
     for type_ in [Segment, Gap, CustomDownstream, CustomUpstream] {
-        let of_type = seqnums[segment..].iter().filter(|(of, _)| *of == type_);
+        let of_type = seqnums[segment..].iter().filter(|(event_type, _)| *event_type == type_);
         let of_type: Vec<_> = of_type.map(|(_, seqnum)| *seqnum).collect();
         assert!(!of_type.is_empty(), "{type_:?}");
         assert!(of_type.iter().all(|found| *found == seqnum), "{type_:?}: {of_type:?}");
@@ -116,7 +116,7 @@ fn part_of_a_file_gives_its_words() {
     wait_for(&bus, gst::MessageType::AsyncDone);
     let messages = play(&pipeline);
     pipeline.set_state(gst::State::Null).expect("stops");
-    let found: Vec<_> = conversation_of(messages)
+    let found: Vec<_> = transcript_log(messages)
         .into_iter()
         .map(|row| (row.speaker, row.words, row.start_time))
         .collect();
@@ -133,7 +133,7 @@ fn another_rate_is_one_clear_error() {
     wait_for(&bus, gst::MessageType::AsyncDone);
     let set = gst::SeekType::Set;
     let end = gst::ClockTime::from_seconds(5);
-    // Whether a seek that leads to an error is said to have worked is upstream's.
+    // Upstream decides whether a seek that leads to an error succeeds.
     let _ = pipeline.seek(2.0, gst::SeekFlags::FLUSH, set, gst::ClockTime::ZERO, set, end);
     let message = wait_for(&bus, gst::MessageType::Error);
     pipeline.set_state(gst::State::Null).expect("stops");
@@ -147,7 +147,7 @@ fn another_rate_is_one_clear_error() {
 fn several_segments_follow_each_other() {
     let samples = audio("jfk.wav");
     let mut rig = Rig::new(&[]);
-    // As of a playlist: each begins again at 0, and its base is the end of the one before.
+    // As in a playlist, each segment starts at 0, and its base is the end of the previous one.
     let mut expected = Vec::new();
     let mut running_times = Vec::new();
     for (index, part) in samples.chunks(4 * 16_000).enumerate() {

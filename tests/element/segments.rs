@@ -20,7 +20,7 @@ fn times_are_those_of_the_segment() {
     assert_eq!(
         posted,
         engine_transcripts(samples, file_options(), 7 * SECOND_NS),
-        "in stream time"
+        "posted times are stream times"
     );
     assert!(posted.len() > 3);
     for (message, transcript) in messages.iter().zip(&posted) {
@@ -66,16 +66,17 @@ fn audio_outside_of_the_segment_is_clipped() {
     assert!(!expected.is_empty());
 }
 
-/// In a process of its own, which a critical ends.
+/// Runs in its own process because GLib criticals are fatal there.
 #[test]
 fn durations_that_lie_do_no_harm() {
     if std::env::var_os("G_DEBUG").is_none() {
         let mut alone = Command::new(std::env::current_exe().expect("a path"));
         alone.args(["--exact", "segments::durations_that_lie_do_no_harm", "--nocapture"]);
-        let output = alone.env("G_DEBUG", "fatal-criticals").output().expect("it runs");
+        let output =
+            alone.env("G_DEBUG", "fatal-criticals").output().expect("the test binary runs");
         assert!(output.status.success(), "{output:?}");
         let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(printed.contains("1 passed"), "it ran: {printed}");
+        assert!(printed.contains("1 passed"), "the test did not run: {printed}");
         return;
     }
     let samples = &audio("jfk.wav");
@@ -89,7 +90,7 @@ fn durations_that_lie_do_no_harm() {
             let mut buffer = f32_buffer(Some(index as u64 * 20_000 * SAMPLE_NS), piece);
             let duration = gst::ClockTime::from_mseconds(1250) * numerator / denominator;
             buffer.make_mut().set_duration(duration);
-            rig.harness.push(buffer).expect("taken");
+            rig.harness.push(buffer).expect("accepted");
         }
         rig.finish();
         assert_eq!(rig.transcripts(), expected, "{numerator}/{denominator} of the duration");
@@ -121,7 +122,11 @@ fn segments_that_differ_in_more_than_their_position_drain() {
         assert_eq!(rig.transcripts(), expected, "{second:?}");
     }
     let whole = engine_transcripts(samples, file_options(), 0);
-    assert_ne!(engine_transcripts(&samples[..32_000], file_options(), 0), whole, "draining shows");
+    assert_ne!(
+        engine_transcripts(&samples[..32_000], file_options(), 0),
+        whole,
+        "draining changes no words"
+    );
 }
 
 #[test]
@@ -133,7 +138,7 @@ fn change_of_caps_drains() {
     let caps: gst::Caps = S16_CAPS.parse().expect("caps");
     rig.push_event(gst::event::Caps::new(&caps));
     let second = s16_buffer(Some(2 * SECOND_NS), &integers[32_000..]);
-    rig.harness.push(second).expect("taken");
+    rig.harness.push(second).expect("accepted");
     let entries = rig.finish();
     let mut expected = engine_transcripts(&samples[..32_000], file_options(), 0);
     expected.extend(engine_transcripts(&samples[32_000..], file_options(), 2 * SECOND_NS));
@@ -153,7 +158,7 @@ fn text_comes_out_before_the_next_stream() {
     let samples = &audio("jfk.wav")[..96_000];
     let mut rig = Rig::new(&[]);
     rig.push(0, samples);
-    // Without an end before it, and with an equal segment.
+    // The next stream starts without EOS before it and with an equal segment.
     rig.push_event(gst::event::StreamStart::new("next"));
     rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
     rig.push(0, samples);
@@ -162,7 +167,7 @@ fn text_comes_out_before_the_next_stream() {
         (*entry == Entry::Other(gst::EventType::StreamStart)).then_some(index)
     });
     let starts: Vec<_> = starts.collect();
-    let &[0, next] = &starts[..] else { panic!("two streams: {starts:?}") };
+    let &[0, next] = &starts[..] else { panic!("expected two streams, found {starts:?}") };
     let (first, second) = entries.split_at(next);
     assert!(buffers(first).len() > 3);
     assert_eq!(buffers(second), buffers(first));

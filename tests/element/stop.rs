@@ -16,7 +16,7 @@ use test_support::slow_diarizer;
 fn flush_in_the_middle_drops_all_and_starts_afresh() {
     let before = &audio("meeting.wav")[..50 * 16_000];
     let after = &audio("jfk.wav");
-    // With one thread the recognizer runs beside the diarizer where there are more cores.
+    // With one thread and several cores, the recognizer runs concurrently with the diarizer.
     let presets =
         [("lockstep", DiarizationPreset::Lockstep), ("30s", DiarizationPreset::ThirtySeconds)];
     for ((name, preset), threads) in presets.into_iter().flat_map(|it| [(it, "0"), (it, "1")]) {
@@ -25,7 +25,7 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
             ("diarization-preset", name),
             ("intra-op-threads", threads),
         ]);
-        // One buffer, of which much is still to be recognized when the first word is out.
+        // Much of this buffer is still unrecognized when the first word comes out.
         rig.push(0, before);
         rig.until(Entry::is_text);
         rig.push_event(gst::event::FlushStart::new());
@@ -46,9 +46,9 @@ fn flush_in_the_middle_drops_all_and_starts_afresh() {
         }));
         let seglst: String = rig.element.emit_by_name("get-transcripts", &[]);
         let rows: Vec<serde_json::Value> = serde_json::from_str(&seglst).expect("JSON");
-        assert_eq!(rows.len(), expected.len(), "the conversation begins anew");
+        assert_eq!(rows.len(), expected.len(), "the transcript log did not restart");
         let all = engine_transcripts(before, options, 0).len();
-        assert!(recognized < all, "the flush came in the middle: {recognized} of {all}");
+        assert!(recognized < all, "the flush came too late: {recognized} of {all}");
     }
 }
 
@@ -71,13 +71,13 @@ fn flushes_at_any_moment_leave_nothing_behind() {
     let mut rig = Rig::new(&[
         ("chunk-latency", "160ms"),
         ("diarization-preset", "lockstep"),
-        // So that also networks that run side by side are interrupted, where there are more cores.
+        // With one thread and several cores, flushes also interrupt networks that run concurrently.
         ("intra-op-threads", "1"),
     ]);
     let source = rig.sinkpad().peer().expect("linked");
     let (flushed, next_round) = mpsc::channel();
     let (refused, end_of_round) = mpsc::channel();
-    // With holes, so that there are drains to interrupt, and small ones to fill.
+    // Gaps of 300 ms add drains to interrupt, and gaps of 100 ms are filled.
     let samples = audio("news.wav");
     let pushing = std::thread::spawn(move || {
         while next_round.recv().is_ok() {
@@ -101,8 +101,8 @@ fn flushes_at_any_moment_leave_nothing_behind() {
             left < 0
         });
         rig.push_event(gst::event::FlushStart::new());
-        // Sources also wait here; otherwise they might not notice the flush.
-        let error = end_of_round.recv_timeout(TIMEOUT).expect("an end of it");
+        // Real sources also wait here; otherwise they might not notice the flush.
+        let error = end_of_round.recv_timeout(TIMEOUT).expect("the end of the round");
         assert_eq!(error, gst::FlowError::Flushing);
         rig.push_event(gst::event::FlushStop::new(true));
         rig.until(|entry| *entry == Entry::FlushStop);
@@ -122,14 +122,14 @@ fn flushes_at_any_moment_leave_nothing_behind() {
     assert_eq!(rig.transcripts(), engine_transcripts(after, options, 0));
 }
 
-/// Blocks what leaves the element, fills its queue from another thread, and returns what tells
-/// how pushing ended.
+/// Blocks the element's output, fills its queue from another thread, and returns a channel for the
+/// result of pushing.
 fn fill(rig: &Rig) -> mpsc::Receiver<Result<gst::FlowSuccess, gst::FlowError>> {
     let (blocked, is_blocked) = mpsc::channel();
     let mask =
         gst::PadProbeType::BLOCK | gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     rig.srcpad().add_probe(mask, move |_, info| {
-        // Sticky events and gaps may pass, words not.
+        // Sticky events and gaps pass; only words are blocked.
         if matches!(info.data, Some(gst::PadProbeData::Buffer(_))) {
             let _ = blocked.send(());
             return gst::PadProbeReturn::Ok;
@@ -151,7 +151,7 @@ fn fill(rig: &Rig) -> mpsc::Receiver<Result<gst::FlowSuccess, gst::FlowError>> {
             }
         }
     });
-    is_blocked.recv_timeout(TIMEOUT).expect("a word to come out");
+    is_blocked.recv_timeout(TIMEOUT).expect("a word");
     end
 }
 
@@ -159,7 +159,7 @@ fn fill(rig: &Rig) -> mpsc::Receiver<Result<gst::FlowSuccess, gst::FlowError>> {
 fn flush_releases_all_who_wait() {
     let mut rig = Rig::new(&[("diarization-preset", "lockstep")]);
     let end = fill(&rig);
-    assert!(end.try_recv().is_err(), "nobody is released before");
+    assert!(end.try_recv().is_err(), "pushing ended before the flush");
     rig.push_event(gst::event::FlushStart::new());
     assert_eq!(end.recv_timeout(TIMEOUT), Ok(Err(gst::FlowError::Flushing)));
     rig.push_event(gst::event::FlushStop::new(true));
@@ -185,8 +185,8 @@ fn queue_is_bounded() {
         gst::PadProbeReturn::Ok
     });
     let end = fill(&rig);
-    // The first word is within the first seconds; beyond it are the queue of 3.12 s and the buffer
-    // that waits.
+    // The first word lies within the first seconds. The queue adds 3.12 s, and the waiting buffer
+    // comes after it.
     while let Ok(pts) = buffers.recv_timeout(Duration::from_secs(1)) {
         assert!(pts < 10 * SECOND_NS, "{pts} ns were pushed");
     }
@@ -208,7 +208,7 @@ fn push_into_a_long_run(rig: &mut Rig) {
     for index in 0..2 {
         rig.push(index * 10 * SECOND_NS, &[0.0; 160_000]);
     }
-    // Most often the run has begun then.
+    // The run has usually begun by then.
     std::thread::sleep(Duration::from_millis(100));
 }
 
@@ -248,7 +248,7 @@ fn same_words_again_after_every_stop() {
         assert_eq!(rig.transcripts(), expected);
         rig.element.set_state(state).expect("stops");
         rig.element.set_state(gst::State::Playing).expect("starts");
-        // The element has forgotten these.
+        // The element drops its sticky events when it stops.
         rig.push_event(gst::event::StreamStart::new("again"));
         rig.push_event(gst::event::Caps::new(&F32_CAPS.parse::<gst::Caps>().expect("caps")));
         rig.push_event(gst::event::Segment::new(&segment(0, 0, 0)));
@@ -256,7 +256,7 @@ fn same_words_again_after_every_stop() {
     assert!(!expected.is_empty());
 }
 
-/// The types of the progress messages on a bus, which holds no error.
+/// Returns the types of the progress messages on a bus. Panics on an error message.
 fn loading(bus: &gst::Bus) -> Vec<gst::ProgressType> {
     let progress = bus.iter().filter_map(|message| match message.view() {
         gst::MessageView::Progress(progress) => {
@@ -334,15 +334,16 @@ fn model_is_kept_until_it_was_used() {
     };
     assert!(complete(&rig));
     rig.element.set_state(gst::State::Null).expect("stops");
-    // The same file by its size and time, which cannot be loaded.
+    // The file keeps its size and time but can no longer be loaded.
     let encoder = folder.path().join("encoder.onnx");
-    let modified = std::fs::metadata(&encoder).and_then(|file| file.modified()).expect("there");
+    let modified =
+        std::fs::metadata(&encoder).and_then(|file| file.modified()).expect("a modification time");
     let mut file = std::fs::OpenOptions::new().write(true).open(&encoder).expect("writable");
     file.write_all(&[0xff; 64]).expect("written");
     file.set_modified(modified).expect("set");
     drop(file);
 
-    // As transcriberbin does, which must not load twice.
+    // transcriberbin changes states in this order, and the model must not load twice.
     rig.element.set_state(gst::State::Paused).expect("starts");
     assert!(complete(&rig));
     rig.element.set_state(gst::State::Null).expect("stops");
@@ -355,7 +356,7 @@ fn model_is_kept_until_it_was_used() {
     rig.finish();
     rig.element.set_state(gst::State::Null).expect("stops");
 
-    // After use its memory is freed.
+    // The model is freed after use.
     rig.element.set_state(gst::State::Paused).expect("starts");
     assert!(!complete(&rig));
 }

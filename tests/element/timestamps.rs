@@ -8,20 +8,20 @@ use element_rig::*;
 fn jitter_and_small_holes_do_not_part_the_audio() {
     let samples = &audio("jfk.wav")[..96_000];
     // 150 ms are missing after three seconds; the next buffers jitter.
-    let hole = 2400;
+    let gap = 2400;
     let mut rig = Rig::new(&[]);
     rig.push(0, &samples[..48_000]);
-    for (index, piece) in samples[48_000 + hole..].chunks(8000).enumerate() {
+    for (index, piece) in samples[48_000 + gap..].chunks(8000).enumerate() {
         let jitter = if index % 2 == 1 { 30_000_000 } else { 0 };
-        let pts = (48_000 + hole + index * 8000) as u64 * SAMPLE_NS + jitter;
+        let pts = (48_000 + gap + index * 8000) as u64 * SAMPLE_NS + jitter;
         match index {
-            0 => rig.harness.push(discont_buffer(pts, piece)).map(drop).expect("taken"),
+            0 => rig.harness.push(discont_buffer(pts, piece)).map(drop).expect("accepted"),
             _ => rig.push(pts, piece),
         }
     }
     rig.finish();
     let mut filled = samples.to_vec();
-    filled[48_000..48_000 + hole].fill(0.0);
+    filled[48_000..48_000 + gap].fill(0.0);
     assert_eq!(rig.transcripts(), engine_transcripts(&filled, file_options(), 0));
     assert!(!engine_transcripts(&filled, file_options(), 0).is_empty());
 }
@@ -33,12 +33,12 @@ fn small_overlaps_are_cut() {
     let mut rig = Rig::new(&[]);
     rig.push(0, &samples[..48_000]);
     let second = (48_000 - overlap) as u64 * SAMPLE_NS;
-    rig.harness.push(discont_buffer(second, &samples[48_000 - overlap..])).expect("taken");
+    rig.harness.push(discont_buffer(second, &samples[48_000 - overlap..])).expect("accepted");
     rig.finish();
     assert_eq!(rig.transcripts(), engine_transcripts(samples, file_options(), 0));
 }
 
-/// Pushes buffers of 100 ms, each with the PTS that `pts_ns` gives from the PTS of its samples.
+/// Pushes buffers of 100 ms. `pts_ns` computes each PTS from the buffer's index and nominal PTS.
 fn push_with_pts(rig: &mut Rig, samples: &[f32], pts_ns: impl Fn(usize, u64) -> u64) {
     for (index, piece) in samples.chunks(1600).enumerate() {
         rig.push(pts_ns(index, (index * 1600) as u64 * SAMPLE_NS), piece);
@@ -58,7 +58,7 @@ fn timestamps_that_alternate_change_no_word() {
     let even = run(|_, pts| pts + SECOND_NS);
     let words: usize = even.iter().map(|transcript| transcript.words.len()).sum();
     assert!(words > 100, "{words} words");
-    // From the first buffer on, whose time is then that of the others, or after it.
+    // PTS that alternate from the first buffer on shift all times; later alternation shifts none.
     let alternating = run(|index, pts| pts + SECOND_NS + [60_000_000, 0][index % 2] - 30_000_000);
     assert_eq!(alternating.len(), even.len());
     for (even, found) in even.iter().zip(&alternating) {
@@ -82,14 +82,14 @@ fn timestamps_that_stay_wrong_are_right_after_a_wait() {
         let mut rig = Rig::new(properties);
         push_with_pts(&mut rig, samples, late);
         rig.finish();
-        // The silence is where the wait is over, and everything after it in its place.
+        // Silence is inserted when the wait is over, so all later audio has its correct time.
         let (before, after) = samples.split_at(48_000 + wait);
         let filled = [before, &[0.0; 2400], after].concat();
         let expected = engine_transcripts(&filled, file_options(), 0);
         assert_eq!(rig.transcripts(), expected);
         assert!(expected.last().is_some_and(|transcript| transcript.start > 6 * SECOND_NS));
     }
-    // With a threshold above it, it is jitter.
+    // An offset below the threshold counts as jitter.
     let mut rig = Rig::new(&[("alignment-threshold", "160000000")]);
     push_with_pts(&mut rig, samples, late);
     rig.finish();
@@ -106,20 +106,20 @@ fn large_holes_close_the_segments() {
     let mut expected = engine_transcripts(&samples[..48_000], file_options(), 0);
     let before = expected.len();
     expected.extend(engine_transcripts(&samples[48_000..], file_options(), 13 * SECOND_NS));
-    assert!(0 < before && before < expected.len(), "words on both sides");
+    assert!(0 < before && before < expected.len(), "no words on one side");
     assert_eq!(rig.transcripts(), expected);
-    // The hole itself is a gap.
-    let covers_hole = |entry: &Entry| match entry {
+    // A gap covers the missing audio.
+    let covers_gap = |entry: &Entry| match entry {
         Entry::Gap { pts, duration } => *pts <= 4 * SECOND_NS && pts + duration >= 13 * SECOND_NS,
         _ => false,
     };
-    assert!(entries.iter().any(covers_hole), "{entries:?}");
+    assert!(entries.iter().any(covers_gap), "{entries:?}");
 }
 
 #[test]
 fn time_that_jumps_back_closes_the_segments_and_never_shows() {
     let samples = &audio("jfk.wav")[..96_000];
-    // With a gap at its end.
+    // The silence comes out as a gap.
     let first = [&samples[..48_000], &[0.0; 32_000]].concat();
     let mut rig = Rig::new(&[]);
     let sinks: Vec<_> = (0..4).map(|_| Sink::of_speaker(&rig.element, "speaker_%u")).collect();
@@ -156,7 +156,7 @@ fn short_gap_events_are_silence_and_long_ones_are_holes() {
     let mut rig = Rig::new(&[]);
     rig.push(0, &samples[..48_000]);
     rig.push_event(gap_event(3 * SECOND_NS, 2 * SECOND_NS));
-    // Already the event closes the segments and moves time on.
+    // The event alone closes the segments and advances time.
     rig.until(|entry| match entry {
         Entry::Gap { pts, duration } => pts + duration == 5 * SECOND_NS,
         _ => false,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Segments on the bus equal those of the engine.
+//! Segments on the bus equal the engine's segments.
 
 use std::f32::consts::TAU;
 
@@ -13,7 +13,7 @@ use multitalker_asr::{
 #[track_caller]
 fn assert_transcripts(rig: &Rig, expected: &[Transcript]) {
     let found = rig.transcripts();
-    assert!(!expected.is_empty(), "a test that expects nothing tests nothing");
+    assert!(!expected.is_empty(), "no transcripts are expected");
     assert_eq!(found, expected);
 }
 
@@ -71,7 +71,7 @@ fn properties_reach_the_engine() {
 
 #[test]
 fn without_a_diarizer_there_is_one_speaker() {
-    // The random model has nothing to say to speech here, but much to a tone.
+    // Without a diarizer, the random model recognizes nothing in speech but many words in a tone.
     let samples: Vec<f32> =
         (0..6 * 16_000).map(|i| 0.8 * (i as f32 * 440.0 * TAU / 16_000.0).sin()).collect();
     let samples = samples.as_slice();
@@ -119,7 +119,7 @@ fn s16_gives_what_f32_gives() {
     let mut rig = Rig::with_caps(&[], S16_CAPS);
     for (index, piece) in integers.chunks(1600).enumerate() {
         let pts = (index * 1600) as u64 * SAMPLE_NS;
-        rig.harness.push(s16_buffer(Some(pts), piece)).expect("taken");
+        rig.harness.push(s16_buffer(Some(pts), piece)).expect("accepted");
     }
     let from_s16 = rig.finish();
     assert_transcripts(&rig, &engine_transcripts(&samples, file_options(), 0));
@@ -158,11 +158,15 @@ fn partials_are_posted_on_request() {
 
 #[test]
 fn eos_decodes_the_last_partial_chunk() {
-    // Half a chunk more than three.
+    // The audio is three and a half chunks long.
     let samples = &audio("jfk.wav")[..16_000 * 112 / 100 * 7 / 2];
     let whole_chunks = &samples[..16_000 * 112 / 100 * 3];
     let expected = engine_transcripts(samples, file_options(), 0);
-    assert_ne!(expected, engine_transcripts(whole_chunks, file_options(), 0), "it matters");
+    assert_ne!(
+        expected,
+        engine_transcripts(whole_chunks, file_options(), 0),
+        "the partial chunk changes no words"
+    );
     let mut rig = Rig::new(&[]);
     rig.push_all(samples, 1000);
     rig.finish();

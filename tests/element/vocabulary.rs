@@ -18,7 +18,7 @@ fn list(lines: &str) -> tempfile::NamedTempFile {
     file
 }
 
-/// The texts of all segments that the engine emits with these phrases.
+/// Returns the texts of the engine's segments with these phrases.
 fn engine_texts(samples: &[f32], phrases: &[&str], strength: f32) -> Vec<String> {
     engine_texts_with(samples, phrases, strength, file_options())
 }
@@ -46,7 +46,7 @@ fn engine_texts_with(
     texts.collect()
 }
 
-/// The texts of all segments that the element posts.
+/// Returns the texts of all segments that the element posts.
 fn texts(mut rig: Rig, samples: &[f32]) -> Vec<String> {
     rig.push_all(samples, 8000);
     rig.finish();
@@ -63,7 +63,7 @@ fn phrases_of_a_file_are_boosted() {
     let path = file.path().to_str().expect("UTF-8");
     let boosted = texts(Rig::new(&[("phrases", path), ("phrase-boost", "1.5")]), &samples());
     assert_eq!(boosted, engine_texts(&samples(), &["station", "the news", "good morning\t2"], 1.5));
-    assert_ne!(boosted, engine_texts(&samples(), &[], 1.0), "the phrases change the words");
+    assert_ne!(boosted, engine_texts(&samples(), &[], 1.0), "the phrases change no words");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn list_that_is_damaged_later_is_a_warning_and_the_phrases_before_stay() {
         assert!(warning.error().message().contains(part), "{part} is not in: {warning:?}");
     }
     rig.finish();
-    // Waiting for the warning has dropped messages.
+    // The wait for the warning has dropped messages, so this reads the transcript log.
     let rows = rig.element.emit_by_name::<String>("get-transcripts", &[]);
     let rows: Vec<SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
     let mut found: Vec<_> = rows.into_iter().map(|row| row.words).collect();

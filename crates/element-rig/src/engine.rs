@@ -10,7 +10,7 @@ use test_support::tiny_model_options;
 
 use crate::{Transcript, engine_transcript};
 
-/// The engine's options that equal the element's defaults with this preset and chunk.
+/// Engine options that match the element's defaults with this preset and chunk latency.
 pub fn with_preset(preset: DiarizationPreset, chunk_latency: ChunkLatency) -> StreamOptions {
     StreamOptions {
         chunk_latency,
@@ -19,22 +19,22 @@ pub fn with_preset(preset: DiarizationPreset, chunk_latency: ChunkLatency) -> St
     }
 }
 
-/// The engine's options that equal the element's defaults behind a source that is not live.
+/// Engine options that match the element's defaults with a source that is not live.
 pub fn file_options() -> StreamOptions {
     with_preset(DiarizationPreset::ThirtySeconds, ChunkLatency::Ms1120)
 }
 
-/// The engine's options that equal the element's defaults behind a live source.
+/// Engine options that match the element's defaults with a live source.
 pub fn live_options() -> StreamOptions {
     with_preset(DiarizationPreset::Lockstep, ChunkLatency::Ms1120)
 }
 
-/// The output of the engine with the tiny models.
+/// Runs the engine with the tiny models and returns its output.
 pub fn engine_events(samples: &[f32], options: StreamOptions) -> Vec<Event> {
     engine_events_of(&tiny_model_options(), samples, options)
 }
 
-/// The output of the engine with a model.
+/// Runs the engine with a model and returns its output.
 pub fn engine_events_of(
     model: &ModelOptions,
     samples: &[f32],
@@ -47,7 +47,7 @@ pub fn engine_events_of(
     events
 }
 
-/// The segments that the engine emits with the tiny models for audio that begins at `base_ns`.
+/// Returns the engine's segments with the tiny models for audio that begins at `base_ns`.
 pub fn engine_transcripts(
     samples: &[f32],
     options: StreamOptions,
@@ -63,7 +63,7 @@ pub fn engine_transcripts(
         .collect()
 }
 
-/// The words that the engine emits with the tiny models, each with its speaker, by start and speaker.
+/// Returns the engine's words with the tiny models and their speakers, sorted by start and speaker.
 pub fn engine_words(samples: &[f32], options: StreamOptions) -> Vec<(usize, Word)> {
     let mut words: Vec<_> = engine_events(samples, options)
         .into_iter()

@@ -75,7 +75,7 @@ fn entry(data: &gst::PadProbeData) -> Option<Entry> {
     })
 }
 
-/// Records what leaves the element by `src`, and upstream by `sink`.
+/// Records what the element pushes downstream through `src` and upstream through `sink`.
 pub fn record(element: &gst::Element) -> mpsc::Receiver<Entry> {
     let (sender, receiver) = mpsc::channel();
     record_pad(&element.static_pad("src").expect("an always pad"), DOWNSTREAM, &sender);
@@ -106,7 +106,7 @@ pub(crate) fn until(
 ) -> Vec<Entry> {
     let mut found = Vec::new();
     loop {
-        let entry = entries.recv_timeout(TIMEOUT).expect("more to come out");
+        let entry = entries.recv_timeout(TIMEOUT).expect("further output");
         found.push(entry.clone());
         if is_last(&entry) {
             return found;
@@ -114,7 +114,7 @@ pub(crate) fn until(
     }
 }
 
-/// The kinds of the first `count` entries.
+/// Names the kinds of the first `count` entries.
 pub fn kinds(entries: &[Entry], count: usize) -> Vec<&'static str> {
     let kinds = entries.iter().map(|entry| match entry {
         Entry::Other(gst::EventType::StreamStart) => "stream-start",
@@ -130,7 +130,7 @@ pub fn kinds(entries: &[Entry], count: usize) -> Vec<&'static str> {
     kinds.take(count).collect()
 }
 
-/// PTS and text of the buffers among the entries.
+/// Returns PTS and text of the buffers among the entries.
 pub fn buffers(entries: &[Entry]) -> Vec<(u64, &str)> {
     entries
         .iter()
@@ -141,8 +141,8 @@ pub fn buffers(entries: &[Entry]) -> Vec<(u64, &str)> {
         .collect()
 }
 
-/// Asserts that buffers and gaps cover all time from `start` on and that time never goes back, and
-/// returns the end.
+/// Asserts that buffers and gaps cover all time from `start` on and that time never goes back.
+/// Returns the end.
 #[track_caller]
 pub fn assert_continuous(entries: &[Entry], start: u64) -> u64 {
     let (mut position, mut last_pts) = (start, start);
@@ -150,7 +150,7 @@ pub fn assert_continuous(entries: &[Entry], start: u64) -> u64 {
         match entry {
             Entry::Buffer { pts, duration, .. } => {
                 assert!(*pts >= last_pts, "{entry:?} after {last_pts}");
-                assert!(*pts <= position, "{entry:?} leaves a hole after {position}");
+                assert!(*pts <= position, "{entry:?} leaves a gap after {position}");
                 assert!(*duration > 0, "{entry:?}");
                 last_pts = *pts;
                 position = position.max(pts + duration);

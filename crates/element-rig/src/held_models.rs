@@ -10,7 +10,7 @@ use crate::models;
 pub struct HeldModels(tempfile::TempDir);
 
 impl HeldModels {
-    /// Copies the models and holds them.
+    /// Copies the models and blocks their loading.
     #[expect(clippy::new_without_default, reason = "it writes files")]
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");

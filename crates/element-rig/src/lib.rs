@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Drives the element in tests, which act as its source, its sinks and its application.
+//! Test rigs for the element: a test acts as its source, its sinks and its application.
 
 mod audio;
 mod elements;
@@ -57,8 +57,8 @@ pub fn init_with_runtime() {
     require_runtime();
 }
 
-/// Returns whether the tracer `latency` works: from GStreamer 1.26 on, `gst-launch-1.0` never exits
-/// with it, whatever the elements.
+/// Returns whether the `latency` tracer works. Since GStreamer 1.26, `gst-launch-1.0` never exits
+/// with it, regardless of the elements.
 pub fn has_latency_tracer() -> bool {
     let (major, minor, ..) = gst::version();
     (major, minor) < (1, 26)

@@ -13,7 +13,7 @@ pub fn wait_for(bus: &gst::Bus, type_: gst::MessageType) -> gst::Message {
     bus.timed_pop_filtered(timeout, &[type_]).unwrap_or_else(|| panic!("no {type_:?} message"))
 }
 
-/// The structures with a name among the element messages.
+/// Returns the structures with this name among the element messages.
 pub fn structures(messages: impl Iterator<Item = gst::Message>, name: &str) -> Vec<gst::Structure> {
     messages
         .filter(|message| message.type_() == gst::MessageType::Element)
@@ -22,7 +22,7 @@ pub fn structures(messages: impl Iterator<Item = gst::Message>, name: &str) -> V
         .collect()
 }
 
-/// The warnings among the messages.
+/// Returns the warnings among the messages.
 pub fn warnings(messages: &[gst::Message]) -> Vec<gst::message::Warning<gst::Message>> {
     messages
         .iter()
@@ -78,7 +78,7 @@ pub fn engine_transcript(segment: &Segment, base_ns: u64) -> Transcript {
     }
 }
 
-/// The segments among the messages.
+/// Returns the segments among the messages.
 pub fn transcripts(messages: &[gst::Message]) -> Vec<Transcript> {
     let messages = messages.iter().cloned();
     structures(messages, "multitalkerasr/transcript").iter().map(transcript).collect()

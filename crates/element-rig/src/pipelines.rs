@@ -8,7 +8,7 @@ use gst::prelude::*;
 
 use crate::TIMEOUT;
 
-/// Makes a pipeline from a WAV file to the element `asr`, whose properties are in gst-launch syntax.
+/// Makes a pipeline from a WAV file to the element `asr` with properties in gst-launch syntax.
 pub fn file_pipeline(file: &Path, properties: &str) -> gst::Pipeline {
     let description = format!(
         "filesrc location={} ! wavparse ! audioconvert ! audioresample ! \
@@ -27,7 +27,7 @@ pub fn play(pipeline: &gst::Pipeline) -> Vec<gst::Message> {
     let mut messages = Vec::new();
     let timeout = gst::ClockTime::try_from(TIMEOUT).expect("in range");
     loop {
-        let message = bus.timed_pop(timeout).expect("EOS or an error before the time is up");
+        let message = bus.timed_pop(timeout).expect("EOS or an error before the timeout");
         let type_ = message.type_();
         messages.push(message);
         if matches!(type_, gst::MessageType::Eos | gst::MessageType::Error) {

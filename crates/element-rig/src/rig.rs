@@ -12,7 +12,7 @@ use crate::{
     structures, transcript, wait_for,
 };
 
-/// An element whose source and sink are the test. It stops when dropped.
+/// An element with the test as its source and sink. Dropping it stops the element.
 pub struct Rig {
     /// The source and the sink.
     pub harness: gst_check::Harness,
@@ -20,13 +20,13 @@ pub struct Rig {
     pub element: gst::Element,
     /// The bus of the element.
     pub bus: gst::Bus,
-    /// Buffers and events that left the element.
+    /// Buffers and events that the element pushed.
     pub entries: mpsc::Receiver<Entry>,
 }
 
 impl Rig {
-    /// Starts an element with the tiny models and additional properties on F32 audio from a source
-    /// that is not live.
+    /// Starts an element with the tiny models and additional properties. Its source is not live and
+    /// pushes F32 audio.
     pub fn new(properties: &[(&str, &str)]) -> Self {
         Self::with_caps(properties, F32_CAPS)
     }
@@ -77,7 +77,7 @@ impl Rig {
     /// Pushes one F32 buffer.
     #[track_caller]
     pub fn push(&mut self, pts_ns: u64, samples: &[f32]) {
-        self.harness.push(f32_buffer(Some(pts_ns), samples)).expect("taken");
+        self.harness.push(f32_buffer(Some(pts_ns), samples)).expect("accepted");
     }
 
     /// Pushes samples from PTS 0 in buffers of at most `size` samples.
@@ -107,7 +107,7 @@ impl Rig {
         until(&self.entries, is_last)
     }
 
-    /// Takes all messages, asserts that none is an error, and returns the structures with a name.
+    /// Takes all messages, asserts that none is an error, and returns structures with this name.
     #[track_caller]
     pub fn posted(&self, name: &str) -> Vec<gst::Structure> {
         let messages: Vec<_> = self.bus.iter().collect();
@@ -134,7 +134,7 @@ impl Drop for Rig {
     }
 }
 
-/// The answer to a latency query on a source pad.
+/// Queries the latency on a source pad.
 #[track_caller]
 pub fn latency_of(pad: &gst::Pad) -> (bool, gst::ClockTime, Option<gst::ClockTime>) {
     let mut query = gst::query::Latency::new();

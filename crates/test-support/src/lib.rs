@@ -20,13 +20,13 @@ pub fn data() -> PathBuf {
     repository().join("testdata")
 }
 
-/// The folder into which cargo builds the plugin and the examples.
+/// The folder where cargo builds the plugin and the examples.
 pub fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a path");
-    test.parent().and_then(Path::parent).expect("in a folder of cargo's").to_owned()
+    test.parent().and_then(Path::parent).expect("inside cargo's target directory").to_owned()
 }
 
-/// The program of the example `transcribe_wav`, which cargo builds first where it is out of date.
+/// Builds the example `transcribe_wav` if it is out of date, and returns its path.
 pub fn transcribe_wav() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -43,13 +43,13 @@ pub fn transcribe_wav() -> &'static Path {
     })
 }
 
-/// The samples of a 16 kHz mono file of 16-bit integers, from -1 to 1.
+/// Reads a 16 kHz mono file of 16-bit integers as samples from -1 to 1.
 pub fn read_wav(path: &Path) -> Vec<f32> {
     let mut reader =
         hound::WavReader::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let spec = reader.spec();
     assert_eq!((spec.sample_rate, spec.channels, spec.bits_per_sample), (16_000, 1, 16));
-    reader.samples::<i16>().map(|s| f32::from(s.expect("a whole file")) / 32_768.0).collect()
+    reader.samples::<i16>().map(|s| f32::from(s.expect("a sample")) / 32_768.0).collect()
 }
 
 /// Writes 16 kHz mono audio as 16-bit integers.
@@ -67,7 +67,7 @@ pub fn write_wav(path: &Path, samples: &[f32]) {
     writer.finalize().expect("written");
 }
 
-/// The fp32 models of random weights, with their diarizer.
+/// Options for the fp32 models with random weights and their diarizer.
 pub fn tiny_model_options() -> ModelOptions {
     let folder = data().join("tiny-models");
     ModelOptions {
@@ -83,28 +83,27 @@ pub fn slow_diarizer(folder: &Path, products: u64) -> PathBuf {
     let graph = data().join("fake-models/sortformer-slow.onnx");
     let mut graph = std::fs::read(graph).expect("readable");
     let marker = b"how-slow";
-    let at = graph.windows(marker.len()).position(|part| part == marker).expect("the number");
+    let at = graph.windows(marker.len()).position(|part| part == marker).expect("the marker");
     graph[at..at + marker.len()].copy_from_slice(&products.to_le_bytes());
     let path = folder.join(format!("{products}.onnx"));
     std::fs::write(&path, graph).expect("written");
     path
 }
 
-/// Bytes of this process that `malloc` has given out and that are not freed, in Rust and C++.
+/// Bytes that Rust and C++ code of this process have allocated with `malloc` and not freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn allocated_bytes() -> usize {
-    // SAFETY: It only reads the allocator's own counters.
+    // SAFETY: `mallinfo2` only reads the allocator's counters.
     let info = unsafe { libc::mallinfo2() };
     info.uordblks + info.hblkhd
 }
 
-/// Fails with what to do about it where ONNX Runtime is not there, which `.cargo/config.toml` names
-/// in any case.
+/// Panics with instructions if ONNX Runtime is missing. `.cargo/config.toml` always sets its path.
 #[track_caller]
 pub fn require_runtime() {
     let library = std::env::var_os("ORT_DYLIB_PATH").unwrap_or_default();
     let library = Path::new(&library);
-    // A bare name is looked for by the loader.
+    // The dynamic loader searches for a bare name.
     let is_bare = library.file_name() == Some(library.as_os_str());
     assert!(
         is_bare || library.is_file(),
@@ -113,7 +112,7 @@ pub fn require_runtime() {
     );
 }
 
-/// The model of [`tiny_model_options`].
+/// Loads the model of [`tiny_model_options`].
 pub fn tiny_model() -> Arc<Model> {
     require_runtime();
     Model::load(&tiny_model_options(), &Canceller::new()).expect("the models of the tests load")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Time limits: what hangs fails, and shows how far it came.
+//! Time limits: a hang fails and shows the output so far.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -9,14 +9,14 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How long a process may run: 5 minutes, or the seconds in `TEST_LIMIT_S`.
+/// Maximum run time of a process: 5 minutes, or the number of seconds in `TEST_LIMIT_S`.
 pub fn limit() -> Duration {
     let seconds = std::env::var("TEST_LIMIT_S").ok().map(|limit| limit.parse().expect("seconds"));
     Duration::from_secs(seconds.unwrap_or(300))
 }
 
-/// Aborts the process if the test of this thread runs twice as long as [`limit`], from now on. No
-/// other way out is left where a thread hangs.
+/// Aborts the process if the test on this thread runs longer than twice [`limit`] from now on. A
+/// thread that hangs cannot be ended in any other way.
 pub fn watch() {
     thread_local! {
         static WATCH: RefCell<Option<mpsc::Sender<()>>> = const { RefCell::new(None) };
@@ -25,16 +25,16 @@ pub fn watch() {
     let (watch, ended) = mpsc::channel::<()>();
     thread::spawn(move || {
         if ended.recv_timeout(2 * limit()) == Err(mpsc::RecvTimeoutError::Timeout) {
-            // What is printed would be lost with the output of the test.
+            // `eprintln!` would be captured and lost with the output of the test.
             let _ = writeln!(std::io::stderr(), "{name} did not end within {:?}", 2 * limit());
             std::process::abort();
         }
     });
-    // The one before ends, if there was one; this one ends with the thread.
+    // This ends the previous watch, if any. The new one ends with the thread.
     WATCH.set(Some(watch));
 }
 
-/// Starts a process for [`finish`], in a group of its own.
+/// Starts a process in its own process group, so that [`finish`] can kill the whole group.
 #[track_caller]
 pub fn spawn(command: &mut Command) -> Child {
     #[cfg(unix)]
@@ -42,14 +42,15 @@ pub fn spawn(command: &mut Command) -> Child {
     command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// The output of a process that ends within [`limit`].
+/// Runs a process and returns its output. Panics if it exceeds [`limit`].
 #[track_caller]
 pub fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     finish(spawn(command), &format!("{command:?}"))
 }
 
-/// As [`output`], of a process that runs; else it is killed with all that it started.
+/// Waits for a process and returns its output. If it exceeds [`limit`], kills its process group
+/// and panics.
 #[track_caller]
 pub fn finish(mut process: Child, name: &str) -> Output {
     let group = format!("-{}", process.id());
@@ -66,7 +67,7 @@ pub fn finish(mut process: Child, name: &str) -> Output {
         assert!(killed.is_ok_and(|status| status.success()), "{name} hangs and cannot be killed");
     }
     let output = Output {
-        status: waiting.join().expect("no panic").expect("a process of ours"),
+        status: waiting.join().expect("no panic").expect("a child process"),
         stdout: stdout.join().expect("no panic"),
         stderr: stderr.join().expect("no panic"),
     };
