@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! 10,000 cycles of random abuse: nothing panics, aborts or hangs, GLib has nothing to criticize, and
-//! afterwards the words are the right ones. `SEED=… cargo test --test abuse` runs others.
+//! Runs 10,000 cycles of random abuse: nothing panics, aborts or hangs, GLib reports no criticals,
+//! and the transcripts are correct afterwards. `SEED=… cargo test --test abuse` runs other cycles.
 
 #![cfg(unix)]
 
@@ -19,10 +19,10 @@ use test_support::{limit, require_runtime};
 const CYCLES: usize = 10_000;
 const THREADS: usize = 4;
 
-/// How long a cycle may wait for a sink in PAUSED, which holds whoever pushes.
+/// Longest time a cycle may wait for a sink in PAUSED, which blocks the pushing thread.
 const MAX_HELD: Duration = Duration::from_millis(100);
 
-/// GLib reads `G_DEBUG` when it is loaded, so the abuse is done in a process of its own.
+/// Runs the abuse in a child process, because GLib reads `G_DEBUG` when it is loaded.
 #[test]
 fn ten_thousand_cycles_of_abuse_do_no_harm() {
     if std::env::var_os("ABUSE").is_some() {
@@ -36,10 +36,10 @@ fn ten_thousand_cycles_of_abuse_do_no_harm() {
             .args(["--exact", "ten_thousand_cycles_of_abuse_do_no_harm", "--nocapture"])
             .envs([("ABUSE", "1"), ("SEED", &seed), ("G_DEBUG", "fatal-criticals")]),
     );
-    let said = String::from_utf8_lossy(&output.stderr);
-    // GStreamer warns of much of the abuse.
-    let meant = said.lines().filter(|line| !line.is_empty() && !line.contains("WARNING"));
-    let last: Vec<_> = meant.collect();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // GStreamer warns about much of the abuse.
+    let relevant = stderr.lines().filter(|line| !line.is_empty() && !line.contains("WARNING"));
+    let last: Vec<_> = relevant.collect();
     assert!(
         output.status.success(),
         "SEED={seed}: {:?}\n{}",
@@ -47,13 +47,13 @@ fn ten_thousand_cycles_of_abuse_do_no_harm() {
         last[last.len().saturating_sub(60)..].join("\n")
     );
     let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(printed.contains("of abuse: "), "it ran: {printed}");
+    assert!(printed.contains("of abuse: "), "the child did not run: {printed}");
     println!("{printed}");
 }
 
 fn abuse_all(seed: u64) {
     init_with_runtime();
-    // Keeps the model, so that each start is quick.
+    // Keeps the model loaded, so that each start is quick.
     let _keeper = Rig::new(&[]);
     let counts = Counts::default();
     let samples = &audio("meeting.wav");
@@ -67,7 +67,7 @@ fn abuse_all(seed: u64) {
         }
     });
     println!("{CYCLES} cycles of abuse: {counts:?}");
-    // All this is of no use where nothing gets through.
+    // The test is only meaningful if enough data gets through.
     let Counts { buffers, texts, .. } = &counts;
     let (buffers, texts) = (buffers.load(Ordering::Relaxed), texts.load(Ordering::Relaxed));
     assert!(buffers > 2 * CYCLES && texts > CYCLES / 40, "{counts:?}");
@@ -75,20 +75,20 @@ fn abuse_all(seed: u64) {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Buffers that were taken.
+    /// Buffers that the element accepted.
     buffers: AtomicUsize,
-    /// Buffers that came out.
+    /// Buffers that the element pushed.
     texts: Arc<AtomicUsize>,
-    /// Cycles that only a change of state ended.
+    /// Cycles that only a state change ended.
     held: AtomicUsize,
 }
 
-/// An element between a source, which is a pad, and sinks that come and go.
+/// Element between a bare source pad and sinks that come and go.
 struct Patient<'a> {
     pipeline: gst::Pipeline,
     element: gst::Element,
     source: gst::Pad,
-    /// 0: not live, 1: live, else the query fails.
+    /// 0: not live, 1: live, otherwise the latency query fails.
     live: Arc<AtomicU32>,
     counts: &'a Counts,
 }
@@ -135,7 +135,7 @@ impl<'a> Patient<'a> {
         Self { pipeline, element, source, live, counts }
     }
 
-    /// Puts a sink behind a source pad, or takes away what is there.
+    /// Links a new sink to a source pad, or removes the one that is linked.
     fn toggle(&self, pad: &gst::Pad, rng: &mut Rng) {
         if let Some(peer) = pad.peer() {
             let _ = pad.unlink(&peer);
@@ -155,7 +155,7 @@ impl<'a> Patient<'a> {
         let _ = sink.sync_state_with_parent();
     }
 
-    /// What an application does while audio flows.
+    /// Acts as an application does while audio flows.
     fn control(&self, rng: &mut Rng) {
         match rng.u8(0..20) {
             0..5 => set_property(&self.element, rng),
@@ -168,7 +168,7 @@ impl<'a> Patient<'a> {
             10..12 => {
                 let names = ["speaker_0", "speaker_1", "speaker_7", "speaker_%u", "speaker_99"];
                 let name = names[rng.usize(0..5)];
-                // To ask for one that is there is an application's fault, which GStreamer criticizes.
+                // GStreamer reports a critical if an application requests an existing pad.
                 if self.element.static_pad(name).is_none()
                     && let Some(pad) = self.element.request_pad_simple(name)
                     && rng.bool()
@@ -197,7 +197,7 @@ impl<'a> Patient<'a> {
     }
 }
 
-/// Writes, or reads, one of the properties.
+/// Sets a random property and reads it back.
 fn set_property(element: &gst::Element, rng: &mut Rng) {
     let values: &[(&str, &[&str])] = &[
         ("activity-threshold", &["0.1", "0.5", "0.9"]),
@@ -225,7 +225,8 @@ fn set_property(element: &gst::Element, rng: &mut Rng) {
     }
 }
 
-/// Asks one of the pads something; not what waits for the stream, which may be held.
+/// Sends a query to one of the pads, but none that is serialized with the stream, which may be
+/// blocked.
 fn query(element: &gst::Element, rng: &mut Rng) {
     let pads = element.pads();
     let pad = &pads[rng.usize(0..pads.len())];
@@ -250,7 +251,7 @@ const CAPS: [&str; 7] = [
     "text/x-raw,format=utf8",
 ];
 
-/// A time, mostly sensible.
+/// Returns a random time, mostly a sensible one.
 fn time(rng: &mut Rng, sensible: gst::ClockTime) -> gst::ClockTime {
     match rng.u8(0..24) {
         0 => gst::ClockTime::ZERO,
@@ -263,7 +264,7 @@ fn time(rng: &mut Rng, sensible: gst::ClockTime) -> gst::ClockTime {
     }
 }
 
-/// A buffer of audio, or of what pretends to be.
+/// Builds a buffer of audio, which may be malformed.
 fn buffer(rng: &mut Rng, samples: &[f32], position: &mut gst::ClockTime) -> gst::Buffer {
     let sizes = [0, 1, 7, 160, 160, 800, 1600, 1600, 3200, 4800];
     let size = match rng.u8(0..200) {
@@ -295,7 +296,7 @@ fn buffer(rng: &mut Rng, samples: &[f32], position: &mut gst::ClockTime) -> gst:
     if rng.u8(0..20) == 0 {
         fields.set_flags(gst::BufferFlags::GAP);
     }
-    // Far from all that follows it is enough to be once.
+    // One jump into the far future is enough.
     if pts < gst::ClockTime::from_seconds(1_000_000) {
         *position = pts + duration;
     }
@@ -321,7 +322,7 @@ fn segment_event(rng: &mut Rng) -> gst::Event {
     }
 }
 
-/// One thing that upstream or downstream does.
+/// Performs one random action of upstream or downstream.
 fn stream(patient: &Patient, rng: &mut Rng, samples: &[f32], position: &mut gst::ClockTime) {
     let push = |event: gst::Event| {
         let _ = patient.source.push_event(event);
@@ -391,7 +392,7 @@ fn stream(patient: &Patient, rng: &mut Rng, samples: &[f32], position: &mut gst:
     }
 }
 
-/// Begins a stream as it should be, as far as this is possible.
+/// Begins a well-formed stream, as far as possible.
 fn begin(patient: &Patient, rng: &mut Rng) {
     let source = &patient.source;
     source.push_event(gst::event::FlushStop::new(true));
@@ -405,8 +406,8 @@ fn begin(patient: &Patient, rng: &mut Rng) {
     }
 }
 
-/// All that happens to one element: one thread is the stream, another the application, which
-/// releases the first where it is held.
+/// Abuses one element from two threads: one is the stream, the other the application, which
+/// unblocks the stream.
 fn abuse(patient: &Patient, samples: &[f32], seed: u64) {
     let (cycle, cycles) = mpsc::channel::<u64>();
     let (end, ended) = mpsc::channel::<()>();
@@ -417,7 +418,7 @@ fn abuse(patient: &Patient, samples: &[f32], seed: u64) {
                 let mut rng = Rng::with_seed(seed);
                 (0..rng.u8(0..3)).for_each(|_| patient.control(&mut rng));
                 if ended.recv_timeout(MAX_HELD).is_err() {
-                    // As an application does that does not want to wait any longer.
+                    // The application gives up waiting.
                     let _ = patient.pipeline.set_state(gst::State::Null);
                     patient.counts.held.fetch_add(1, Ordering::Relaxed);
                     if ended.recv_timeout(TIMEOUT).is_err() {
@@ -442,7 +443,7 @@ fn abuse(patient: &Patient, samples: &[f32], seed: u64) {
                 stream(patient, &mut rng, samples, &mut position);
             }
             end.send(()).expect("it runs");
-            // Or the stream would be over long before the application.
+            // Without this wait the stream would finish long before the application.
             if rested.recv_timeout(2 * TIMEOUT).is_err() {
                 eprintln!("a change of state hangs in cycle {index}");
                 std::process::abort();
@@ -453,7 +454,7 @@ fn abuse(patient: &Patient, samples: &[f32], seed: u64) {
     check(patient, samples);
 }
 
-/// After all that, the element says what the engine says.
+/// Asserts that the element still produces the same transcripts as the engine.
 fn check(patient: &Patient, samples: &[f32]) {
     patient.pipeline.set_state(gst::State::Null).expect("stops");
     for pad in patient.element.src_pads() {
@@ -462,7 +463,7 @@ fn check(patient: &Patient, samples: &[f32]) {
         }
     }
     let _ = patient.source.unlink(&patient.element.static_pad("sink").expect("an always pad"));
-    patient.pipeline.remove(&patient.element).expect("is there");
+    patient.pipeline.remove(&patient.element).expect("in the pipeline");
     let fresh = element(&[]);
     for property in fresh.list_properties() {
         if property.flags().contains(gst::glib::ParamFlags::WRITABLE)

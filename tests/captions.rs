@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Hosted by `transcriberbin`, which captions video.
+//! Tests the element as the transcriber of `transcriberbin`, which captions video.
 
 #![cfg(target_os = "linux")]
 
@@ -24,14 +24,14 @@ fn init() {
             "no transcriberbin in {}: run tools/setup.sh tests",
             plugins.display()
         );
-        // The bin makes one of these when it is made itself, and is of no use without.
+        // The bin creates an `awstranscriber` in its constructor and does not work without one.
         let factory = gst::ElementFactory::find("multitalkerasr").expect("registered");
         let type_ = factory.load().expect("loaded").element_type();
         gst::Element::register(None, "awstranscriber", gst::Rank::NONE, type_).expect("registers");
     });
 }
 
-/// The demo's recognizer.
+/// Creates a transcriber with the demo models.
 fn transcriber(properties: &[(&str, &str)]) -> gst::Element {
     init();
     let models = test_support::data().join("demo-models");
@@ -47,7 +47,7 @@ fn transcriber(properties: &[(&str, &str)]) -> gst::Element {
     element
 }
 
-/// The first sentences of the conversation, and silence in which the last words come out.
+/// Duration of the conversation, and of the silence in which the last words are emitted.
 const AUDIO_S: u32 = 19;
 const SILENCE_S: u32 = 5;
 
@@ -58,7 +58,7 @@ fn samples() -> Vec<f32> {
     samples
 }
 
-/// The words that the engine hears, `>>` before those of another speaker.
+/// Returns the words that the engine recognizes, with `>>` at each change of speaker.
 fn expected_tokens() -> Vec<String> {
     let models = test_support::data().join("demo-models");
     let events = element_rig::engine_events_of(
@@ -89,11 +89,11 @@ fn expected_tokens() -> Vec<String> {
     tokens
 }
 
-/// A video with the conversation that `transcriberbin` captions and that is written to a file.
+/// Pipeline in which `transcriberbin` captions the conversation and that writes a video file.
 struct Captioning {
     pipeline: gst::Pipeline,
     bus: gst::Bus,
-    /// Of the bin; it holds the transcriber.
+    /// Audio sink pad of the bin, which owns the transcriber.
     audio_pad: gst::Pad,
     /// Texts that the transcribers pushed.
     pushed: Arc<Mutex<Vec<String>>>,
@@ -130,7 +130,7 @@ impl Captioning {
         };
         this.use_transcriber(transcriber);
 
-        // The bin takes video from PLAYING on, and audio when it has the caps of the video.
+        // The bin accepts video only in PLAYING, and audio only after the caps of the video.
         let block = |pad: &gst::Pad| {
             let block = |_: &gst::Pad, _: &mut gst::PadProbeInfo| gst::PadProbeReturn::Ok;
             pad.add_probe(gst::PadProbeType::BLOCK_DOWNSTREAM, block).expect("a new block")
@@ -168,14 +168,14 @@ impl Captioning {
         self.audio_pad.set_property("transcriber", transcriber);
     }
 
-    /// Takes messages up to one that is meant; an error is none of the pipeline's.
+    /// Pops messages up to the first that matches, and fails on an error.
     #[track_caller]
-    fn wait_for(&self, mut is_meant: impl FnMut(&gst::Message) -> bool) {
+    fn wait_for(&self, mut matches: impl FnMut(&gst::Message) -> bool) {
         loop {
             let timeout = gst::ClockTime::try_from(element_rig::TIMEOUT).expect("in range");
             let message = self.bus.timed_pop(timeout).expect("more messages");
             assert_ne!(message.type_(), gst::MessageType::Error, "{message:?}");
-            if is_meant(&message) {
+            if matches(&message) {
                 return;
             }
         }
@@ -214,7 +214,8 @@ impl Captioning {
         Captions::of(&self.folder.path().join("video.mkv"))
     }
 
-    /// The same; they are to be the words of `before`, and those that came after a passthrough.
+    /// Plays to the end and checks that the captions hold the words of `before` and the words after
+    /// the passthrough.
     #[track_caller]
     fn finish_and_check(self, before: &[String]) {
         let pushed = self.pushed.clone();
@@ -230,7 +231,7 @@ impl Drop for Captioning {
     }
 }
 
-/// What is in the video of a file.
+/// Captions and frame count of a video file.
 struct Captions {
     frames: usize,
     cea608: Vec<String>,
@@ -276,19 +277,20 @@ impl Captions {
     }
 }
 
-/// Columns of CEA-608. The last row stays, and `cea608tott` tells rows that go.
+/// Number of columns of CEA-608. `cea608tott` emits a row when it scrolls away, so the last row is
+/// missing.
 const ROW: usize = 32;
 
 fn tokens(text: &str) -> Vec<String> {
     text.split_whitespace().map(ToOwned::to_owned).collect()
 }
 
-/// The characters of the first service of CEA-708 in the cc_data of frames.
+/// Decodes the characters of CEA-708 service 1 from the `cc_data` of frames.
 fn text_of_service_1(frames: &[Vec<u8>]) -> String {
     let mut parser = CCDataParser::new();
     let mut text = String::new();
     for frame in frames {
-        // The parser wants the header that GStreamer leaves out.
+        // The parser needs the header that GStreamer omits.
         let count = u8::try_from(frame.len() / 3).expect("at most 31 triples");
         let data = [&[0x80 | 0x40 | count, 0xff], frame.as_slice()].concat();
         parser.push(&data).expect("valid cc_data");
@@ -318,18 +320,18 @@ fn two_speakers_are_captioned() {
     assert!(rest.join(" ").len() <= ROW, "{rest:?}");
 }
 
-/// Captions hold what was pushed before a stop, less what was under way, and all that was pushed
-/// after it.
+/// Asserts that the captions hold the text pushed before a stop, except what was still in transit,
+/// and all text pushed after it.
 #[track_caller]
 fn assert_captioned(captions: &Captions, before: &[String], after: &[String]) {
     let before = tokens(&before.join(" "));
     let after = tokens(&after.join(" "));
     let shown = captions.cea708.strip_suffix(&*after);
     let shown =
-        shown.unwrap_or_else(|| panic!("{:?} ends otherwise than {after:?}", captions.cea708));
-    assert!(before.starts_with(shown), "{before:?} begins otherwise than {shown:?}");
+        shown.unwrap_or_else(|| panic!("{:?} does not end with {after:?}", captions.cea708));
+    assert!(before.starts_with(shown), "{before:?} does not begin with {shown:?}");
     assert!(!shown.is_empty() && !after.is_empty());
-    assert_eq!(captions.frames as u32, (AUDIO_S + SILENCE_S) * 30, "no picture is lost");
+    assert_eq!(captions.frames as u32, (AUDIO_S + SILENCE_S) * 30, "video frames were lost");
 }
 
 #[test]
@@ -380,7 +382,7 @@ fn failure_falls_back_to_passthrough() {
     captioning.finish_and_check(&before);
 }
 
-/// The bin makes CEA-608 with an element of GStreamer 1.24, so here are its others without it.
+/// Builds the chain without the bin, because the bin's CEA-608 encoder needs GStreamer 1.24.
 #[test]
 fn cea608_has_a_new_line_at_each_change_of_speaker() {
     let transcriber = transcriber(&[("diarization-preset", "lockstep")]);

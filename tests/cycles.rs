@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Starting and stopping leaves nothing behind. The test measures its process, so it is alone in it.
+//! Starting and stopping leaks nothing. The test measures its own process, so the binary has no
+//! other test.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use element_rig::*;
 use gst::prelude::*;
 
-/// Resources of the process.
+/// Resources that the process uses.
 #[derive(Clone, Copy, Debug)]
 struct Usage {
     allocated_bytes: usize,
@@ -37,7 +38,7 @@ impl Usage {
 
 #[test]
 fn five_hundred_starts_and_stops_leave_nothing_behind() {
-    // Keeps the model, so that the cycles are quick.
+    // Keeps the model loaded, so that the cycles are quick.
     let _keeper = Rig::new(&[]);
     let samples = audio("jfk.wav");
     let element = element(&[("diarization-preset", "lockstep")]);
@@ -56,7 +57,7 @@ fn five_hundred_starts_and_stops_leave_nothing_behind() {
         rig.element.set_state(gst::State::Null).expect("stops");
         rig.posted("none");
         rig.entries.try_iter().for_each(drop);
-        // The harness keeps what nobody pulls.
+        // The harness queues everything that is not pulled.
         while rig.harness.try_pull().is_some() {}
         while rig.harness.try_pull_event().is_some() {}
         while rig.harness.try_pull_upstream_event().is_some() {}
@@ -65,19 +66,17 @@ fn five_hundred_starts_and_stops_leave_nothing_behind() {
     let mut usages = Vec::new();
     for index in 0..500 {
         cycle(index);
-        // The minimum of several: a thread that has ended may still count for a moment.
+        // A thread that has ended may be counted for a moment, so the minimum of ten is used.
         if index % 100 >= 90 {
             usages.push(Usage::now());
         }
     }
-    let usages: Vec<_> = usages
-        .chunks(10)
-        .filter_map(|of_hundred| of_hundred.iter().copied().reduce(Usage::min))
-        .collect();
+    let usages: Vec<_> =
+        usages.chunks(10).filter_map(|chunk| chunk.iter().copied().reduce(Usage::min)).collect();
     let (warm, last) = (usages[1], usages[4]);
     assert!(last.threads <= warm.threads, "{usages:#?}");
     assert!(last.files <= warm.files, "{usages:#?}");
-    // That is 300 bytes for each of 300 cycles, whose audio alone is 96 kB.
+    // The limit is 300 bytes for each of 300 cycles, each of which pushes 96 kB of audio.
     println!("{usages:#?}");
     assert!(last.allocated_bytes < warm.allocated_bytes + 90_000, "{usages:#?}");
 }

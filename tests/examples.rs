@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Each example as a user runs it, on a file longer than the diarizer looks ahead. What they write
-//! is read by other software and compared with what the engine alone makes of the audio.
+//! Runs each example as a user does, on a file longer than the diarizer's look-ahead. Other
+//! software reads the output, which is compared with the transcript of the engine alone.
 
 #![cfg(target_os = "linux")]
 
@@ -26,7 +26,7 @@ struct Row {
     end_ms: u64,
 }
 
-/// Of SegLST, by speaker and time.
+/// Parses rows of SegLST and sorts them by speaker and time.
 fn sorted(rows: Vec<Value>) -> Vec<Row> {
     let ms = |value: &Value| (value.as_f64().expect("seconds") * 1000.0).round() as u64;
     let text = |value: &Value| value.as_str().expect("a string").to_owned();
@@ -45,12 +45,13 @@ fn sorted(rows: Vec<Value>) -> Vec<Row> {
 
 fn run(command: &mut Command) -> Vec<u8> {
     let output = test_support::limit::output(command);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {stderr}");
     output.stdout
 }
 
-/// A video with the demo's conversation, models that say `&`, `<` and `-->`, and what they say.
+/// Video with the demo's conversation, models whose words contain `&`, `<` and `-->`, and the
+/// expected rows.
 struct Bench {
     folder: tempfile::TempDir,
     models: PathBuf,
@@ -88,7 +89,7 @@ impl Bench {
         std::fs::write(models.join("tokenizer.model"), tokenizer).expect("written");
 
         let audio = test_support::data().join("demo/conversation.wav");
-        // A name that must be quoted.
+        // The name needs quoting.
         let media = folder.path().join("it's a talk.mkv");
         run(Command::new("gst-launch-1.0")
             .args("videotestsrc num-buffers=500 pattern=black !".split(' '))
@@ -135,7 +136,7 @@ impl Bench {
         command
     }
 
-    /// The file that an example writes of the media.
+    /// Runs an example on the media and returns the path of its output.
     fn output(&self, example: &str, name: &str) -> PathBuf {
         let output = self.folder.path().join(name);
         run(self.example(example).arg(&self.media).arg(&output));
@@ -143,10 +144,10 @@ impl Bench {
     }
 }
 
-/// The data with another text of the same length for one that occurs in it.
+/// Replaces a piece of the tokenizer with another of the same length.
 fn replace(data: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    // The length and the score around it make it a whole piece.
+    // The length before and the score after the text match only a whole piece.
     let marked = |piece: &str| [&[piece.len() as u8], piece.as_bytes(), &[0x15]].concat();
     let (from, to) = (marked(from), marked(to));
     let at = data.windows(from.len()).position(|part| part == from).expect("a piece");
@@ -206,11 +207,11 @@ fn audio_alone_gets_tracks_too() {
     let output =
         test_support::limit::output(bench.example("burn_in.sh").arg(&audio).arg("/nowhere.mkv"));
     assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said, format!("burn_in.sh: no video in {}\n", audio.display()));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(stderr, format!("burn_in.sh: no video in {}\n", audio.display()));
 }
 
-/// A repository that was not built, beside a plugin that was installed with its ONNX Runtime.
+/// Uses a repository that was not built, and a plugin installed together with its ONNX Runtime.
 #[test]
 fn examples_take_the_runtime_of_an_installed_plugin() {
     let bench = Bench::get();
@@ -257,14 +258,14 @@ fn names_of_files_are_taken_as_they_are() {
     run(bench.example("to_matroska.sh").args([&media, &output]));
     assert_eq!(read(&output), bench.expected);
 
-    // Another name of the same file.
+    // A different path to the same file.
     let same = bench.folder.path().join(".").join("100% a#1?.mkv");
     let before = std::fs::metadata(&media).expect("there").len();
     for example in ["to_matroska.sh", "to_mp4.sh", "burn_in.sh"] {
         let output = test_support::limit::output(bench.example(example).arg(&media).arg(&same));
         assert!(!output.status.success());
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said, format!("{example}: {} is the input\n", same.display()));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr, format!("{example}: {} is the input\n", same.display()));
     }
     assert_eq!(std::fs::metadata(&media).expect("there").len(), before);
 }
@@ -284,7 +285,7 @@ fn without_a_diarizer_there_is_one_speaker() {
 fn text_is_burned_in_with_colors() {
     let bench = Bench::get();
     let output = bench.output("burn_in.sh", "burned.mkv");
-    // The middle of each segment, and a silence.
+    // Frames in the middle of each segment, and one in silence.
     let middle = |row: &Row| (row.start_ms + row.end_ms) as f64 / 2000.0;
     let times: Vec<f64> = bench.expected.iter().map(middle).chain([0.1]).collect();
     let mut reader = reader();
@@ -305,7 +306,7 @@ fn text_is_burned_in_with_colors() {
     assert_eq!((count(silence, "white"), count(silence, "yellow")), (0, 0));
 }
 
-/// The README and the pages of the manual.
+/// Reads the README and the pages of the manual.
 fn pages() -> Vec<String> {
     let pages = std::fs::read_dir(repository().join("docs")).expect("a folder");
     let pages = pages.map(|entry| entry.expect("a file").path());
@@ -314,8 +315,8 @@ fn pages() -> Vec<String> {
     [repository().join("README.md")].into_iter().chain(pages).map(read).collect()
 }
 
-/// The shell blocks of the README and the manual that run on `meeting.mp4` or `meeting.wav`, as
-/// they stand there.
+/// Runs the shell blocks of the README and the manual that use `meeting.mp4` or `meeting.wav`,
+/// unchanged.
 #[test]
 fn pipelines_of_the_manual_work() {
     let bench = Bench::get();
@@ -349,9 +350,9 @@ fn pipelines_of_the_manual_work() {
         for (data, path) in &written {
             assert!(!data.is_empty(), "{} of {block}", path.display());
         }
-        let says = |data: &[u8]| String::from_utf8_lossy(data).contains("trains from berlin");
-        let text = written.iter().any(|(data, _)| says(data));
-        assert!(text || says(&printed), "{block} wrote {written:?} and {printed:?}");
+        let has_text = |data: &[u8]| String::from_utf8_lossy(data).contains("trains from berlin");
+        let in_file = written.iter().any(|(data, _)| has_text(data));
+        assert!(in_file || has_text(&printed), "{block} wrote {written:?} and {printed:?}");
     }
 }
 
@@ -391,22 +392,22 @@ fn live_transcripts_are_colored() {
 #[test]
 fn examples_say_what_is_wrong() {
     let bench = Bench::get();
-    let said = |command: &mut Command| {
+    let stderr = |command: &mut Command| {
         let output = test_support::limit::output(command);
         assert!(!output.status.success());
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
     for script in ["to_matroska.sh", "to_mp4.sh", "burn_in.sh"] {
-        let usage = said(&mut bench.example(script));
+        let usage = stderr(&mut bench.example(script));
         assert!(usage.starts_with(&format!("Usage: examples/{script} ")), "{usage}");
-        let missing = said(bench.example(script).args(["/nowhere.mp4", "/tmp/none"]));
+        let missing = stderr(bench.example(script).args(["/nowhere.mp4", "/tmp/none"]));
         assert_eq!(missing, format!("{script}: no file /nowhere.mp4\n"));
     }
-    let missing = said(bench.example("transcribe.py").args(["/nowhere.mp4", "talk.vtt"]));
+    let missing = stderr(bench.example("transcribe.py").args(["/nowhere.mp4", "talk.vtt"]));
     assert!(missing.contains("/nowhere.mp4: no such file"), "{missing}");
-    let format = said(bench.example("transcribe.py").arg(&bench.media).arg("talk.doc"));
+    let format = stderr(bench.example("transcribe.py").arg(&bench.media).arg("talk.doc"));
     assert!(format.contains("talk.doc: expected a name that ends with one of .vtt"), "{format}");
-    let model = said(
+    let model = stderr(
         bench
             .example("transcribe.py")
             .arg(&bench.media)
@@ -414,6 +415,6 @@ fn examples_say_what_is_wrong() {
             .env("MODEL_DIR", "/nowhere"),
     );
     assert!(model.contains("/nowhere was not found: expected a folder with"), "{model}");
-    let source = said(bench.example("live_transcript.py").arg("/nowhere.mp4"));
+    let source = stderr(bench.example("live_transcript.py").arg("/nowhere.mp4"));
     assert!(source.contains("live_transcript.py: source: Resource not found."), "{source}");
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! As a user does it: `gst-launch-1.0` with the plugin file, and the example without GStreamer,
-//! give the same segments.
+//! `gst-launch-1.0` with the plugin file and the example without GStreamer, run as a user does,
+//! print the same segments.
 
 #![cfg(unix)]
 
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use test_support::limit;
 
-/// A folder with the plugin alone. Tests do not copy it out of the folder of dependencies.
+/// Creates a folder with only the plugin, which `cargo test` leaves among the dependencies.
 fn plugin_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let name = "libgstmultitalkerasr.so";
@@ -28,7 +28,7 @@ fn lines(output: &[u8]) -> Vec<String> {
     lines
 }
 
-/// The lines of the transcript in the order of the messages on the bus.
+/// Returns the lines of the transcript in the order of the messages on the bus.
 fn printed_by_gst_launch(models: &Path, audio: &Path, properties: &[&str]) -> String {
     let plugins = plugin_folder();
     let diarizer = test_support::data().join("tiny-models/sortformer.onnx");
@@ -60,8 +60,8 @@ fn by_gst_launch(audio: &Path) -> Vec<String> {
     lines(printed_by_gst_launch(&models, audio, &[]).as_bytes())
 }
 
-/// Folders as publishers' exporters write them, with their configuration and without, say what
-/// NeMo says.
+/// Compares published model folders, with and without their configuration, with the transcripts of
+/// NeMo.
 #[test]
 fn published_forms_say_what_the_reference_says() {
     let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
@@ -83,13 +83,13 @@ fn published_forms_say_what_the_reference_says() {
                 let printed = printed_by_gst_launch(models, &audio, &properties);
                 for speaker in 0..4 {
                     let prefix = format!("speaker {}: ", speaker + 1);
-                    let said = printed.lines().filter_map(|line| Some(line.split_once(&prefix)?.1));
-                    let said: String = said.map(without_spaces).collect();
+                    let text = printed.lines().filter_map(|line| Some(line.split_once(&prefix)?.1));
+                    let text: String = text.map(without_spaces).collect();
                     let expected =
                         &expected["speakers"]["probability"][speaker.to_string()]["text"];
                     let expected = without_spaces(expected.as_str().expect("text"));
                     assert!(!expected.is_empty());
-                    assert_eq!(said, expected, "{}, {name}, speaker {speaker}", models.display());
+                    assert_eq!(text, expected, "{}, {name}, speaker {speaker}", models.display());
                 }
             }
         }
@@ -144,14 +144,15 @@ fn nothing_is_left_behind() {
         .env("GST_DEBUG", "GST_TRACER:7,multitalkerasr:5")
         .env("GST_DEBUG_NO_COLOR", "1");
     let output = limit::output(&mut launch);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{:?}", output.status);
-    let of = |name: &str| said.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
-    // The tracers work, and so does the debug category.
-    assert_eq!(!of("element-latency,").is_empty(), element_rig::has_latency_tracer());
-    assert!(!of("multitalkerasr").is_empty());
-    assert_eq!(of(":0:: object-alive,"), Vec::<&str>::new());
-    assert_eq!(of("CRITICAL"), Vec::<&str>::new());
+    let lines_with =
+        |name: &str| log.lines().filter(|line| line.contains(name)).collect::<Vec<_>>();
+    // The tracers and the debug category work.
+    assert_eq!(!lines_with("element-latency,").is_empty(), element_rig::has_latency_tracer());
+    assert!(!lines_with("multitalkerasr").is_empty());
+    assert_eq!(lines_with(":0:: object-alive,"), Vec::<&str>::new());
+    assert_eq!(lines_with("CRITICAL"), Vec::<&str>::new());
 }
 
 #[test]
@@ -160,6 +161,6 @@ fn the_example_says_what_is_wrong() {
     let audio = test_support::data().join("audio/jfk.wav");
     let output = limit::output(example().args(["--model-dir", "/nowhere"]).arg(&audio));
     assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("/nowhere was not found: expected a folder with"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("/nowhere was not found: expected a folder with"), "{stderr}");
 }

@@ -26,7 +26,7 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The range of a number; the bound of its type is no limit.
+/// Formats the range of a number; the maximum of its type counts as unlimited.
 fn range<N: std::fmt::Display + PartialOrd>(minimum: N, maximum: N, unlimited: &N) -> String {
     match maximum >= *unlimited {
         true => format!("{minimum} or more"),
@@ -34,7 +34,7 @@ fn range<N: std::fmt::Display + PartialOrd>(minimum: N, maximum: N, unlimited: &
     }
 }
 
-/// The type or the range of a property, and its default value.
+/// Returns the type or the range of a property, and its default value.
 fn kind_and_default(pspec: &glib::ParamSpec) -> (String, String) {
     if let Some(spec) = pspec.downcast_ref::<glib::ParamSpecEnum>() {
         let class = spec.enum_class();
@@ -68,7 +68,7 @@ fn kind_and_default(pspec: &glib::ParamSpec) -> (String, String) {
     panic!("{}: the manual cannot describe a {}", pspec.name(), pspec.type_())
 }
 
-/// A list of the values of an enumeration.
+/// Formats the values of an enumeration as a list.
 fn values(pspec: &glib::ParamSpec) -> String {
     let Some(spec) = pspec.downcast_ref::<glib::ParamSpecEnum>() else { return String::new() };
     let class = spec.enum_class();
@@ -114,7 +114,7 @@ fn properties_of_the_manual_are_those_of_the_element() {
     assert!(found == page, "{PAGE} is out of date: run UPDATE=1 cargo test --test manual");
 }
 
-/// The code spans of a page that are paths in the repository.
+/// Returns the code spans of a page that are paths in the repository.
 fn paths(page: &str) -> Vec<&str> {
     let folders =
         ["src/", "crates/", "tests/", "testdata/", "docs/", "examples/", "tools/", "benches/"];
@@ -148,7 +148,7 @@ fn paths_of_the_architecture_exist() {
     }
 }
 
-/// The text of all Rust files in a folder, with strings that span lines joined.
+/// Returns the text of all Rust files in a folder, with strings that span lines joined.
 fn sources(folder: &Path) -> String {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {

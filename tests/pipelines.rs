@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Streams from a real RTSP server, seeks in a file, and GStreamer's tools for finding faults.
+//! Tests streams from a real RTSP server, seeks in a file, and GStreamer's debugging tools.
 
 #![cfg(target_os = "linux")]
 
@@ -23,7 +23,7 @@ fn demo_models() -> String {
     format!("model-dir={} diarization-model={}", models.display(), diarizer.display())
 }
 
-/// What the engine hears in a part of the conversation.
+/// Returns the transcript of the engine for a part of the conversation.
 fn engine_transcript(from_s: f64, to_s: f64) -> Vec<Transcript> {
     let models = test_support::data().join("demo-models");
     let sample = |seconds: f64| (seconds * 16_000.0).round() as usize;
@@ -47,14 +47,14 @@ fn engine_transcript(from_s: f64, to_s: f64) -> Vec<Transcript> {
     segments.collect()
 }
 
-/// The segments that are told before EOS.
+/// Returns the segments that are posted before EOS.
 #[track_caller]
 fn transcripts_to_eos(pipeline: &gst::Pipeline) -> Vec<Transcript> {
     let messages = element_rig::play(pipeline);
     let last = messages.last().expect("one");
     assert_eq!(last.type_(), gst::MessageType::Eos, "{last:?}");
-    let told = element_rig::structures(messages.into_iter(), "multitalkerasr/transcript");
-    told.iter().map(element_rig::transcript).collect()
+    let posted = element_rig::structures(messages.into_iter(), "multitalkerasr/transcript");
+    posted.iter().map(element_rig::transcript).collect()
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn seeks_give_the_words_of_the_new_place() {
     let asr = pipeline.by_name("asr").expect("named");
     pipeline.set_state(gst::State::Paused).expect("starts");
     pipeline.state(gst::ClockTime::NONE).0.expect("prerolls");
-    // Forward before anything is told, back after the end, and a part.
+    // Seek forward before any text is posted, back after the end, and to a range.
     for (from_s, to_s) in [(27.0, 50.0), (9.9, 50.0), (16.0, 26.5)] {
         let time = |seconds: f64| gst::ClockTime::from_nseconds((seconds * 1e9) as u64);
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
@@ -77,12 +77,12 @@ fn seeks_give_the_words_of_the_new_place() {
         assert_eq!(transcripts_to_eos(&pipeline), expected, "from {from_s} s to {to_s} s");
         let rows: String = asr.emit_by_name("get-transcripts", &[]);
         let rows: Vec<multitalker_asr::SegLstRow> = serde_json::from_str(&rows).expect("SegLST");
-        assert_eq!(rows.len(), expected.len(), "the conversation is that of the new place");
+        assert_eq!(rows.len(), expected.len(), "the transcript covers the new range");
     }
     pipeline.set_state(gst::State::Null).expect("stops");
 }
 
-/// A server in a process of its own, which serves the first sentences of the conversation.
+/// RTSP server in a child process, which serves the first sentences of the conversation.
 struct Server {
     process: Child,
     port: u16,
@@ -114,12 +114,12 @@ impl Drop for Server {
     }
 }
 
-/// A client that keeps its recognizer while its source comes and goes.
+/// Client that keeps its recognizer while its source comes and goes.
 struct Client {
     pipeline: gst::Pipeline,
     bus: gst::Bus,
     source: gst::Bin,
-    /// An EOS of a source has come through, and went no further.
+    /// Receives a value for each EOS of the source, which is dropped at the probe.
     ended: mpsc::Receiver<()>,
 }
 
@@ -140,7 +140,7 @@ impl Client {
                 if !info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
                     return gst::PadProbeReturn::Ok;
                 }
-                // It fails when the test is over.
+                // Sending fails when the test is over.
                 let _ = end.send(());
                 gst::PadProbeReturn::Handled
             });
@@ -179,46 +179,47 @@ impl Client {
     }
 
     fn reconnect(&mut self, port: u16) {
-        // Until then the source is busy with its own end.
+        // The source must finish sending EOS before it can be stopped.
         for _ in ["audio", "video"] {
             self.ended.recv_timeout(element_rig::TIMEOUT).expect("an EOS");
         }
         self.source.set_state(gst::State::Null).expect("stops");
-        self.pipeline.remove(&self.source).expect("is there");
+        self.pipeline.remove(&self.source).expect("in the pipeline");
         self.source = Self::source(port);
         self.attach();
         self.source.sync_state_with_parent().expect("starts");
     }
 
-    /// Whether this was posted by the source, or by one that was replaced.
-    fn is_of_a_source(&self, message: &gst::MessageRef) -> bool {
+    /// Returns whether the message was posted by the source or by one that was replaced.
+    fn is_from_a_source(&self, message: &gst::MessageRef) -> bool {
         message.src().is_some_and(|src| {
             src.has_as_ancestor(&self.source) || !src.has_as_ancestor(&self.pipeline)
         })
     }
 
-    /// The segments that are told up to a message that is meant. Errors are allowed to the source.
+    /// Returns the segments that are posted up to a message that matches. Only sources may post
+    /// errors.
     #[track_caller]
-    fn receive_until(&self, mut is_meant: impl FnMut(&gst::Message) -> bool) -> Vec<Told> {
-        let (mut told, mut seen) = (Vec::new(), Vec::new());
+    fn receive_until(&self, mut matches: impl FnMut(&gst::Message) -> bool) -> Vec<Posted> {
+        let (mut posted, mut seen) = (Vec::new(), Vec::new());
         loop {
             let timeout = gst::ClockTime::try_from(element_rig::TIMEOUT).expect("in range");
             let Some(message) = self.bus.timed_pop(timeout) else {
                 panic!("no more messages after {seen:#?}");
             };
             if message.type_() == gst::MessageType::Error {
-                assert!(self.is_of_a_source(&message), "{message:?}");
+                assert!(self.is_from_a_source(&message), "{message:?}");
             }
             if let Some(message) = message.structure()
                 && message.name() == "multitalkerasr/transcript"
             {
-                told.push(Told {
+                posted.push(Posted {
                     transcript: element_rig::transcript(&message.to_owned()),
                     running_time: message.get("running-time").expect("a time"),
                 });
             }
-            if is_meant(&message) {
-                return told;
+            if matches(&message) {
+                return posted;
             }
             seen.push(message);
         }
@@ -232,21 +233,21 @@ impl Drop for Client {
 }
 
 #[derive(Debug)]
-struct Told {
+struct Posted {
     transcript: Transcript,
     running_time: gst::ClockTime,
 }
 
-/// On a busy machine packets come too late to be played, so not every word counts.
-fn tells_of_trains(message: &gst::Message) -> bool {
+/// Matches only a few words, because on a busy machine packets arrive too late to be played.
+fn mentions_trains(message: &gst::Message) -> bool {
     message.structure().is_some_and(|message| {
         message.name() == "multitalkerasr/transcript"
             && element_rig::transcript(&message.to_owned()).text.contains("trains from")
     })
 }
 
-/// Who the speaker who came second to a stream that stops is in the one that follows it, where this
-/// one begins.
+/// Plays a stream with two speakers that stops, then one that begins with the second of them.
+/// Returns the number of this speaker in the second stream.
 #[track_caller]
 fn second_speaker_after_a_stop(properties: &str) -> u32 {
     let folder = tempfile::tempdir().expect("a folder");
@@ -261,30 +262,31 @@ fn second_speaker_after_a_stop(properties: &str) -> u32 {
     let server = Server::start(0, &wavs[0]);
     let port = server.port;
     let mut client = Client::connect(port, properties);
-    // The first sentences of both.
-    let mut first = client.receive_until(tells_of_trains);
+    // Both speakers have said their first sentences.
+    let mut first = client.receive_until(mentions_trains);
     drop(server);
-    // Which of them it is depends on what the closed connection still held.
+    // The data left in the closed connection decides which of the two is posted.
     let ends = [gst::MessageType::Warning, gst::MessageType::Error];
     first.extend(client.receive_until(|message| ends.contains(&message.type_())));
     let stopped_at = client.pipeline.current_running_time().expect("plays");
 
     let _server = Server::start(port, &wavs[1]);
     client.reconnect(port);
-    let mut rest = client.receive_until(tells_of_trains);
-    // What was under way when the stream stopped is told when it goes on.
-    let second = rest.split_off(rest.partition_point(|told| told.running_time < stopped_at));
+    let mut rest = client.receive_until(mentions_trains);
+    // Words in progress when the stream stopped are posted when it resumes.
+    let second = rest.split_off(rest.partition_point(|posted| posted.running_time < stopped_at));
     first.extend(rest);
     assert!(!second.is_empty(), "after {stopped_at}: {first:?}");
 
     assert!(first[0].transcript.text.starts_with("a storm is moving"), "{first:?}");
     assert_eq!(first[0].transcript.speaker, 0, "{first:?}");
-    let of_trains = |told: &[Told]| {
-        let of_trains = told.iter().filter(|told| told.transcript.text.contains("trains from"));
-        of_trains.map(|told| told.transcript.speaker).collect::<Vec<_>>()
+    let speakers_of_trains = |posted: &[Posted]| {
+        let transcripts = posted.iter().map(|posted| &posted.transcript);
+        let of_trains = transcripts.filter(|transcript| transcript.text.contains("trains from"));
+        of_trains.map(|transcript| transcript.speaker).collect::<Vec<_>>()
     };
-    assert_eq!(of_trains(&first), [1], "{first:?}");
-    let [speaker] = of_trains(&second)[..] else { panic!("{second:?}") };
+    assert_eq!(speakers_of_trains(&first), [1], "{first:?}");
+    let [speaker] = speakers_of_trains(&second)[..] else { panic!("{second:?}") };
     speaker
 }
 
@@ -298,7 +300,7 @@ fn rtsp_stream_comes_back_with_known_speakers() {
     assert_eq!(second_speaker_after_a_stop("on-discontinuity=keep"), 1);
 }
 
-/// `gst-launch-1.0` on the conversation, with tools told of by the environment.
+/// Runs `gst-launch-1.0` on the conversation, with debugging tools enabled by the environment.
 fn launch(tools: &[(&str, &str)], folder: &Path) -> Output {
     let plugin = "libgstmultitalkerasr.so";
     let link = folder.join(plugin);
@@ -346,7 +348,7 @@ fn debug_log_tells_what_happens() {
     for part in expected {
         assert!(log.lines().any(|line| line.contains(part)), "{part} in {log}");
     }
-    // A line for each of these and not for each buffer.
+    // The element logs these events, but no line per buffer.
     assert!(log.lines().count() < 200, "{} lines", log.lines().count());
     assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
 }
@@ -362,7 +364,10 @@ fn tracers_find_nothing() {
     let output = launch(&tools, folder.path());
     let log = String::from_utf8_lossy(&output.stderr);
     if element_rig::has_latency_tracer() {
-        assert!(log.contains("element-latency") && log.contains("multitalkerasr0"), "it ran");
+        assert!(
+            log.contains("element-latency") && log.contains("multitalkerasr0"),
+            "the tracer did not run"
+        );
     }
     let alive: Vec<_> =
         log.lines().filter(|line| line.contains(" object-alive, type-name=(string)G")).collect();

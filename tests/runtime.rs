@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Without a usable ONNX Runtime. A process has one for good, so this is a process of its own.
+//! Tests an unusable ONNX Runtime. A process never unloads the runtime, so this is a binary of its
+//! own.
 
 use element_rig::*;
 use gst::prelude::*;
 
-/// The one error of an element that takes this library.
+/// Returns the only error of an element that uses this library.
 #[track_caller]
 fn error_with(library: &str) -> String {
     let element = element(&[("onnxruntime-library", library)]);
@@ -32,7 +33,7 @@ fn missing_or_unusable_runtime_is_one_clear_error() {
     let error = error_with(&text);
     assert!(error.contains("ONNX Runtime") && error.contains(&text), "{error}");
 
-    // A library, and not the one.
+    // The file is a library, but not ONNX Runtime.
     let error = error_with("libc.so.6");
     assert!(error.contains("ONNX Runtime") && error.contains("libc.so.6"), "{error}");
 }

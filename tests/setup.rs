@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the set-up downloads is pinned, and checked against hashes.
+//! All downloads of the setup are pinned and checked against hashes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The `.txt` files beside each `.in` file.
+/// Returns the `.txt` file beside each `.in` file.
 fn locked() -> Vec<PathBuf> {
     let tools = std::fs::read_dir(repository().join("tools")).expect("the tools");
     let folders = tools.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
@@ -26,7 +26,7 @@ fn locked() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Names and versions.
+/// Returns the pinned versions by package name.
 fn pins(path: &Path) -> BTreeMap<String, String> {
     let text = read(path);
     let pins = text.lines().filter(|line| !line.starts_with([' ', '#'])).map(|line| {
@@ -51,7 +51,7 @@ fn python_packages_have_hashes() {
     }
 }
 
-/// All of these go into `.venv`.
+/// All of these packages are installed into one `.venv`.
 #[test]
 fn tools_have_the_versions_that_the_tests_have() {
     let tests = pins(&repository().join("tests/requirements.txt"));

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! With the trained demo models the pipeline understands: the right words for the right speakers.
+//! With the trained demo models the pipeline assigns the right words to the right speakers.
 
 use std::collections::BTreeMap;
 
 use gst::prelude::*;
 use multitalker_asr::SegLstRow;
 
-/// Words of each speaker, in the order of their segments.
+/// Returns the words of each speaker, in the order of their segments.
 fn by_speaker(rows: &[SegLstRow]) -> Vec<Vec<&str>> {
     let mut rows: Vec<&SegLstRow> = rows.iter().collect();
     rows.sort_by(|a, b| a.start_time.total_cmp(&b.start_time));
@@ -18,7 +18,7 @@ fn by_speaker(rows: &[SegLstRow]) -> Vec<Vec<&str>> {
     speakers.into_values().collect()
 }
 
-/// Insertions, deletions and substitutions that turn one into the other.
+/// Counts the insertions, deletions and substitutions that turn one into the other.
 fn word_errors(reference: &[&str], found: &[&str]) -> usize {
     let mut row: Vec<usize> = (0..=found.len()).collect();
     for (i, expected) in reference.iter().enumerate() {
@@ -33,7 +33,7 @@ fn word_errors(reference: &[&str], found: &[&str]) -> usize {
     row[found.len()]
 }
 
-/// The fewest errors over all ways to give each reference speaker a found one.
+/// Returns the fewest errors over all assignments of found speakers to reference speakers.
 fn fewest_errors(references: &[Vec<&str>], found: &[Vec<&str>]) -> usize {
     let Some((reference, others)) = references.split_first() else {
         return found.iter().map(Vec::len).sum();
@@ -47,14 +47,14 @@ fn fewest_errors(references: &[Vec<&str>], found: &[Vec<&str>]) -> usize {
     with_each.chain([with_nobody]).min().unwrap_or(with_nobody)
 }
 
-/// Concatenated minimum-permutation word error rate, as meeteval defines it.
+/// Computes the concatenated minimum-permutation word error rate, as meeteval defines it.
 fn cp_wer(reference: &[SegLstRow], found: &[SegLstRow]) -> f64 {
     let references = by_speaker(reference);
     let words: usize = references.iter().map(Vec::len).sum();
     fewest_errors(&references, &by_speaker(found)) as f64 / words as f64
 }
 
-/// What `multitalkerasr` with these properties makes of the conversation in the repository.
+/// Transcribes the conversation in the repository with these properties.
 fn transcribe(properties: &str) -> Vec<SegLstRow> {
     element_rig::init_with_runtime();
     let data = test_support::data();
@@ -84,7 +84,7 @@ fn transcribe(properties: &str) -> Vec<SegLstRow> {
         }
     }
     pipeline.set_state(gst::State::Null).expect("stops");
-    rows.expect("a conversation before EOS")
+    rows.expect("transcripts before EOS")
 }
 
 #[track_caller]
@@ -117,8 +117,8 @@ fn error_rate_is_that_of_the_best_assignment() {
     assert_eq!(cp_wer(&reference, &[]), 1.0);
 }
 
-/// The error rates are 2.2% (`30s`) and 1.5% (`lockstep`); a word heard otherwise by another
-/// processor is 0.8%.
+/// Limit of the word error rate. It is 2.2% (`30s`) and 1.5% (`lockstep`); one word recognized
+/// differently on another processor adds 0.8%.
 const MOST_ERRORS: f64 = 0.08;
 
 #[test]

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The AMI corpus is prepared from its download.
+//! Tests the preparation of the AMI corpus from its download.
 
 use super::*;
 
 const NITE: &str = "xmlns:nite=\"http://nite.sourceforge.net/\"";
 
-/// The forms of the corpus's annotations: Latin-1, punctuation and vocal sounds among the words,
-/// words without times, cut and spelled ones, segments that begin or end with no word, and
-/// a participant without a channel.
+/// Writes a made-up meeting with all forms of the corpus's annotations: Latin-1, punctuation and
+/// vocal sounds among the words, words that are untimed, truncated or spelled, segments that do not
+/// begin or end with a word, and a participant without a channel.
 fn made_up_ami(bench: &Bench) {
     let meeting = "ES2004a";
     let header = "<?xml version=\"1.0\" encoding=\"ISO-8859-1\" standalone=\"yes\"?>";
@@ -141,8 +141,8 @@ fn ami_is_prepared_from_its_download() {
     assert!(mix["rttm_reference"].as_str().expect("a text").starts_with("forced alignment"));
     assert!(mix.get("uem").is_none());
 
-    // The manifest is one for the evaluation, which finds the reference without an error, and
-    // what was published of the corpus.
+    // The evaluation accepts the manifest, finds no error in the reference, and prints the
+    // published results for the corpus.
     bench.write("peer/ES2004a.json", &words.to_string());
     bench.write("peer/ES2004a.rttm", turns);
     let measured = bench.evaluate(&bench.path("ami/ihm-mix.jsonl"), &["--hypotheses", "peer=peer"]);
@@ -154,9 +154,9 @@ fn ami_is_prepared_from_its_download() {
     for figure in ["21.26", "19.35", "16.67", "15.90", "29.40", "9.25", "forced alignment"] {
         assert!(measured.printed.contains(figure), "{}", measured.printed);
     }
-    assert!(!measured.printed.contains("37.44"), "that is of SDM: {}", measured.printed);
+    assert!(!measured.printed.contains("37.44"), "a figure for SDM: {}", measured.printed);
 
-    // The other layout, with the words in the zip file as it is downloaded.
+    // The other layout has the words in the zip file that is downloaded.
     let zip = Command::new(repository().join(".venv/bin/python"))
         .args(["-m", "zipfile", "-c", "ami_public_manual_1.6.2.zip"])
         .args(

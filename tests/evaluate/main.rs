@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `tools/evaluate` as a user runs it: the element with the trained demo models on the demo's
+//! Runs `tools/evaluate` as a user does: the element with the trained demo models on the demo's
 //! conversation and on real people, made-up errors of known size, bad input, and a made-up folder
 //! of the AMI corpus.
 
@@ -25,7 +25,7 @@ struct Run {
     complaints: String,
 }
 
-/// A folder with what an evaluation needs and writes.
+/// Folder with the input and the output of an evaluation.
 struct Bench(tempfile::TempDir);
 
 impl Bench {
@@ -113,7 +113,7 @@ fn assert_near(found: f64, expected: f64) {
     assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
 }
 
-/// When each file below a folder was written.
+/// Returns the modification time of each file below a folder.
 fn written(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -128,9 +128,9 @@ fn written(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
     found
 }
 
-/// The demo models know 179 words of synthetic voices. On their own conversation they make 3 errors
-/// in 134 words (2.2%), as in `understanding.rs`, and a DER of 2.0%; with real people in a real
-/// room, whom they were not trained for, the DER is 61%, and no worse than finding nobody.
+/// The demo models are trained on 179 words of synthetic voices. On their own conversation they
+/// make 3 errors in 134 words (2.2%), as in `understanding.rs`, and the DER is 2.0%. On real people
+/// in a real room the DER is 61%, which is still better than finding nobody.
 #[test]
 fn demo_conversation_and_real_people_are_measured() {
     let bench = Bench::new();
@@ -162,11 +162,11 @@ fn demo_conversation_and_real_people_are_measured() {
         assert_near(people["scores"]["der_0"]["spoken_s"].as_f64().expect("seconds"), 61.34);
         let der = rate(people, "der_0");
         assert!((0.1..1.0).contains(&der), "{der}");
-        // Errors and speech add up; a mean of the rates would be another number.
+        // The overall rate is the sum of errors over the sum of speech, not the mean of the rates.
         let overall = &configuration(&results, &name)["overall"];
         let sum = |key: &str| {
-            let of = |scored: &Value| scored["scores"]["der_0"][key].as_f64().expect("seconds");
-            of(conversation) + of(people)
+            let time = |scored: &Value| scored["scores"]["der_0"][key].as_f64().expect("seconds");
+            time(conversation) + time(people)
         };
         let wrong = sum("missed_s") + sum("false_alarm_s") + sum("confused_s");
         assert_near(rate(overall, "der_0"), wrong / sum("spoken_s"));
@@ -180,13 +180,13 @@ fn demo_conversation_and_real_people_are_measured() {
 
     // A second run uses the cached results and reports the same figures.
     let cached = written(&bench.path("evaluation/cache"));
-    assert_eq!(cached.len(), 2 * 2 + 2, "by two configurations and one diarizer");
+    assert_eq!(cached.len(), 2 * 2 + 2, "two configurations and one diarizer");
     let again = bench.evaluate(&manifest, &["--jobs", "2"]);
     assert_eq!((again.code, again.printed), (Some(0), run.printed));
     assert_eq!(written(&bench.path("evaluation/cache")), cached);
     assert_eq!(bench.results(), results);
 
-    // By the segments of words, which is said, and is another number.
+    // DER by the segments of words differs, and the output points this out.
     let segments =
         bench.evaluate(&manifest, &["--der-of", "segments", "--set", "target-mode=nemo"]);
     assert_eq!(segments.code, Some(0), "{}", segments.complaints);
@@ -198,7 +198,7 @@ fn demo_conversation_and_real_people_are_measured() {
     assert_eq!(rate(conversation, "cpwer"), rate(by_diarizer, "cpwer"));
 }
 
-/// RTTM of turns (speaker, start, end).
+/// Formats turns (speaker, start, end) as RTTM.
 fn rttm(turns: &[(&str, f64, f64)]) -> String {
     let line = |(speaker, start, end): &(&str, f64, f64)| {
         let duration = end - start;
@@ -232,9 +232,9 @@ fn made_up_errors_have_their_size() {
             row[time] = json!(row[time].as_f64().expect("seconds") + 1.0);
         }
     };
-    // B is found 1 s late: 1 s of both is missed, and 1 s after them is a false alarm.
+    // A ends 1 s early, and B begins and ends 1 s late: 2 s are missed, and 1 s is a false alarm.
     change("shifted", shift, &rttm(&[("x", 0.0, 9.0), ("y", 9.0, 15.0)]));
-    // Punctuation, case and spelled numbers are no errors.
+    // Punctuation and case do not count as errors.
     let rewrite = |row: &mut Value| {
         let words = row["words"].as_str().expect("words");
         row["words"] = json!(format!("{}!", words.to_uppercase()));
@@ -257,11 +257,11 @@ fn made_up_errors_have_their_size() {
     arguments.extend(["--tcp-collar", "0.5"]);
     let run = bench.evaluate(&manifest, &arguments);
     assert_eq!(run.code, Some(1), "{}", run.complaints);
-    for said in [
+    for complaint in [
         "row 1 (conversation): nothing was recognized (nothing)",
         "row 2 (tiny): no speaker was found (nothing)",
     ] {
-        assert!(run.complaints.contains(said), "{}", run.complaints);
+        assert!(run.complaints.contains(complaint), "{}", run.complaints);
     }
     let results = bench.results();
     let words = |name, metric| rate(recording(&results, name, "conversation"), metric);
@@ -276,15 +276,15 @@ fn made_up_errors_have_their_size() {
     }
     assert_near(words("shifted", "cpwer"), 0.0);
     assert!(words("shifted", "tcpwer") > 0.5, "{}", words("shifted", "tcpwer"));
-    // 16 s are spoken, 2 missed and 1 a false alarm. With 0.25 s off both sides of 0, 8, 10 and
-    // 14 s, 14 s are left, 1.5 missed and 0.75 a false alarm.
+    // Of 16 s of speech 2 s are missed, and 1 s is a false alarm. Without 0.25 s on both sides of
+    // 0, 8, 10 and 14 s, 14 s of speech are left, 1.5 s are missed and 0.75 s are a false alarm.
     assert_near(turns("shifted", "der_0"), 3.0 / 16.0);
     assert_near(turns("shifted", "der_0.25"), 2.25 / 14.0);
-    // A: 1 of 10 s; B: 2 of the 7 s that either has.
+    // The error of A is 1 s of 10 s, and the error of B is 2 s of the union of 7 s.
     assert_near(turns("shifted", "jer_0"), (1.0 / 10.0 + 2.0 / 7.0) / 2.0);
-    // Whoever speaks less is missing: all words of one count twice, missed and too many.
+    // One speaker is missing, so each of their words counts twice: as a deletion and an insertion.
     assert!(words("one", "cpwer") > 0.5, "{}", words("one", "cpwer"));
-    // B is never found: 2 s beside A are missed, and 4 s alone are taken for A.
+    // B is never found: 2 s of overlap are missed, and 4 s are attributed to A.
     assert_near(turns("one", "der_0"), (2.0 + 4.0) / 16.0);
     for metric in ["cpwer", "tcpwer"] {
         assert_near(words("nothing", metric), 1.0);
@@ -309,8 +309,8 @@ fn bad_rows_are_named_and_the_others_go_on() {
     };
     let no_rttm = bench.write("no.rttm", "who knows\n");
     let no_seglst = bench.write("no.json", r#"[{"speaker": "0"}]"#);
-    let of = |session| rttm(&[("A", 0.0, 1.0)]).replace("tiny", session);
-    let others = bench.write("others.rttm", &format!("{}{}", of("b"), of("c")));
+    let turn = |session| rttm(&[("A", 0.0, 1.0)]).replace("tiny", session);
+    let others = bench.write("others.rttm", &format!("{}{}", turn("b"), turn("c")));
     let lines = [
         good.to_string(),
         "{".to_owned(),
@@ -331,7 +331,7 @@ fn bad_rows_are_named_and_the_others_go_on() {
     assert_eq!(run.code, Some(1), "{}", run.complaints);
     let complaints: Vec<&str> = run.complaints.lines().collect();
     assert_eq!(complaints.len(), 12, "{}", run.complaints);
-    for (row, session, said) in [
+    for (row, session, message) in [
         (2, "row 2", "expected a JSON object, found invalid JSON"),
         (3, "row 3", "expected a JSON object, found list"),
         (4, "nowhere", "audio_filepath: no file "),
@@ -352,7 +352,7 @@ fn bad_rows_are_named_and_the_others_go_on() {
         let start = format!("evaluate.py: {}, row {row} ({session}): ", manifest.display());
         let line = complaints.iter().find(|line| line.starts_with(&start));
         let line = line.unwrap_or_else(|| panic!("no {start} in {}", run.complaints));
-        assert!(line.contains(said), "{line}");
+        assert!(line.contains(message), "{line}");
     }
     let results = bench.results();
     let configuration = configuration(&results, "target-mode=nemo");
@@ -381,7 +381,7 @@ fn what_cannot_run_is_said_before_any_work() {
         assert!(!bench.path("evaluation").exists());
         run.complaints
     };
-    for (manifest, arguments, said) in [
+    for (manifest, arguments, message) in [
         (Path::new("/nowhere.jsonl"), &[][..], "no file /nowhere.jsonl"),
         (&empty, &[], "expected one JSON object per line, found no lines"),
         (&manifest, &["--set", "chunk-latncy=560ms"], "has no property chunk-latncy"),
@@ -400,6 +400,6 @@ fn what_cannot_run_is_said_before_any_work() {
         (&manifest, &["--jobs", "0"], "--jobs: expected at least 1, found 0"),
     ] {
         let complaint = refused(manifest, arguments);
-        assert!(complaint.contains(said), "{complaint}");
+        assert!(complaint.contains(message), "{complaint}");
     }
 }

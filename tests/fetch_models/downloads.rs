@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Downloads that fail, and what is left of them.
+//! Tests failing downloads and the files that they leave behind.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn a_cut_connection_goes_on_where_it_broke() {
 
 #[test]
 fn a_reset_connection_goes_on_where_it_broke() {
-    // What was sent last is lost with the connection, so either the first or both chunks arrive.
+    // A reset discards data in flight, so either one or both chunks arrive.
     let reset = json!({"faults": {ENCODER: {"cut": 23 << 20, "reset": true}}});
     let (bench, encoder) = Bench::with_large_file(reset);
     succeeds(bench.tool(&[]));
@@ -32,10 +32,10 @@ fn a_reset_connection_goes_on_where_it_broke() {
 fn a_connection_that_brings_nothing_is_given_up() {
     let cut = json!({"faults": {ENCODER: {"cut": 0, "reset": true, "times": 1000}}});
     let (bench, _) = Bench::with_large_file(cut);
-    let said = refusal(bench.tool(&[]));
+    let stderr = refusal(bench.tool(&[]));
     assert!(
-        said.contains("encoder.int8.onnx: the connection broke after 0 bytes of 25.2 MB"),
-        "{said}"
+        stderr.contains("encoder.int8.onnx: the connection broke after 0 bytes of 25.2 MB"),
+        "{stderr}"
     );
     assert!(!bench.download(ENCODER).exists() && !bench.pair().exists());
     assert!(bench.downloads_of_encoder().len() < 40);
@@ -61,7 +61,7 @@ fn a_killed_download_goes_on_where_it_stopped() {
     }
     child.kill().expect("killed");
     child.wait().expect("ended");
-    assert!(!bench.download(ENCODER).exists(), "half a file looks whole");
+    assert!(!bench.download(ENCODER).exists(), "an incomplete file looks complete");
     assert_eq!(bench.downloads_of_encoder(), [(200, None)]);
 
     succeeds(bench.tool(&[]));
@@ -81,7 +81,7 @@ fn a_server_that_ignores_ranges_is_read_from_the_beginning() {
 #[test]
 fn a_full_disk_leaves_nothing_that_looks_whole() {
     let (bench, encoder) = Bench::with_large_file(json!({}));
-    // No file may grow beyond 12 MiB, which fails as a full disk does, for any user.
+    // A limit of 12 MiB per file fails like a full disk, for any user.
     let mut limited = bench.with_hub(Command::new("bash"));
     let tool = bench.tool(&[]);
     limited
@@ -90,9 +90,9 @@ fn a_full_disk_leaves_nothing_that_looks_whole() {
         .args(tool.get_args())
         .env("ACCEPT_LICENSE", "yes")
         .stdin(Stdio::null());
-    let said = refusal(limited);
+    let stderr = refusal(limited);
     let expected = "encoder.int8.onnx: File too large: received 12.6 MB of 25.2 MB. Free some";
-    assert!(said.contains(expected), "{said}");
+    assert!(stderr.contains(expected), "{stderr}");
     assert!(!bench.download(ENCODER).exists() && !bench.pair().exists());
     bench.requests();
 
@@ -105,9 +105,9 @@ fn a_full_disk_leaves_nothing_that_looks_whole() {
 fn a_disk_that_is_too_small_is_found_before_the_download() {
     let size = json!({"faults": {ENCODER: {"size": 1_u64 << 60}}});
     let (bench, _) = Bench::with_large_file(size);
-    let said = refusal(bench.tool(&[]));
-    assert!(said.contains("models: expected 1,152,921,504,6"), "{said}");
-    assert!(said.contains(" MB of free disk space for the downloads"), "{said}");
+    let stderr = refusal(bench.tool(&[]));
+    assert!(stderr.contains("models: expected 1,152,921,504,6"), "{stderr}");
+    assert!(stderr.contains(" MB of free disk space for the downloads"), "{stderr}");
     assert!(bench.downloads_of_encoder().is_empty());
 }
 
@@ -115,26 +115,26 @@ fn a_disk_that_is_too_small_is_found_before_the_download() {
 fn a_file_with_another_hash_is_removed() {
     let damage = json!({"faults": {ENCODER: {"damage": true}}});
     let bench = Bench::new(&demo_models(), damage);
-    let said = refusal(bench.tool(&[]));
+    let stderr = refusal(bench.tool(&[]));
     let expected = sha256(&std::fs::read(demo_models().join(ENCODER)).expect("there"));
     let file = bench.download(ENCODER);
     assert!(
-        said.contains(&format!("{}: expected sha256 {expected}, found ", file.display())),
-        "{said}"
+        stderr.contains(&format!("{}: expected sha256 {expected}, found ", file.display())),
+        "{stderr}"
     );
     assert!(names(file.parent().expect("a folder")).is_empty() && !bench.pair().exists());
 
     let small = json!({"faults": {"multitalker_config.json": {"damage": true}}});
-    let said = refusal(Bench::new(&demo_models(), small).tool(&[]));
-    assert!(said.contains("multitalker_config.json: expected git's sha1 "), "{said}");
+    let stderr = refusal(Bench::new(&demo_models(), small).tool(&[]));
+    assert!(stderr.contains("multitalker_config.json: expected git's sha1 "), "{stderr}");
 }
 
 #[test]
 fn a_file_larger_than_announced_is_removed() {
     let size = json!({"faults": {ENCODER: {"size": 1000}}});
     let bench = Bench::new(&demo_models(), size);
-    let said = refusal(bench.tool(&[]));
-    assert!(said.contains(".incomplete: expected 1000 bytes, found more"), "{said}");
+    let stderr = refusal(bench.tool(&[]));
+    assert!(stderr.contains(".incomplete: expected 1000 bytes, found more"), "{stderr}");
     assert!(names(bench.download(ENCODER).parent().expect("a folder")).is_empty());
 }
 
@@ -142,8 +142,8 @@ fn a_file_larger_than_announced_is_removed() {
 fn a_file_that_is_not_the_known_one_is_not_downloaded() {
     let bench = Bench::new(&demo_models(), json!({}));
     bench.write_table(b"another");
-    let said = refusal(bench.tool(&[]));
+    let stderr = refusal(bench.tool(&[]));
     let found = std::fs::metadata(demo_models().join("sortformer.onnx")).expect("there").len();
-    assert!(said.contains(&format!("{V2_1}: expected size 7, found {found}")), "{said}");
+    assert!(stderr.contains(&format!("{V2_1}: expected size 7, found {found}")), "{stderr}");
     assert!(bench.downloads_of_encoder().is_empty());
 }

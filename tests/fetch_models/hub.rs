@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the hub asks for and refuses, and what is already there.
+//! Tests tokens, licenses and refusals of the hub, and files that are already downloaded.
 
 use super::*;
 
@@ -15,15 +15,15 @@ fn a_hub_that_is_busy_is_asked_again() {
 fn what_a_hub_refuses_is_said_in_one_line() {
     let without_encoder = json!({"repos": {RECOGNIZER: {"files": {}}}});
     let bench = Bench::new(&demo_models(), without_encoder);
-    let said = refusal(bench.tool(&[]));
+    let stderr = refusal(bench.tool(&[]));
     let expected = format!(
         "{RECOGNIZER}: encoder.int8.onnx: expected this file in revision main at {}, found none",
         bench.endpoint
     );
-    assert!(said.contains(&expected), "{said}");
+    assert!(stderr.contains(&expected), "{stderr}");
 
-    let said = refusal(Bench::new(&demo_models(), json!({"repos": {}})).tool(&[]));
-    assert!(said.contains(&format!("{RECOGNIZER}: expected this repository at ")), "{said}");
+    let stderr = refusal(Bench::new(&demo_models(), json!({"repos": {}})).tool(&[]));
+    assert!(stderr.contains(&format!("{RECOGNIZER}: expected this repository at ")), "{stderr}");
 
     let bench = Bench::new(&demo_models(), json!({}));
     let elsewhere = |endpoint: &str| {
@@ -31,19 +31,19 @@ fn what_a_hub_refuses_is_said_in_one_line() {
         command.env("HF_ENDPOINT", endpoint);
         refusal(command)
     };
-    let said = elsewhere("http://127.0.0.1:9");
-    assert!(said.contains("cannot reach http://127.0.0.1:9: "), "{said}");
-    assert!(said.contains("set HF_ENDPOINT to a mirror"), "{said}");
-    let said = elsewhere("hf-mirror.example");
-    assert!(said.contains("cannot reach hf-mirror.example: "), "{said}");
+    let stderr = elsewhere("http://127.0.0.1:9");
+    assert!(stderr.contains("cannot reach http://127.0.0.1:9: "), "{stderr}");
+    assert!(stderr.contains("set HF_ENDPOINT to a mirror"), "{stderr}");
+    let stderr = elsewhere("hf-mirror.example");
+    assert!(stderr.contains("cannot reach hf-mirror.example: "), "{stderr}");
     let mut offline = bench.tool(&[]);
     offline.env("HF_HUB_OFFLINE", "1");
-    let said = refusal(offline);
-    assert!(said.contains("has to be downloaded, but HF_HUB_OFFLINE is set"), "{said}");
+    let stderr = refusal(offline);
+    assert!(stderr.contains("has to be downloaded, but HF_HUB_OFFLINE is set"), "{stderr}");
 
     let fault = json!({"faults": {ENCODER: {"status": 403}}});
-    let said = refusal(Bench::new(&demo_models(), fault).tool(&[]));
-    assert!(said.contains("encoder.int8.onnx: ") && said.contains("status 403"), "{said}");
+    let stderr = refusal(Bench::new(&demo_models(), fault).tool(&[]));
+    assert!(stderr.contains("encoder.int8.onnx: ") && stderr.contains("status 403"), "{stderr}");
 }
 
 #[test]
@@ -55,25 +55,25 @@ fn a_gated_repository_wants_a_token_which_only_the_hub_sees() {
     }
     repos[DIARIZERS]["files"][V2_1] = demo.join("sortformer.onnx").display().to_string().into();
     let bench = Bench::new(&demo, json!({"repos": repos}));
-    let said = refusal(bench.tool(&[]));
+    let stderr = refusal(bench.tool(&[]));
     let expected = format!("{RECOGNIZER} is gated: no token was found. Accept its conditions at ");
-    assert!(said.contains(&expected) && said.contains("set HF_TOKEN"), "{said}");
+    assert!(stderr.contains(&expected) && stderr.contains("set HF_TOKEN"), "{stderr}");
     let mut wrong = bench.tool(&[]);
     wrong.env("HF_TOKEN", "hf_wrong");
-    let said = refusal(wrong);
-    assert!(said.contains("is gated: the token in use has no access"), "{said}");
+    let stderr = refusal(wrong);
+    assert!(stderr.contains("is gated: the token in use has no access"), "{stderr}");
 
-    // As `hf auth login` leaves it.
+    // `hf auth login` stores the token in this file.
     bench.requests();
     std::fs::create_dir_all(bench.folder.path().join("hf")).expect("a folder");
     std::fs::write(bench.folder.path().join("hf/token"), TOKEN).expect("written");
     succeeds(bench.tool(&[]));
     let requests = bench.requests();
-    let of_host =
+    let requests_to =
         |host: &str| -> Vec<_> { requests.iter().filter(|entry| entry["host"] == host).collect() };
     let bearer = json!(format!("Bearer {TOKEN}"));
-    assert!(of_host("127.0.0.1").iter().any(|entry| entry["authorization"] == bearer));
-    let elsewhere = of_host("localhost");
+    assert!(requests_to("127.0.0.1").iter().any(|entry| entry["authorization"] == bearer));
+    let elsewhere = requests_to("localhost");
     assert!(elsewhere.len() >= 4, "{requests:?}");
     assert!(elsewhere.iter().all(|entry| entry["authorization"].is_null()), "{elsewhere:?}");
 }
@@ -81,9 +81,12 @@ fn a_gated_repository_wants_a_token_which_only_the_hub_sees() {
 #[test]
 fn the_license_is_asked_for_once() {
     let bench = Bench::new(&demo_models(), json!({}));
-    let said = refusal(bench.unlicensed(&[]));
-    assert!(said.contains("run the command on a terminal, or set ACCEPT_LICENSE=yes"), "{said}");
-    assert!(bench.requests().is_empty(), "nothing is asked for before");
+    let stderr = refusal(bench.unlicensed(&[]));
+    assert!(
+        stderr.contains("run the command on a terminal, or set ACCEPT_LICENSE=yes"),
+        "{stderr}"
+    );
+    assert!(bench.requests().is_empty(), "the hub was asked before the license was accepted");
 
     let on_terminal = |answer: &str| {
         let tool = bench.unlicensed(&[]);
@@ -100,21 +103,24 @@ fn the_license_is_asked_for_once() {
         let output = test_support::limit::finish(child, "script");
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let (accepted, said) = on_terminal("no\n");
-    assert!(!accepted && said.contains("Do you accept it? [y/N]"), "{said}");
-    assert!(said.contains("NVIDIA Open Model License: https://www.nvidia.com/"), "{said}");
-    assert!(said.contains("the license was not accepted, so nothing was downloaded"), "{said}");
+    let (accepted, printed) = on_terminal("no\n");
+    assert!(!accepted && printed.contains("Do you accept it? [y/N]"), "{printed}");
+    assert!(printed.contains("NVIDIA Open Model License: https://www.nvidia.com/"), "{printed}");
+    assert!(
+        printed.contains("the license was not accepted, so nothing was downloaded"),
+        "{printed}"
+    );
     assert!(bench.requests().is_empty() && !bench.models().join("published").exists());
 
-    let (accepted, said) = on_terminal("yes\n");
-    assert!(accepted && said.contains("the models are ready"), "{said}");
+    let (accepted, printed) = on_terminal("yes\n");
+    assert!(accepted && printed.contains("the models are ready"), "{printed}");
     std::fs::remove_dir_all(bench.pair()).expect("removed");
-    let said = succeeds(bench.unlicensed(&[]));
-    assert!(!said.contains("License"), "{said}");
+    let printed = succeeds(bench.unlicensed(&[]));
+    assert!(!printed.contains("License"), "{printed}");
 
-    // Another license is another question.
-    let said = refusal(bench.unlicensed(&["--diarizer", "v2"]));
-    assert!(said.contains("the license must be accepted first"), "{said}");
+    // The other diarizer has a different license, which was not accepted.
+    let stderr = refusal(bench.unlicensed(&["--diarizer", "v2"]));
+    assert!(stderr.contains("the license must be accepted first"), "{stderr}");
 }
 
 #[test]
@@ -131,12 +137,12 @@ fn later_runs_keep_to_the_first_commit_and_to_what_is_there() {
     let commit = source["diarizer"]["commit"].as_str().expect("a commit").to_owned();
     assert_eq!((commit.len(), &source["recognizer"]["repo"]), (40, &json!(RECOGNIZER)));
 
-    // The pair is there, so no hub is needed.
+    // The pair is complete, so the hub is not needed.
     let mut offline = bench.tool(&[]);
     offline.env("HF_ENDPOINT", "http://127.0.0.1:9");
     assert!(succeeds(offline).contains("the models are up to date"));
 
-    // Another diarizer: what is there is looked at and not downloaded again.
+    // Only the other diarizer is downloaded; existing files are verified and reused.
     std::fs::remove_file(bench.pair().join(ENCODER)).expect("removed");
     succeeds(bench.tool(&["--diarizer", "v3"]));
     let requests = bench.requests();
@@ -152,7 +158,7 @@ fn later_runs_keep_to_the_first_commit_and_to_what_is_there() {
 #[test]
 fn files_of_the_hub_cache_are_taken_from_there() {
     let bench = Bench::new(&demo_models(), json!({}));
-    refusal(bench.tool(&["--form", "fp32"])); // finds the commit, and no such file
+    refusal(bench.tool(&["--form", "fp32"])); // resolves the commit, but finds no such file
     let commits: Value = {
         succeeds(bench.tool(&[]));
         let file = std::fs::read(bench.models().join("revisions.json")).expect("written");
@@ -169,7 +175,7 @@ fn files_of_the_hub_cache_are_taken_from_there() {
     succeeds(bench.tool(&[]));
     assert!(bench.downloads_of_encoder().is_empty());
     let metadata = std::fs::symlink_metadata(bench.download(ENCODER)).expect("there");
-    assert!(metadata.is_file(), "a real file");
+    assert!(metadata.is_file(), "a link instead of a file");
 }
 
 #[test]
@@ -177,10 +183,10 @@ fn a_folder_of_the_users_own_stays() {
     let bench = Bench::new(&demo_models(), json!({}));
     std::fs::create_dir_all(bench.pair()).expect("a folder");
     std::fs::write(bench.pair().join(ENCODER), "mine").expect("written");
-    let said = refusal(bench.tool(&[]));
+    let stderr = refusal(bench.tool(&[]));
     assert!(
-        said.contains("expected a folder of this tool with SOURCE.json, found one without"),
-        "{said}"
+        stderr.contains("expected a folder of this tool with SOURCE.json, found one without"),
+        "{stderr}"
     );
     assert_eq!(std::fs::read(bench.pair().join(ENCODER)).expect("there"), b"mine");
 }

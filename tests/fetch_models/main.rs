@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `make models` against a hub on loopback (`hub.py`), with everything that can go wrong on the way,
-//! and the demo on what it fetched.
+//! Runs `make models` against a hub on loopback (`hub.py`) that injects failures, and the demo on
+//! the fetched models.
 
 #![cfg(target_os = "linux")]
 
@@ -26,14 +26,14 @@ const V3: &str = "nemotron-3-diarization/nemotron3_diar_v3.onnx";
 const ENCODER: &str = "encoder.int8.onnx";
 const TOKEN: &str = "hf_of_the_test";
 
-/// Bytes that huggingface_hub writes at a time.
+/// Number of bytes that huggingface_hub writes at a time.
 const CHUNK: u64 = 10 << 20;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Bytes that differ from one to the next.
+/// Generates pseudorandom bytes.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 1_u32;
     std::iter::repeat_with(|| {
@@ -47,26 +47,26 @@ fn noise(len: usize) -> Vec<u8> {
     .collect()
 }
 
-/// A hub with files under their published names, and a folder into which they are fetched.
+/// Hub with files under their published names, and a folder into which they are fetched.
 struct Bench {
     folder: TempDir,
     hub: Child,
     endpoint: String,
-    /// Files that the hub serves and the test made.
+    /// Folder with the files that the test created and the hub serves.
     made: Option<TempDir>,
 }
 
 impl Drop for Bench {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The hub may have ended already.
         let _ = self.hub.kill();
         let _ = self.hub.wait();
     }
 }
 
 impl Bench {
-    /// With the files of `models` as the recognizer, its `sortformer.onnx` as each diarizer, and
-    /// some of the hub's settings.
+    /// Starts a hub with the files of `models` as the recognizer, its `sortformer.onnx` as each
+    /// diarizer, and `settings` that override its own.
     fn new(models: &Path, settings: Value) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let sortformer = models.join("sortformer.onnx");
@@ -113,7 +113,7 @@ impl Bench {
         bench
     }
 
-    /// With a large encoder of no meaning, and small files beside it.
+    /// Starts a hub with a large encoder of random bytes and small files; returns the encoder too.
     fn with_large_file(settings: Value) -> (Self, Vec<u8>) {
         let models = tempfile::tempdir().expect("a folder");
         let encoder = noise(24 << 20);
@@ -127,7 +127,7 @@ impl Bench {
         (bench, encoder)
     }
 
-    /// The table of the published files, with the sizes and hashes of the test's diarizer.
+    /// Writes the table of the published files, with the size and hash of the test's diarizer.
     fn write_table(&self, diarizer: &[u8]) {
         let table = repository().join("tools/fetch-models/published.toml");
         let table = std::fs::read_to_string(table).expect("UTF-8");
@@ -155,12 +155,12 @@ impl Bench {
         self.models().join("multitalker")
     }
 
-    /// Where the recognizer's file of this name is downloaded to.
+    /// Returns the path to which the recognizer's file of this name is downloaded.
     fn download(&self, name: &str) -> PathBuf {
         self.models().join("published/recognizer-int8").join(RECOGNIZER).join(name)
     }
 
-    /// With nothing of the user's own settings.
+    /// Points the command to the hub and removes the user's own settings.
     fn with_hub(&self, mut command: Command) -> Command {
         for name in
             ["HF_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_TOKEN_PATH", "ACCEPT_LICENSE"]
@@ -185,21 +185,21 @@ impl Bench {
         command
     }
 
-    /// The tool, without the step that prepares the models.
+    /// Returns a command that runs the tool without the step that prepares the models.
     fn tool(&self, options: &[&str]) -> Command {
         let mut command = self.unlicensed(options);
         command.env("ACCEPT_LICENSE", "yes");
         command
     }
 
-    /// What the hub was asked for since the last call.
+    /// Returns the requests to the hub since the last call.
     fn requests(&self) -> Vec<Value> {
         let log = std::fs::read_to_string(self.folder.path().join("log")).expect("UTF-8");
         std::fs::write(self.folder.path().join("log"), "").expect("written");
         log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
-    /// Statuses and ranges of the downloads of the encoder.
+    /// Returns the statuses and ranges of the downloads of the encoder.
     fn downloads_of_encoder(&self) -> Vec<(u64, Option<String>)> {
         let is_content = |entry: &Value| {
             let path = entry["path"].as_str().expect("a path");
@@ -231,21 +231,21 @@ fn run(mut command: Command) -> Output {
 
 fn succeeds(command: Command) -> String {
     let output = run(command);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The one line that it ends with.
+/// Asserts that the command fails, and returns the single line that it prints.
 fn refusal(command: Command) -> String {
     let output = run(command);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.starts_with("fetch.py: ") && said.trim_end().lines().count() == 1, "{said}");
-    said
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.starts_with("fetch.py: ") && stderr.trim_end().lines().count() == 1, "{stderr}");
+    stderr
 }
 
-/// All files below a folder, by their names.
+/// Returns the names of all files below a folder.
 fn names(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     let Ok(entries) = std::fs::read_dir(folder) else { return names };

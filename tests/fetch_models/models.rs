@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Models of each publisher, prepared.
+//! Tests the preparation of each publisher's models, and the demo on them.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn files_of_each_publisher_are_prepared() {
             std::fs::copy(&path, models.path().join(name)).expect("copied");
         }
         let bench = Bench::new(models.path(), json!({}));
-        // The last of two equal options counts.
+        // The last of repeated options wins.
         let options = ["--recognizer", publisher, "--form", form, "--prepare", "yes"];
         succeeds(bench.tool(&options));
         let options = ModelOptions {
@@ -35,16 +35,16 @@ fn models_that_cannot_be_prepared_are_kept() {
     let (bench, _) = Bench::with_large_file(json!({}));
     let output = run(bench.tool(&["--prepare", "yes"]));
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("prepare.py: "), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("prepare.py: "), "{stderr}");
     assert!(
-        said.contains("The downloads are kept, and PREPARE=no uses them without changes"),
-        "{said}"
+        stderr.contains("The downloads are kept, and PREPARE=no uses them without changes"),
+        "{stderr}"
     );
     assert!(bench.download(ENCODER).exists() && !bench.pair().exists());
 }
 
-/// A checkout whose `models` are its own.
+/// Links a checkout in a folder, with a `models` folder of its own.
 fn checkout(folder: &Path) {
     for name in ["Makefile", "Cargo.toml", "tools", "testdata", ".venv", ".onnxruntime"] {
         std::os::unix::fs::symlink(repository().join(name), folder.join(name)).expect("a link");
@@ -71,34 +71,34 @@ fn make_models_is_what_make_demo_runs_on() {
         .arg("ACCEPT_LICENSE=yes")
         .current_dir(&root)
         .stdin(Stdio::null());
-    let said = succeeds(make);
-    assert!(said.contains("models/multitalker: the models are ready"), "{said}");
-    assert!(said.contains("prepared models compared with the given ones"), "{said}");
+    let printed = succeeds(make);
+    assert!(printed.contains("models/multitalker: the models are ready"), "{printed}");
+    assert!(printed.contains("prepared models compared with the given ones"), "{printed}");
 
     let mut demo = Command::new("tools/demo.sh");
     demo.current_dir(&root)
         .env_remove("MODEL_DIR")
         .env_remove("GST_PLUGIN_PATH")
         .env("GST_REGISTRY", root.join("registry"));
-    let said = succeeds(demo);
-    assert!(said.contains("Using the models in models/multitalker"), "{said}");
+    let printed = succeeds(demo);
+    assert!(printed.contains("Using the models in models/multitalker"), "{printed}");
     assert!(
-        said.contains(
+        printed.contains(
             "model-dir=models/multitalker diarization-model=models/multitalker/sortformer.onnx"
         ),
-        "{said}"
+        "{printed}"
     );
-    let (heard, expected) = said.split_once("Reference transcript:").expect("both");
+    let (recognized, expected) = printed.split_once("Reference transcript:").expect("both");
     let words = |text: &str| -> Vec<String> {
         let lines = text.lines().filter_map(|line| Some(line.split_once("] speaker ")?.1));
         lines.flat_map(str::split_whitespace).map(ToOwned::to_owned).collect()
     };
-    // Twice in 8 bits, they are not quite what they were.
-    let (mut heard, expected) = (words(heard), words(expected));
+    // The models are quantized twice, so a few words may differ.
+    let (mut recognized, expected) = (words(recognized), words(expected));
     let missing = expected.iter().filter(|word| {
-        let place = heard.iter().position(|other| other == *word);
-        place.map(|place| heard.swap_remove(place)).is_none()
+        let place = recognized.iter().position(|other| other == *word);
+        place.map(|place| recognized.swap_remove(place)).is_none()
     });
     let missing = missing.count();
-    assert!(expected.len() > 100 && missing * 20 < expected.len(), "{missing}: {said}");
+    assert!(expected.len() > 100 && missing * 20 < expected.len(), "{missing}: {printed}");
 }

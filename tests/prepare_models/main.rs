@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! `tools/prepare-models` on the tiny models in all forms that are published: what it writes gives
-//! the same words, and what it cannot use is named before any work is done.
+//! Runs `tools/prepare-models` on the tiny models in all published forms: the prepared models give
+//! the same words, and unusable input is reported before any work is done.
 
 #![cfg(unix)]
 
@@ -18,7 +18,7 @@ use multitalker_asr::{
 use serde::Deserialize;
 use tempfile::TempDir;
 
-/// The exporters whose folders are in `testdata/published`.
+/// Exporters whose folders are in `testdata/published`.
 const FORMS: [&str; 2] = ["torchscript", "dynamo"];
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\nsize 2300000000\n";
 
@@ -28,7 +28,7 @@ fn tool(name: &str) -> Command {
     command
 }
 
-/// Python with the packages of the tool.
+/// Returns the Python interpreter that has the packages of the tool.
 fn python() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python")
 }
@@ -41,7 +41,7 @@ fn tiny_models() -> PathBuf {
     test_support::data().join("tiny-models")
 }
 
-/// A folder with copies of these files.
+/// Creates a folder with copies of these files.
 fn folder_of(files: impl IntoIterator<Item = PathBuf>) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for file in files {
@@ -51,7 +51,7 @@ fn folder_of(files: impl IntoIterator<Item = PathBuf>) -> TempDir {
     folder
 }
 
-/// A copy of a published folder without the files whose names end in `without`.
+/// Copies a published folder, except the files whose names end in one of `without`.
 fn published(form: &str, without: &[&str]) -> TempDir {
     let folder = test_support::data().join("published").join(form);
     let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file"));
@@ -62,7 +62,7 @@ fn published(form: &str, without: &[&str]) -> TempDir {
     )
 }
 
-/// The models of `given`, prepared with these options, and what the tool printed.
+/// Prepares the models of `given` with these options; returns them and the output of the tool.
 fn prepare(given: &Path, options: &[&str]) -> (TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let output = run(tool("prepare.py").arg(given).arg(folder.path()).args(options));
@@ -70,7 +70,7 @@ fn prepare(given: &Path, options: &[&str]) -> (TempDir, String) {
     (folder, String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The fp32 models in `folder` with the diarizer of the tiny models.
+/// Loads the fp32 models in `folder` with the diarizer of the tiny models.
 fn load(folder: &Path) -> Arc<Model> {
     let options =
         ModelOptions { model_dir: folder.to_owned(), ..test_support::tiny_model_options() };
@@ -104,7 +104,7 @@ fn expected(name: &str) -> Expected {
 fn trace(model: &Arc<Model>, expected: &Expected) -> Trace {
     let chunk = ChunkLatency::ALL.into_iter().find(|c| c.mel_frames() == expected.chunk_mel_frames);
     let options = StreamOptions {
-        chunk_latency: chunk.expect("a length of chunk that there is"),
+        chunk_latency: chunk.expect("a supported chunk length"),
         diarization: OperatingPoint {
             chunk_frames: expected.diar_chunk,
             right_context_frames: expected.diar_right,
@@ -122,7 +122,7 @@ fn trace(model: &Arc<Model>, expected: &Expected) -> Trace {
     stream.trace().expect("enabled above").clone()
 }
 
-/// The models give the tokens that NeMo gave; the runs of the encoder, and the chunks in them.
+/// Asserts that the models give the tokens of NeMo; returns the number of encoder runs and chunks.
 #[track_caller]
 fn assert_gives_expected_tokens(model: &Arc<Model>, name: &str) -> (usize, usize) {
     let expected = expected(name);
@@ -159,8 +159,8 @@ fn both_published_forms_give_the_expected_tokens_in_fewer_runs() {
     }
 }
 
-/// Other versions of the exporters leave the type of a constant to another tensor, leave out the
-/// cut of a cache that only several chunks exceed, and keep a constant node's tensor in a file.
+/// Other versions of the exporters derive the type of a constant from another tensor, omit the
+/// slice of a cache that only several chunks exceed, and store a constant node's tensor in a file.
 #[test]
 fn a_graph_that_was_written_differently_becomes_the_same() {
     let script = "import sys, onnx
@@ -217,7 +217,8 @@ for file in sys.argv[1:]:
         let output = run(Command::new(python()).args(["-c", heavy]).args(files));
         let counts = String::from_utf8_lossy(&output.stdout).into_owned();
         let (torchscript, dynamo) = counts.trim_end().split_once('\n').expect("two lines");
-        // The idle pads of the dynamo exporter are constants, and none is left.
+        // Pads are not compared: the no-op pads of the dynamo exporter are constants and are
+        // removed.
         let without_pads = |line: &str| -> Vec<String> {
             let fields = line.split(' ').enumerate().filter(|(index, _)| *index != 6);
             fields.map(|(_, field)| field.to_owned()).collect()
@@ -267,16 +268,19 @@ fn what_a_config_says_or_not_makes_no_folder_unusable() {
             "expected encoder.chunk_size in mel frames, found '112'",
         ),
     ] {
-        let (success, said) = prepare_with(config);
-        assert!(success, "{config}: {said}");
+        let (success, stderr) = prepare_with(config);
+        assert!(success, "{config}: {stderr}");
         assert!(
-            said.contains(warning) && said.is_empty() == warning.is_empty(),
-            "{config}: {said}"
+            stderr.contains(warning) && stderr.is_empty() == warning.is_empty(),
+            "{config}: {stderr}"
         );
     }
-    let (success, said) = prepare_with(r#"{"encoder": {"chunk_size": 56}}"#);
+    let (success, stderr) = prepare_with(r#"{"encoder": {"chunk_size": 56}}"#);
     assert!(!success);
-    assert!(said.contains("expected encoder.chunk_size 112 as in the encoder, found 56"), "{said}");
+    assert!(
+        stderr.contains("expected encoder.chunk_size 112 as in the encoder, found 56"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -365,5 +369,5 @@ fn a_second_run_replaces_the_first_and_leaves_the_given_files_alone() {
         listing(prepared.path()).keys().collect::<Vec<_>>(),
         first.keys().collect::<Vec<_>>()
     );
-    assert!(listing(given.path()) == before, "the given files have changed");
+    assert!(listing(given.path()) == before, "the given files changed");
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Models and options that are refused, and full disks.
+//! Tests models and options that are refused, and full disks.
 
 use super::*;
 
-/// Runs the tool and asserts that it ends with one line that has `expected` in it, and that
-/// nothing is written.
+/// Asserts that the tool fails with one line that contains `expected`, and that nothing is written.
 #[track_caller]
 fn assert_refused(models: &Path, options: &[&str], expected: &str) {
     let out = tempfile::tempdir().expect("a folder");
@@ -18,10 +17,10 @@ fn assert_refused(models: &Path, options: &[&str], expected: &str) {
 
 #[track_caller]
 fn assert_one_line(output: &Output, expected: &str) {
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(said.contains(expected), "{expected} is not in: {said}");
-    assert!(!said.contains("Traceback") && said.lines().count() == 1, "{said}");
+    assert!(stderr.contains(expected), "{expected} is not in: {stderr}");
+    assert!(!stderr.contains("Traceback") && stderr.lines().count() == 1, "{stderr}");
 }
 
 #[test]
@@ -92,17 +91,17 @@ fn what_is_no_model_is_named() {
 
 #[test]
 fn diarizers_of_other_forms_are_refused() {
-    let of = |path: &Path| format!("--diarization-model={}", path.display());
+    let option = |path: &Path| format!("--diarization-model={}", path.display());
     let fake = test_support::data().join("fake-models/sortformer-40ms.onnx");
     assert_refused(
         &tiny_models(),
-        &[&of(&fake)],
+        &[&option(&fake)],
         "expected a streaming Sortformer with frames of 80 ms",
     );
     let joint = tiny_models().join("decoder_joint.onnx");
     assert_refused(
         &tiny_models(),
-        &[&of(&joint)],
+        &[&option(&joint)],
         "expected a Sortformer's ONNX file, found no input spkcache",
     );
 
@@ -119,20 +118,24 @@ onnx.save(model, sys.argv[2])";
             .status
             .success()
     );
-    assert_refused(&tiny_models(), &[&of(&fixed)], "any length along axis 1 of chunk, found 3048");
+    assert_refused(
+        &tiny_models(),
+        &[&option(&fixed)],
+        "any length along axis 1 of chunk, found 3048",
+    );
 }
 
 #[test]
 fn options_that_make_no_sense_are_named() {
     let output = run(tool("prepare.py").arg(tiny_models()).args(["out", "--max-chunks", "0"]));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("--max-chunks: expected at least 1, found 0"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("--max-chunks: expected at least 1, found 0"), "{stderr}");
     let output = run(tool("prepare.py").args([tiny_models(), tiny_models()]));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("need a separate folder"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("need a separate folder"), "{stderr}");
 }
 
-/// A limit on the size of files stands for a disk that is full.
+/// Limits the size of files, which fails like a full disk.
 #[test]
 fn a_full_disk_leaves_nothing_behind() {
     let out = tempfile::tempdir().expect("a folder");

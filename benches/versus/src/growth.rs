@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! How the work grows with the speakers, the streams and the length of the audio.
+//! Measures how the work grows with the speakers, the streams and the length of the audio.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -15,14 +15,14 @@ use multitalker_asr::{
 
 use crate::{SAMPLE_RATE_HZ, peak_mib, read_wav};
 
-/// Below the probability of those who never speak in models made with `--active`, so that as many
-/// speak as there may be.
+/// Activity threshold below the probability of silent speakers in models made with `--active`, so
+/// that the maximum number of speakers is active.
 const EVERYBODY: f32 = 0.001;
 
-/// Prints a table of what was asked for.
+/// Prints a table of the requested measurements.
 #[derive(Args)]
 pub struct Growth {
-    /// 16 kHz mono, 16 bits; repeated as often as needed.
+    /// WAV file of 16 kHz, mono, 16 bits; repeated as often as needed.
     audio: PathBuf,
     #[arg(long)]
     models: PathBuf,
@@ -30,10 +30,10 @@ pub struct Growth {
     diarization_model: PathBuf,
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Seconds of audio for speakers and streams.
+    /// Seconds of audio for the measurements of speakers and streams.
     #[arg(long, default_value_t = 20)]
     seconds: usize,
-    /// Numbers of speakers, live at 1120 ms; all of them always speak.
+    /// Numbers of speakers, live at 1120 ms; all of them speak all the time.
     #[arg(long, value_delimiter = ',', required_unless_present_any = ["streams", "lengths"])]
     speakers: Vec<usize>,
     /// Numbers of streams on one model, live at 1120 ms.
@@ -95,10 +95,10 @@ fn live() -> StreamOptions {
     StreamOptions::default()
 }
 
-fn report(what: &str, seconds: usize, mut ms: Vec<f64>) {
+fn report(name: &str, seconds: usize, mut ms: Vec<f64>) {
     ms.sort_by(f64::total_cmp);
     println!(
-        "| {what} | {:.4} | {:.0} | {:.0} | {:.0} |",
+        "| {name} | {:.4} | {:.0} | {:.0} | {:.0} |",
         ms.iter().sum::<f64>() / 1000.0 / seconds as f64,
         ms[ms.len() / 2],
         ms[ms.len() - 1],
@@ -106,7 +106,7 @@ fn report(what: &str, seconds: usize, mut ms: Vec<f64>) {
     );
 }
 
-/// Milliseconds of each push of 1120 ms and of the end.
+/// Returns the milliseconds of each push of 1120 ms and of `finish`.
 fn transcribe(
     model: &Arc<Model>,
     audio: &[f32],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Runs the engine and the crate parakeet-rs on one audio file, each in a process of its own and
-//! in turn, and prints a table.
+//! Runs the engine and the crate parakeet-rs on one audio file, one after the other in separate
+//! processes, and prints a table.
 
 mod growth;
 
@@ -28,41 +28,41 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Runs all in turn and prints a table.
+    /// Runs all systems one after the other and prints a table.
     Table(Table),
-    /// Shows how the engine's work grows: seconds for one of audio, ms for a chunk (median and
+    /// Shows how the engine's work grows: seconds per second of audio, ms per chunk (median and
     /// longest), peak memory in MiB.
     Growth(growth::Growth),
-    /// Runs one and prints what it took as JSON.
+    /// Runs one system and prints its time and memory as JSON.
     Run(Run),
 }
 
 #[derive(Args)]
 struct Table {
-    /// 16 kHz mono, 16 bits.
+    /// WAV file of 16 kHz, mono, 16 bits.
     audio: PathBuf,
-    /// The program of `peer`.
+    /// Program built from `peers/parakeet-rs`.
     #[arg(long)]
     peer: PathBuf,
     /// Folder with the published files.
     #[arg(long)]
     models: PathBuf,
-    /// The published Sortformer file.
+    /// Published Sortformer file.
     #[arg(long)]
     diarization_model: PathBuf,
-    /// Folder with the same models, prepared; its Sortformer is `sortformer.int8.onnx`.
+    /// Folder with the prepared models, including `sortformer.int8.onnx`.
     #[arg(long)]
     prepared: Option<PathBuf>,
-    /// Only so many seconds of the audio.
+    /// Maximum number of seconds of audio.
     #[arg(long, default_value_t = 56)]
     seconds: usize,
-    /// Threads of the engine.
+    /// Number of threads of the engine.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Threads of parakeet-rs; the ratios are to the first.
+    /// Numbers of threads of parakeet-rs; ratios are relative to the first.
     #[arg(long, value_delimiter = ',', default_value = "2,4")]
     peer_threads: Vec<usize>,
-    /// How often all are run; the medians are shown.
+    /// Number of runs of each system; the table shows medians.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 }
@@ -85,7 +85,7 @@ enum System {
     ThirtySeconds,
 }
 
-/// What a run took.
+/// Time and memory of a run.
 #[derive(Serialize, Deserialize)]
 struct Measurement {
     load_s: f64,
@@ -107,12 +107,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn print_table(table: &Table) -> Result<(), Box<dyn Error>> {
-    // The peer waits for ever where it finds none.
+    // The peer hangs if it finds no ONNX Runtime.
     let runtime = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
     if !runtime.as_ref().is_some_and(|path| path.is_file()) {
         return Err(format!("ORT_DYLIB_PATH: expected an ONNX Runtime, found {runtime:?}").into());
     }
-    // It takes int8 files of a folder first, as the engine does.
+    // The peer prefers the int8 files of a folder, as the engine does.
     let mut rows = Vec::new();
     for &threads in &table.peer_threads {
         rows.push(("parakeet-rs 0.3.6, int8", None, None, threads));
@@ -140,16 +140,16 @@ fn print_table(table: &Table) -> Result<(), Box<dyn Error>> {
         "| what | threads | s for 1 s of audio | times as fast | load s | peak MiB | speakers |\n\
          |---|---|---|---|---|---|---|"
     );
-    let factor = |of: &[Measurement]| median(of.iter().map(|m| m.run_s / m.audio_s));
+    let factor = |runs: &[Measurement]| median(runs.iter().map(|m| m.run_s / m.audio_s));
     let first = factor(&measured[0]);
-    for ((name, _, _, threads), of) in rows.iter().zip(&measured) {
+    for ((name, _, _, threads), runs) in rows.iter().zip(&measured) {
         println!(
             "| {name} | {threads} | {:.3} | {:.2} | {:.1} | {:.0} | {} |",
-            factor(of),
-            first / factor(of),
-            median(of.iter().map(|m| m.load_s)),
-            median(of.iter().map(|m| m.peak_mib)),
-            of[0].speakers
+            factor(runs),
+            first / factor(runs),
+            median(runs.iter().map(|m| m.load_s)),
+            median(runs.iter().map(|m| m.peak_mib)),
+            runs[0].speakers
         );
     }
     Ok(())
@@ -161,7 +161,8 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Runs one in a process of its own, so that its peak memory is its own; the peer without `system`.
+/// Runs one system, or the peer if `system` is `None`, in a separate process to measure its peak
+/// memory.
 fn run_alone(
     table: &Table,
     system: Option<System>,
@@ -222,7 +223,7 @@ fn engine(
         Stream::new(model, StreamOptions { chunk_latency, diarization, ..Default::default() })?;
     stream.enable_trace();
     for chunk in samples.chunks(chunk_latency.ms() as usize * SAMPLE_RATE_HZ / 1000) {
-        // What the element does with a file.
+        // The element pushes a file in the same way.
         stream.push_deferred(chunk)?;
     }
     stream.finish()?;
@@ -242,7 +243,7 @@ fn read_wav(path: &Path, at_most: usize) -> Result<Vec<f32>, Box<dyn Error>> {
     Ok(samples?.into_iter().map(|sample| f32::from(sample) / 32_768.0).collect())
 }
 
-/// Largest resident memory of this process so far.
+/// Returns the peak resident memory of this process.
 fn peak_mib() -> Result<f64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Time that each stage takes for 20 s of audio on the tiny models of the tests: `cargo bench`.
+//! Measures the time of each stage for 20 s of audio on the tiny models. Run it with `cargo bench`.
 //!
-//! The times are for comparison with each other; `benches/versus` measures real models.
+//! Only the ratios of the times are meaningful; `benches/versus` measures real models.
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ fn transcribe_with(
     black_box(stream.finish().expect("inference runs"));
 }
 
-/// A threshold that no speaker exceeds, so that only features and diarizer run.
+/// Activity threshold that no speaker exceeds, so that only features and diarizer run.
 const NOBODY: f32 = 0.999_999;
 
 #[divan::bench]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Phrase boosting equals NeMo's greedy decoding with a boosting tree.
+//! Compares phrase boosting with NeMo's greedy decoding with a boosting tree.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ impl Tokens {
     }
 }
 
-/// What the expected file holds besides the operating point.
+/// Content of the expected file besides the operating point.
 #[derive(Deserialize)]
 struct Expected {
     audio: String,
@@ -56,7 +56,7 @@ struct Expected {
 
 fn golden() -> Decoding {
     let text = std::fs::read_to_string(data().join("boosting.json")).expect("the results");
-    let golden: Golden = serde_json::from_str(&text).expect("what boosting.py writes");
+    let golden: Golden = serde_json::from_str(&text).expect("the output of boosting.py");
     golden.decoding
 }
 
@@ -81,7 +81,7 @@ fn stream() -> Stream {
     stream
 }
 
-/// The tokens of each speaker.
+/// Returns the tokens of each speaker.
 fn run(mut stream: Stream, samples: &[f32]) -> BTreeMap<usize, Tokens> {
     stream.push(samples).expect("inference runs");
     stream.finish().expect("inference runs");

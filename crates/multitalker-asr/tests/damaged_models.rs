@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Each file of a model, randomly damaged, loads or is named by one error: without a panic or an
-//! abort, within 10 s and 1 GiB.
+//! Loads each file of a model with random damage. The model either loads or fails with one error
+//! that names the file, without a panic or an abort, within 10 s and 1 GiB.
 //!
 //! Worker processes load and run the damaged models, so that the test survives an abort.
 //! `MULTITALKER_MUTANTS=N` sets the number of mutants per file, and
@@ -43,7 +43,7 @@ const MAX_TIME: Duration = Duration::from_secs(10);
 const MAX_RESIDENT_KIB: u64 = 1 << 20;
 const MAX_MESSAGE_BYTES: usize = 8 << 10;
 
-/// The variable that names the file and the seeds of a worker.
+/// Environment variable that names the file and the seeds of a worker.
 const MUTANT: &str = "MULTITALKER_MUTANT";
 
 #[test]
@@ -75,11 +75,11 @@ fn damaged_files_are_named_or_load() {
     });
     let outcomes = outcomes.into_inner().expect("no panic");
     for file in FILES {
-        let of = |start: &str| {
-            let of_file = outcomes.iter().filter(|outcome| outcome.file == file);
-            of_file.filter(|outcome| outcome.text.starts_with(start)).count()
+        let count = |start: &str| {
+            let outcomes = outcomes.iter().filter(|outcome| outcome.file == file);
+            outcomes.filter(|outcome| outcome.text.starts_with(start)).count()
         };
-        println!("{file}: {} load, {} give an error", of("loads"), of("error"));
+        println!("{file}: {} load, {} give an error", count("loads"), count("error"));
     }
     let failures: Vec<_> = outcomes.iter().filter(|outcome| outcome.is_failure()).collect();
     let mut report = String::new();
@@ -102,7 +102,7 @@ impl Outcome {
     }
 }
 
-/// Runs these mutants in a process, which is replaced after a mutant that ends or hangs it.
+/// Runs these mutants in a process, and restarts it after a mutant that crashes or hangs it.
 fn run_worker(file: &'static str, mut seeds: Range<u64>) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     while !seeds.is_empty() {
@@ -156,7 +156,7 @@ fn worker() {
     let (start, end) = seeds.split_once('-').expect("SEED-SEED");
     let seeds = start.parse::<u64>().expect("a number")..end.parse().expect("a number");
     limit_address_space();
-    // The test harness has not ended its line.
+    // This ends the line that the test harness has begun.
     println!();
 
     let tiny = test_support::data().join("tiny-models");
@@ -239,7 +239,7 @@ fn peak_kib() -> u64 {
     peak.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// SplitMix64 generator (Steele, Lea, Flood 2014).
 struct Random(u64);
 
 impl Random {
@@ -333,7 +333,7 @@ fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Replaces a number in digits by another one.
+/// Replaces a number written in digits with another one.
 fn replace_number(bytes: &mut Vec<u8>, random: &mut Random) {
     let start = random.below(bytes.len());
     let digits = |byte: &u8| byte.is_ascii_digit();
@@ -392,12 +392,12 @@ fn with_other_number(message: &[u8], random: &mut Random) -> Vec<u8> {
 
 struct Field<'a> {
     tag: u64,
-    /// The value of a number.
+    /// Value of a varint field.
     number: Option<u64>,
     value: &'a [u8],
 }
 
-/// The fields of a message of protobuf; `None` where the bytes are none.
+/// Parses the fields of a protobuf message; returns `None` if the bytes are not a valid message.
 fn fields(mut input: &[u8]) -> Option<Vec<Field<'_>>> {
     let mut fields = Vec::new();
     while !input.is_empty() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The forms in which Sortformers are exported: their metadata, and the places of their
+//! Tests the forms in which Sortformers are exported: their metadata, and the alignment of their
 //! probabilities. `tools/reference/make_fake_sortformers.py` makes the graphs.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use test_support::{data, read_wav, tiny_model_options};
 
 const N_MELS: usize = 128;
 
-/// Distance of mel frames in samples.
+/// Hop between mel frames in samples.
 const HOP: usize = 160;
 
 static MEETING: LazyLock<Vec<f32>> = LazyLock::new(|| read_wav(&data().join("audio/meeting.wav")));
@@ -145,8 +145,8 @@ fn probabilities_stay_in_place_when_the_speaker_cache_is_full() {
     }
 }
 
-/// The expected probabilities are from `tools/reference/version_3.py`, which runs NeMo's code for the
-/// speaker cache.
+/// The expected probabilities are from `tools/reference/version_3.py`, which runs NeMo's code for
+/// the speaker cache.
 #[test]
 fn version_3_equals_the_reference() {
     let folder = data().join("version-3");
@@ -161,8 +161,8 @@ fn version_3_equals_the_reference() {
         let trace = diarize(&model, preset, ChunkLatency::Ms1120, &MEETING);
         let expected = expected[name].concat();
         assert_eq!(trace.probabilities.len(), expected.len(), "{name}");
-        let apart = trace.probabilities.iter().zip(&expected).map(|(a, b)| (a - b).abs());
-        let worst = apart.fold(0.0, f32::max);
+        let differences = trace.probabilities.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        let worst = differences.fold(0.0, f32::max);
         assert!(worst < 2e-3, "{name}: {worst}");
     }
 }
@@ -173,10 +173,11 @@ fn version_3_has_features_of_its_own() {
     let model = load(&fake("v3")).expect("loads");
     let trace = diarize(&model, DiarizationPreset::OneSecond, ChunkLatency::Ms1120, audio(800));
     assert_eq!(trace.diarizer_features.len(), trace.features.len());
-    let mut apart: Vec<f32> =
+    let mut differences: Vec<f32> =
         trace.features.iter().zip(&trace.diarizer_features).map(|(a, b)| (a - b).abs()).collect();
-    apart.sort_by(f32::total_cmp);
-    let (median, largest) = (apart[apart.len() / 2], apart[apart.len() - 1]);
+    differences.sort_by(f32::total_cmp);
+    let (median, largest) =
+        (differences[differences.len() / 2], differences[differences.len() - 1]);
     assert!(median > 1e-5 && median < 1e-2, "{median}");
     assert!(largest > 0.1 && largest < 5.0, "{largest}");
     let version_2 = load(&fake("fails")).expect("loads");
@@ -292,8 +293,8 @@ fn unexpected_results_are_an_error_that_names_the_graph() {
     }
 }
 
-/// Returns a copy of a graph with other entries in its metadata. Entries are a repeated field of the
-/// file, and the last one of a key counts.
+/// Returns a copy of a graph with other entries in its metadata. Entries are a repeated field of
+/// the file, and the last one of a key counts.
 fn with_metadata(name: &str, entries: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let field = |tag: u8, value: &[u8]| {
         let mut bytes = vec![tag];
@@ -391,7 +392,7 @@ fn version_3_without_its_silence_is_refused() {
     let error = load(&file).err().expect("refused").to_string();
     let expected = "expected 32 numbers, the silence of version 3, found none";
     assert_contains(&error, &["learnable_sil_emb in the metadata", expected]);
-    // An entry may state that the model has learned none.
+    // An entry may state that the model has no learned silence.
     let entries = [("upsample_factor", "8"), ("use_learnable_sil_emb", "0")];
     let (_folder, file) = with_metadata("fails", &entries);
     let model = load(&file).expect("loads");

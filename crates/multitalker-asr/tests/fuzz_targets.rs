@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The fuzz targets of `fuzz/` on their corpus and on random changes of it, without libFuzzer.
+//! Runs the fuzz targets of `fuzz/` on their corpus and on random changes of it, without libFuzzer.
 //! `cargo fuzz run config` searches further.
 
 use std::path::Path;
@@ -39,8 +39,8 @@ fn run(name: &str, target: fn(&[u8])) {
     let strategy = (any::<Index>(), changes());
     let mut runner = TestRunner::new(Config { cases: 5000, ..Config::default() });
     runner
-        .run(&strategy, |(of, changes)| {
-            let mut bytes = of.get(&corpus).clone();
+        .run(&strategy, |(index, changes)| {
+            let mut bytes = index.get(&corpus).clone();
             for (at, count, content) in changes {
                 let start = at.index(bytes.len() + 1);
                 bytes.splice(start..(start + count).min(bytes.len()), content);

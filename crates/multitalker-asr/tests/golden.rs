@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Comparison with NeMo's results in `expected/`.
+//! Compares the engine with NeMo's results in `expected/`.
 //!
-//! The models are in `testdata`, or in the folder that `MULTITALKER_REFERENCE` names: either one of
-//! the same layout (`tiny-models/`, `audio/`, `expected/`) or the folder of a model. `testdata`
-//! supplies the audio, the expected results and the diarizer that it lacks.
+//! The models are in `testdata`, or in the folder that `MULTITALKER_REFERENCE` names. That folder
+//! has either the same layout (`tiny-models/`, `audio/`, `expected/`) or the files of a model.
+//! `testdata` supplies the audio, the expected results and the diarizer if they are missing there.
 //!
 //! Tolerances: the features differ from PyTorch's by the rounding of another Fourier transform
 //! (1e-3 in the logarithm); the probabilities differ by the effect of that and by ONNX Runtime's
@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 const FEATURE_TOLERANCE: f32 = 1e-3;
 const PROBABILITY_TOLERANCE: f32 = 2e-3;
-/// Distance of the feature frames in an expected file.
+/// Step between the feature frames in an expected file.
 const FEATURE_FRAME_STEP: usize = 97;
 
 #[derive(Deserialize)]
@@ -61,7 +61,7 @@ impl Reference {
         Self::new(&test_support::data())
     }
 
-    /// Returns the models in `MULTITALKER_REFERENCE`, otherwise those of the tests.
+    /// Returns the models in `MULTITALKER_REFERENCE`, or by default the models of the tests.
     fn chosen() -> Self {
         let folder = std::env::var_os("MULTITALKER_REFERENCE");
         folder.map_or_else(Self::own, |folder| Self::new(Path::new(&folder)))
@@ -222,7 +222,7 @@ fn published_int8_forms_run_through_the_same_loop() {
     }
 }
 
-/// The Hub's client keeps files as links to blobs named by their hashes.
+/// The client of the Hugging Face Hub stores files as links to blobs named by their hashes.
 #[cfg(unix)]
 #[test]
 fn published_forms_run_from_a_cache_of_the_hub() {
@@ -308,10 +308,10 @@ fn full_batches_give_the_same_tokens() {
     assert_eq!((one_by_one.encoder_runs, full.encoder_runs), (chunks, chunks.div_ceil(5)));
     assert!(!full.speakers[0].tokens.is_empty());
     assert_eq!(full.speakers[0].chunks, one_by_one.speakers[0].chunks);
-    let spoken = |trace: &Trace| -> Vec<_> {
+    let tokens = |trace: &Trace| -> Vec<_> {
         trace.speakers[0].tokens.iter().map(|token| (token.frame, token.id)).collect()
     };
-    assert_eq!(spoken(&full), spoken(&one_by_one));
+    assert_eq!(tokens(&full), tokens(&one_by_one));
 }
 
 fn assert_equals_reference(reference: &Reference) {

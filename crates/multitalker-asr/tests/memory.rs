@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Memory use of a long stream. The test measures its process, so it is alone in it.
+//! Measures the memory use of a long stream. The binary has no other test, because the test
+//! measures its own process.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
@@ -13,7 +14,7 @@ fn memory_is_flat() {
     let options = StreamOptions { chunk_latency: ChunkLatency::Ms560, ..StreamOptions::default() };
     let mut stream = Stream::new(test_support::tiny_model(), options).expect("options that fit");
     let mut minutes = |count: usize| {
-        // The maximum, since what is allocated depends on the position in a chunk.
+        // The maximum is used, because the allocated memory depends on the position in a chunk.
         let mut most = 0;
         for _ in 0..count {
             for second in meeting[..60 * 16_000].chunks(16_000) {
@@ -26,6 +27,6 @@ fn memory_is_flat() {
     let warm = minutes(3);
     let later = minutes(12);
     println!("{warm} bytes, then {later} bytes in 12 minutes of audio");
-    // The features alone are 37 MB.
+    // The features of 12 minutes alone take 37 MB.
     assert!(later < warm + 200_000, "from {warm} bytes to {later} bytes in 12 minutes of audio");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Features, diarizer and recognizer on a real meeting of four people who talk over each other.
+//! Tests features, diarizer and recognizer on a real meeting of four people who talk over each
+//! other.
 
 use std::process::Command;
 use std::sync::LazyLock;

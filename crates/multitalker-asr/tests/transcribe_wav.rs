@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The example without GStreamer: supported and unsupported files, and complete outputs.
+//! Tests the example without GStreamer: supported and unsupported files, and complete outputs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +11,7 @@ use hound::{SampleFormat, WavSpec, WavWriter};
 use multitalker_asr::SegLstRow;
 use test_support::{data, read_wav, transcribe_wav};
 
-/// Runs the example with the tiny models, or others, and more arguments.
+/// Runs the example with the tiny models, a diarizer and more arguments.
 fn transcribe<A: AsRef<OsStr>>(
     audio: &Path,
     diarizer: &Path,

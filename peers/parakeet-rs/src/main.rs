@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Transcribes a WAV file with parakeet-rs and prints what it took, as JSON. Arguments: the file,
-//! the folder of the models, the Sortformer file, the seconds of the file, the threads.
+//! Transcribes a WAV file with parakeet-rs and prints its time and memory as JSON. Arguments: the
+//! file, the folder of the models, the Sortformer file, the seconds of audio, the threads.
 
 use std::error::Error;
 use std::time::Instant;
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut model = MultitalkerASR::from_pretrained(models, sortformer, Some(config))?;
     let load_s = start.elapsed().as_secs_f64();
 
-    // As its example `multitalker` does it, but for the silence at the end.
+    // This loop follows the example `multitalker` of parakeet-rs, without its final silence.
     let start = Instant::now();
     for chunk in samples.chunks_exact(model.chunk_audio_samples()) {
         model.transcribe_chunk(chunk)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The configuration beside the graphs.
+//! Tests the configuration beside the graphs.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Files that are missing, damaged, of another kind or out of reach.
+//! Tests files that are missing, damaged, of another kind or inaccessible.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use test_support::data;
 
 use super::{CONFIG, assert_contains, load};
 
-/// The files of a complete model, apart from the weights beside the graphs.
+/// Files of a complete model, apart from the weights beside the graphs.
 const FILES: [&str; 4] =
     ["encoder.onnx", "decoder_joint.onnx", "tokenizer.model", "sortformer.onnx"];
 
-/// Returns the error of the published model in a folder after `spoil`.
+/// Returns the error of loading a published model whose folder `spoil` has changed.
 fn error_of(form: &str, spoil: impl FnOnce(&Path)) -> String {
     let folder = published(form);
     spoil(folder.path());
@@ -196,7 +196,7 @@ fn weights_behind_a_link_out_of_the_folder_are_read_with_a_warning() {
         &["/encoder.onnx.data are behind a link", &bytes, "1.24.2"],
     );
 
-    // The weights are the same.
+    // Weights behind a link give the same results as weights in the folder.
     let direct = published("dynamo");
     let direct = load(direct.path(), Precision::Fp32).expect("loads");
     let audio = test_support::read_wav(&data().join("audio/jfk.wav"));

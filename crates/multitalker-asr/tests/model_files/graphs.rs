@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Graphs with dimensions or metadata out of range.
+//! Tests graphs with dimensions or metadata out of range.
 
 use multitalker_asr::Precision;
 use test_support::data;
@@ -9,7 +9,6 @@ use super::{FP32, assert_contains, folder_with, load};
 
 #[test]
 fn excessive_dimensions_are_refused() {
-    // A dimension as protobuf: the input's name, then its shape.
     for (file, name, from, to) in [
         ("decoder_joint.onnx", "input_states_1", 2, "dimension 0 of input_states_1"),
         ("encoder.onnx", "cache_last_channel", 3, "dimension 1 of cache_last_channel"),

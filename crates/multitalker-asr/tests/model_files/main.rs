@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Loading of models from complete, incomplete and damaged folders.
+//! Tests the loading of models from complete, incomplete and damaged folders.
 
 mod config;
 mod damage;

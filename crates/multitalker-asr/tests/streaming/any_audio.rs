@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Properties that hold for any audio and any way of pushing it.
+//! Tests properties that hold for any audio and any way of pushing it.
 
 use std::collections::HashSet;
 
@@ -64,7 +64,11 @@ fn reset_keeps_the_degraded_mode() {
     let mut degraded = stream(options.clone());
     degraded.set_degraded(true);
     let expected = events(&mut degraded, [&NEWS[..]]);
-    assert_ne!(expected, events(&mut stream(options), [&NEWS[..]]), "it makes a difference");
+    assert_ne!(
+        expected,
+        events(&mut stream(options), [&NEWS[..]]),
+        "the degraded mode changes nothing"
+    );
     for _ in 0..2 {
         degraded.reset();
         assert_eq!(events(&mut degraded, [&NEWS[..]]), expected);
@@ -80,7 +84,7 @@ fn longest_options_work() {
         ..small_options()
     };
     let events = events(&mut stream(options), [excerpt()]);
-    // Only the end of a sentence closes a segment, and these models emit none.
+    // With these options only the end of a sentence closes a segment, and these models emit none.
     let segments = segments(&events);
     let speakers: HashSet<_> = segments.iter().map(|segment| segment.speaker).collect();
     assert!(segments.len() > 1 && segments.len() == speakers.len(), "{segments:?}");
@@ -105,7 +109,10 @@ fn words_are_in_their_segments() {
                 words[*speaker].push(word.clone());
             }
             Event::Segment(segment) => {
-                assert_eq!(segment.words, words[segment.speaker], "all words since the last one");
+                assert_eq!(
+                    segment.words, words[segment.speaker],
+                    "all words since the last segment"
+                );
                 words[segment.speaker].clear();
             }
             Event::Partial(partial) => assert!(!partial.words.is_empty()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Speakers, diarizers and their operating points.
+//! Tests speakers, diarizers and their operating points.
 
 use multitalker_asr::{
     Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Progress, Stream,
@@ -33,7 +33,7 @@ fn one_speaker_without_a_diarizer() {
     assert!(!segments(&events).is_empty());
     assert!(segments(&events).iter().all(|segment| segment.speaker == 0));
     let trace = stream.trace().expect("enabled above");
-    assert_eq!(trace.speakers[0].chunks, [0, 1, 2, 3, 4], "it runs on every chunk");
+    assert_eq!(trace.speakers[0].chunks, [0, 1, 2, 3, 4], "the encoder runs on every chunk");
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn speakers_are_recognized_after_a_gap() {
     // Two people speak before the gap, and the second is the first to speak after it.
     let (before, after) = audio.split_at(30 * 16_000);
     let mut stream = demo_stream();
-    let mut speakers = |go_on: fn(&mut Stream)| -> Vec<usize> {
+    let mut speakers = |proceed: fn(&mut Stream)| -> Vec<usize> {
         events(&mut stream, [before]);
-        go_on(&mut stream);
+        proceed(&mut stream);
         assert_eq!(stream.progress(), Progress::default());
         let events = events(&mut stream, [after]);
         let segments = segments(&events);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Invalid options, cancellation, and networks that fail.
+//! Tests invalid options, cancellation, and failing networks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,7 +73,7 @@ fn canceling_stops_an_inference_and_keeps_what_was_recognized() {
     canceller.cancel();
     let (mut stream, result, emitted) = worker.join().expect("no panic");
     assert!(matches!(result, Err(Error::Canceled)), "{:?}", result.map(|o| o.len()));
-    assert!(stream.received_samples() < NEWS.len() as u64 * 20, "it stopped before the end");
+    assert!(stream.received_samples() < NEWS.len() as u64 * 20, "the push was not interrupted");
     assert!(!segments(&emitted).is_empty());
     assert!(matches!(stream.push(&[0.0]), Err(Error::Ended)));
     stream.reset();
@@ -141,7 +141,7 @@ fn failing_network_loses_nothing_recognized_before() {
         let frames = failing.trace().expect("enabled above").probabilities.len() / 4;
         assert_eq!(
             frames, 112,
-            "it fails after eight chunks of 14 frames, when the FIFO holds 100"
+            "the graph fails after eight chunks of 14 frames, when the FIFO holds 100"
         );
 
         // The window of the last frame reaches 40 samples beyond it.

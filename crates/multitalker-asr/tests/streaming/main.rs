@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Streams on the tiny models of the tests.
+//! Tests streams on the tiny models.
 
 mod any_audio;
 mod diarization;
@@ -16,12 +16,12 @@ use test_support::{read_wav, tiny_model, tiny_model_options};
 static NEWS: LazyLock<Vec<f32>> =
     LazyLock::new(|| read_wav(&test_support::data().join("audio/news.wav")));
 
-/// 5 seconds with a change of speaker.
+/// Returns 5 seconds of audio with a change of speaker.
 fn excerpt() -> &'static [f32] {
     &NEWS[7 * 16_000..12 * 16_000]
 }
 
-/// Small chunks and caches, so that short audio passes through all states.
+/// Returns options with small chunks and caches, so that short audio passes through all states.
 fn small_options() -> StreamOptions {
     let mut options =
         StreamOptions { chunk_latency: ChunkLatency::Ms160, ..StreamOptions::default() };
