@@ -22,7 +22,7 @@ use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::{CAT, worker};
 use multitalker_asr::lock::lock;
 
-/// A run of the element: from READY to PAUSED until the change back.
+/// A run of the element, from the change to PAUSED until the change back to READY.
 struct Running {
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
@@ -209,7 +209,8 @@ impl ObjectSubclass for MultitalkerAsr {
                     |imp| imp.sink_chain(buffer),
                 )
             })
-            // Returns a flow, so that an event during a flush does not count as an error.
+            // This variant returns a flow, so that an event during a flush does not count as an
+            // error.
             .event_full_function(|pad, parent, event| {
                 Self::catch_panic_pad_function(
                     parent,
@@ -280,7 +281,7 @@ impl ObjectImpl for MultitalkerAsr {
     }
 
     fn dispose(&self) {
-        // An element that is disposed of without a change to NULL leaves no thread behind.
+        // The thread must also end if the element is disposed of without a change to NULL.
         if let Some(queue) = self.queue() {
             queue.stop();
         }

@@ -39,9 +39,9 @@
 //!
 //! # Speakers
 //!
-//! Speakers are numbered from 0 in order of appearance. A gap of 200 ms or more in the audio, other
-//! caps, another segment and another stream end all segments. After these, numbering restarts or is
-//! kept, depending on `on-discontinuity`; a flush always restarts it.
+//! Speakers are numbered from 0 in order of appearance. A gap of 200 ms or more in the audio, new
+//! caps, a new segment event, and a new stream end all segments of text. Numbering then restarts or
+//! is kept, depending on `on-discontinuity`; a flush always restarts it.
 //!
 //! Smaller deviations of timestamps are jitter below `alignment-threshold`. Above it, they must last
 //! for `discont-wait` before silence is inserted or audio is cut, except on buffers flagged DISCONT

@@ -31,14 +31,14 @@ pub struct Shared {
     pub unsynced_srcpad: gst::Pad,
     pub speaker_pads: SpeakerPads,
     pub transcript_log: Mutex<TranscriptLog>,
-    /// Longest time by which text of a live source has left after its running time.
+    /// Longest delay of text of a live source after its running time.
     pub max_delay: Mutex<gst::ClockTime>,
     pub settings: Settings,
     kept_model: Mutex<Option<KeptModel>>,
 }
 
 impl Shared {
-    /// Default settings and no speaker pads. No element is set yet.
+    /// Creates the state with default settings, without speaker pads and without an element.
     pub fn new(sinkpad: gst::Pad, srcpad: gst::Pad, unsynced_srcpad: gst::Pad) -> Self {
         Self {
             element: glib::WeakRef::new(),
@@ -58,12 +58,12 @@ impl Shared {
         self.element.set(Some(element));
     }
 
-    /// The element, unless it is being disposed of.
+    /// Returns the element, unless it is being disposed of.
     pub fn element(&self) -> Option<gst::Element> {
         self.element.upgrade()
     }
 
-    /// Current value of a property.
+    /// Returns the current value of a property.
     pub fn property(&self, name: &str) -> glib::Value {
         properties::get(&self.settings, name)
     }
@@ -88,44 +88,44 @@ impl Shared {
         self.settings.start_run()
     }
 
-    /// Ends the run: the current settings are those of the next one.
+    /// Ends the run, after which the settings of the next one apply.
     pub fn end_run(&self) {
         self.announcing_latency(|| self.settings.end_run());
     }
 
-    /// Latency that the element adds to a live source, in this run or in the next.
+    /// Returns the latency that the element adds to a live source, in this run or else in the next.
     pub fn live_latency(&self) -> gst::ClockTime {
         let run = self.settings.run();
         run.live_latency(&self.settings.live(), self.known_diarizer(&run))
     }
 
-    /// Time from audio of a live source to its text, even if text is desynchronized and adds no
-    /// latency to the pipeline.
+    /// Returns the time from audio of a live source to its text, even if text is desynchronized and
+    /// adds no latency to the pipeline.
     pub fn text_latency(&self) -> gst::ClockTime {
         let run = self.settings.run();
         run.text_latency(&self.settings.live(), self.known_diarizer(&run))
     }
 
-    /// Capacity of the queue in samples, in this run.
+    /// Returns the capacity of the queue in samples, in this run or else in the next.
     pub fn max_queued_samples(&self, live: bool) -> usize {
         let run = self.settings.run();
         run.max_queued_samples(live, self.known_diarizer(&run))
     }
 
-    /// Does what may change the latency, and posts a LATENCY message if it did.
+    /// Runs `change`, and posts a LATENCY message if it has changed the latency.
     fn announcing_latency<T>(&self, change: impl FnOnce() -> T) -> T {
         let before = self.live_latency();
         let result = change();
         if self.live_latency() != before
             && let Some(element) = self.element()
         {
-            // It fails without a bus, where nobody waits for it.
+            // Without a bus there is no receiver.
             let _ = element.post_message(gst::message::Latency::builder().src(&element).build());
         }
         result
     }
 
-    /// The model of an earlier run, if it was loaded with these options.
+    /// Returns the model of an earlier run, if it was loaded with these options.
     fn model(&self, options: &ModelOptions) -> Option<Arc<Model>> {
         let kept = lock(&self.kept_model);
         kept.as_ref().filter(|kept| kept.options == *options).map(|kept| kept.model.clone())
@@ -144,24 +144,25 @@ impl Shared {
         }
     }
 
-    /// Drops the kept model if it received audio. One that was loaded in vain serves the next run.
+    /// Drops the kept model if it received audio. An unused one serves the next run.
     pub fn drop_used_model(&self) {
         lock(&self.kept_model).take_if(|kept| kept.used);
     }
 
-    /// The diarizer that these settings ask for, once it is loaded.
+    /// Returns the diarizer of these settings, once it is loaded.
     fn known_diarizer(&self, settings: &RunSettings) -> Option<DiarizerKind> {
         self.model(&settings.model_options()?)?.diarizer()
     }
 
-    /// Number of speakers of the model, once that of this run or of the next is loaded.
+    /// Returns the number of speakers of the model of this run or else of the next, once it is
+    /// loaded.
     pub fn known_speakers(&self) -> Option<usize> {
         let options = self.settings.run().model_options()?;
         self.model(&options).map(|model| model.speakers())
     }
 
-    /// Liveness, minimum and maximum latency of upstream; of a live source without latency if the
-    /// sink pad is not linked. `None` if upstream does not answer.
+    /// Returns whether upstream is live, and its minimum and maximum latency, or `None` if it does
+    /// not answer. An unlinked sink pad counts as a live source without latency.
     pub fn upstream_latency(&self) -> Option<(bool, gst::ClockTime, Option<gst::ClockTime>)> {
         if self.sinkpad.peer().is_none() {
             return Some((true, gst::ClockTime::ZERO, None));
@@ -170,17 +171,18 @@ impl Shared {
         self.sinkpad.peer_query(&mut query).then(|| query.result())
     }
 
-    /// The current running time, if there is a clock.
+    /// Returns the current running time, if there is a clock.
     pub fn running_time(&self) -> Option<gst::ClockTime> {
         let element = self.element()?;
         Some(element.clock()?.time().saturating_sub(element.base_time()?))
     }
 
-    /// Pushes an event from all source pads; true if any is linked and its peer accepts it.
+    /// Pushes an event from all source pads, and returns whether the peer of any of them accepts
+    /// it.
     pub fn push_event(&self, event: &gst::Event) -> bool {
         let speakers = self.speaker_pads.list().into_iter().map(|known| known.pad);
         let pads = [self.srcpad.clone(), self.unsynced_srcpad.clone()].into_iter().chain(speakers);
-        // All of them, even after one has accepted it.
+        // Every pad pushes it, even after one peer has accepted it.
         pads.map(|pad| pad.push_event(event.clone())).fold(false, |any, accepted| any | accepted)
     }
 }

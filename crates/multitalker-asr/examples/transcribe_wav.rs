@@ -36,7 +36,8 @@ struct Arguments {
     /// Chunk of the recognizer in milliseconds: 1120, 560, 160 or 80.
     #[arg(long, default_value_t = 1120)]
     chunk_latency: u32,
-    /// Operating point of the diarizer; if its version lacks this one, the next shorter one.
+    /// Operating point of the diarizer; if its version lacks this one, the next shorter one is
+    /// used.
     #[arg(long, value_enum, default_value = "30s")]
     diarization_preset: PresetArgument,
     /// Probability above which a speaker counts as speaking.
@@ -45,7 +46,7 @@ struct Arguments {
     /// Maximum number of speakers; later speakers are ignored.
     #[arg(long)]
     max_speakers: Option<usize>,
-    /// How the other speakers are masked.
+    /// Encoder input that represents the other speakers.
     #[arg(long, value_enum, default_value = "probability")]
     target_mode: TargetArgument,
     /// Pause in milliseconds that ends a segment.
@@ -186,7 +187,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut segments = Vec::new();
     let transcribed = transcribe(&mut stream, &samples, &mut segments);
     if transcribed.is_err() {
-        // The text before the error is printed, too.
+        // The text before the error is also printed.
         for event in stream.take_remaining() {
             print(event, &mut segments)?;
         }
@@ -336,12 +337,13 @@ fn write_rttm(file: &mut impl Write, rows: &[SegLstRow]) -> io::Result<()> {
     rows.iter().try_for_each(|row| writeln!(file, "{}", row.rttm()))
 }
 
-/// A file that gets its name when it is complete; an existing file of that name stays until then.
+/// A file that is renamed to its final name when it is complete; an existing file of that name
+/// stays until then.
 struct OutputFile {
     path: PathBuf,
     file: File,
-    /// The temporary file, which is removed if it does not get its name; `None` for irregular files
-    /// such as `/dev/stdout`.
+    /// The temporary file, which is removed if it is not renamed; `None` for irregular files such
+    /// as `/dev/stdout`.
     temporary: Option<TempPath>,
 }
 

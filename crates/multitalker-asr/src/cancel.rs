@@ -41,7 +41,7 @@ impl Canceller {
         }
     }
 
-    /// Whether work is refused.
+    /// Returns whether work is refused.
     pub fn is_canceled(&self) -> bool {
         self.0.canceled.load(Ordering::SeqCst)
     }
@@ -77,7 +77,7 @@ impl Canceller {
         Registered { state: &self.0, id }
     }
 
-    /// Blocked calls in progress.
+    /// Returns the number of blocked calls in progress.
     #[cfg(test)]
     pub(crate) fn blocked_calls(&self) -> usize {
         lock(&self.0.wakers).by_id.len()

@@ -25,7 +25,7 @@ pub enum Error {
         /// Oldest supported version.
         required: String,
     },
-    /// The library exists and is not a usable ONNX Runtime.
+    /// The library exists but is not a usable ONNX Runtime.
     #[error("cannot use the ONNX Runtime library {}: expected version {required} or newer, found {}", path.display(), cut(found))]
     RuntimeUnusable {
         /// The library.
@@ -63,7 +63,7 @@ pub enum Error {
         /// Description of the expected file.
         expected: String,
     },
-    /// A file exists and cannot be read as what it should be.
+    /// A file exists but does not have the expected content.
     #[error("cannot load {} as {expected}: {}", path.display(), cut(found))]
     UnreadableFile {
         /// The file.
@@ -73,7 +73,7 @@ pub enum Error {
         /// Description of the file that was found, or the reason for the failure.
         found: String,
     },
-    /// A file is of the expected kind and does not fit the others.
+    /// A file is of the expected kind but does not fit the others.
     #[error(
         "{} does not fit: {}: expected {}, found {}",
         path.display(), cut(what), cut(expected), cut(found)
@@ -109,13 +109,13 @@ pub enum Error {
     /// A [`Canceller`](crate::Canceller) canceled the work.
     #[error("canceled")]
     Canceled,
-    /// The stream has finished or failed, and accepts audio again after a reset.
+    /// The stream has finished or failed, and accepts no audio until it is reset.
     #[error("the stream has ended: reset it before pushing more audio")]
     Ended,
 }
 
 impl fmt::Debug for Error {
-    /// Writes the name of the variant and the message, which is bounded unlike the fields.
+    /// Writes the name of the variant and the message, which is bounded, unlike the fields.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variant = match self {
             Self::RuntimeNotFound { .. } => "RuntimeNotFound",
@@ -154,7 +154,7 @@ pub enum ModelWarning {
     IgnoredConfigEntry {
         /// The file.
         path: PathBuf,
-        /// The names of the section and of the entry, with a dot between.
+        /// The names of the section and of the entry, separated by a dot.
         entry: String,
         /// Description of valid values.
         expected: &'static str,
@@ -172,7 +172,7 @@ pub enum ModelWarning {
         path: PathBuf,
         /// Size in bytes.
         bytes: u64,
-        /// How to avoid it.
+        /// Instructions for avoiding this.
         remedy: &'static str,
     },
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What a stream returns. Positions are samples at 16 kHz since the start of the stream.
+//! Results of a stream. Positions are samples at 16 kHz since the start of the stream.
 
 /// A result of a stream, in the order in which it became final.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A finished word, emitted once. The same word in its [`Segment`] also has the punctuation
+    /// A finished word, emitted once. The same word in its [`Segment`] also has any punctuation
     /// marks that the decoder emits later.
     Word {
         /// Index of the speaker, from 0, in the order in which they first spoke.
@@ -35,11 +35,11 @@ pub struct Word {
     pub is_filtered: bool,
 }
 
-/// The words that one speaker says without a pause, at most a sentence.
+/// Words of one speaker without a pause, at most a sentence.
 ///
 /// The decoder often emits a punctuation mark later than its word. A mark that arrives after its
-/// word was emitted and before its segment closes is in the text of the word here and not in that
-/// of [`Event::Word`]; times and confidence are the same in both.
+/// word was emitted and before its segment closes is in the text of the word here but not in
+/// [`Event::Word`]; times and confidence are the same in both.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
     /// Index of the speaker, from 0, in the order in which they first spoke.
@@ -57,7 +57,7 @@ pub struct Partial {
     pub words: Vec<Word>,
 }
 
-/// How far a stream has come, in samples since its start: `segments <= words <= decoded`.
+/// Progress of a stream, in samples since its start: `segments <= words <= decoded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The audio before this sample is decoded.
@@ -80,7 +80,7 @@ pub struct Token {
 }
 
 impl Segment {
-    /// Returns the words with spaces between them.
+    /// Returns the words, separated by spaces.
     pub fn text(&self) -> String {
         join(&self.words)
     }
@@ -97,7 +97,7 @@ impl Segment {
 }
 
 impl Partial {
-    /// Returns the words with spaces between them.
+    /// Returns the words, separated by spaces.
     pub fn text(&self) -> String {
         join(&self.words)
     }

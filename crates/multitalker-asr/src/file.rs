@@ -26,7 +26,7 @@ pub enum Known {
     Empty,
     /// The pointer that `git clone` leaves without Git LFS.
     LfsPointer,
-    /// A web page: a login, a notice, "not found".
+    /// A web page, such as a login or an error page.
     Html,
     /// A zip archive, such as PyTorch and older `.nemo` checkpoints.
     Zip,
@@ -70,7 +70,7 @@ impl fmt::Display for Known {
     }
 }
 
-/// Recognizes a file that is no model by its first bytes.
+/// Recognizes a file that is not a model by its first bytes.
 pub fn recognize(head: &[u8]) -> Option<Known> {
     let text = head.trim_ascii_start();
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
@@ -86,7 +86,7 @@ pub fn recognize(head: &[u8]) -> Option<Known> {
         () if at(0, b"\x1f\x8b") => Known::Gzip,
         () if at(257, b"ustar") => Known::Tar,
         () if at(0, b"GGUF") => Known::Gguf,
-        // A JSON header after its length in 8 bytes.
+        // The length of the JSON header, in 8 bytes, precedes it.
         () if at(8, b"{\"") => Known::Safetensors,
         () if starts("{\"") || starts("{\n") => Known::Json,
         () => return None,
@@ -100,7 +100,7 @@ pub fn head(path: &Path) -> Option<Vec<u8>> {
     Some(head)
 }
 
-/// Whether `path` leads to a regular file.
+/// Returns whether `path` leads to a regular file.
 pub fn is_regular(path: &Path) -> bool {
     path.is_file()
 }
@@ -108,8 +108,8 @@ pub fn is_regular(path: &Path) -> bool {
 /// Checks that a regular file, which should hold `expected`, is at `path`.
 ///
 /// # Errors
-/// [`Error::FileNotFound`] if nothing is there, and [`Error::UnreadableFile`] if it is no regular
-/// file or cannot be opened.
+/// [`Error::FileNotFound`] if nothing is there, and [`Error::UnreadableFile`] if it is not a
+/// regular file or cannot be opened.
 pub fn check(path: &Path, expected: &'static str) -> Result<Metadata, Error> {
     open(path).and_then(|file| file.metadata()).map_err(|error| failure(path, expected, &error))
 }
@@ -117,8 +117,8 @@ pub fn check(path: &Path, expected: &'static str) -> Result<Metadata, Error> {
 /// Returns the bytes of the regular file at `path`, which should hold `expected`.
 ///
 /// # Errors
-/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if it is larger than `max_bytes` or no regular
-/// file, or cannot be read; [`Error::Canceled`] shortly after `canceller` is canceled.
+/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if it is larger than `max_bytes`, is not a
+/// regular file, or cannot be read; [`Error::Canceled`] shortly after `canceller` is canceled.
 pub fn read(
     path: &Path,
     expected: &'static str,
@@ -127,7 +127,7 @@ pub fn read(
 ) -> Result<Vec<u8>, Error> {
     let failed = |error: io::Error| failure(path, expected, &error);
     let file = open(path).map_err(failed)?;
-    // One more byte shows that the file is too long, whatever its metadata.
+    // One more byte shows that the file is too long, regardless of its metadata.
     let mut file = file.take(max_bytes + 1);
     let mut bytes = Vec::new();
     loop {
@@ -152,8 +152,8 @@ pub fn read(
 /// copy.
 ///
 /// # Errors
-/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if it has fewer bytes or is no regular file, or
-/// cannot be read; [`Error::Canceled`] shortly after `canceller` is canceled.
+/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if it has fewer bytes, is not a regular file,
+/// or cannot be read; [`Error::Canceled`] shortly after `canceller` is canceled.
 pub fn read_shared(
     path: &Path,
     expected: &'static str,

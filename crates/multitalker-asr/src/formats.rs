@@ -12,7 +12,7 @@ pub struct SegLstRow {
     pub session_id: String,
     /// Name of the speaker.
     pub speaker: String,
-    /// Words with spaces between them.
+    /// Words, separated by spaces.
     pub words: String,
     /// Start in seconds since the start of the recording.
     pub start_time: f64,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Readers of external files for the fuzz targets of `fuzz/` and `tests/fuzz_targets.rs`: they return
-//! for any bytes, and what they return is bounded.
+//! Readers of external files for the fuzz targets of `fuzz/` and `tests/fuzz_targets.rs`: they
+//! return for any bytes, and their results are bounded.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Options of models and streams: which files, on which hardware, at which latency.
+//! Options of models and streams: files, hardware, latency and segments.
 
 use std::path::PathBuf;
 
@@ -50,16 +50,16 @@ pub enum ExecutionProvider {
     Rocm,
 }
 
-/// How much ONNX Runtime rewrites the graphs when it loads them.
+/// Graph optimizations that ONNX Runtime applies when it loads the graphs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OptimizationLevel {
-    /// No rewriting.
+    /// No optimizations.
     DisableAll,
     /// Removes redundant nodes and folds constants.
     EnableBasic,
-    /// Also fuses nodes.
+    /// Fuses nodes in addition.
     EnableExtended,
-    /// Also changes memory layouts for this processor.
+    /// Changes memory layouts for this processor in addition.
     #[default]
     EnableAll,
 }
@@ -77,7 +77,7 @@ pub struct RuntimeOptions {
     /// Number of threads per inference, and of speakers decoded at a time, at most 1024; 0 stands
     /// for the number of processor cores, at most 4.
     pub intra_op_threads: usize,
-    /// How much ONNX Runtime rewrites the graphs.
+    /// Graph optimizations at load time.
     pub optimization_level: OptimizationLevel,
 }
 
@@ -94,7 +94,8 @@ pub struct ModelOptions {
     pub runtime: RuntimeOptions,
 }
 
-/// Maximum number of threads; more than the largest machines have cores only slow inference down.
+/// Maximum number of threads. More threads than the largest machines have cores only slow inference
+/// down.
 const MAX_THREADS: usize = 1024;
 
 impl RuntimeOptions {
@@ -153,7 +154,7 @@ impl ChunkLatency {
     }
 }
 
-/// How the background target of a speaker is computed.
+/// Computation of a speaker's background target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TargetMode {
     /// The largest probability of any other speaker.
@@ -180,7 +181,7 @@ pub struct StreamOptions {
     /// Maximum number of speakers, at least 1; later speakers are ignored. `None` sets no limit
     /// below that of the diarizer.
     pub max_speakers: Option<usize>,
-    /// How the background target is computed.
+    /// Computation of the background target.
     pub target_mode: TargetMode,
     /// Pause that closes a segment, in milliseconds.
     pub segment_pause_ms: u32,

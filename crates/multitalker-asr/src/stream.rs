@@ -63,10 +63,10 @@ impl Stream {
         Self::with_canceller(model, options, Canceller::new())
     }
 
-    /// Creates a stream on `model` that `canceller` stops.
+    /// Creates a stream on `model` that `canceller` can stop.
     ///
     /// # Errors
-    /// The errors of [`Self::new`].
+    /// [`Error::InvalidOption`] and [`Error::Mismatch`], as in [`Self::new`].
     pub fn with_canceller(
         model: Arc<Model>,
         options: StreamOptions,
@@ -79,7 +79,7 @@ impl Stream {
         {
             return Err(Error::InvalidOption {
                 option: "chunk of the recognizer",
-                expected: format!("one of {known:?} encoded frames, by multitalker_config.json"),
+                expected: format!("one of {known:?} encoded frames, as in multitalker_config.json"),
                 found: chunk.encoded_frames().to_string(),
             });
         }
@@ -153,18 +153,19 @@ impl Stream {
         self.run_deferred()
     }
 
-    /// Pushes samples like [`Self::push`] when more audio is at hand. If threads are to spare, the
-    /// recognizer is deferred until the diarizer's next chunk and runs beside it. The events are the
-    /// same, some of them later.
+    /// Pushes samples like [`Self::push`] when more audio is already available. If there are spare
+    /// threads, the recognizer is deferred until the diarizer's next chunk and runs beside it. The
+    /// events are the same, some of them later.
     ///
     /// # Errors
-    /// The errors of [`Self::push`].
+    /// [`Error::Ended`], [`Error::Inference`], [`Error::Mismatch`], [`Error::UnreadableFile`] and
+    /// [`Error::Canceled`], as in [`Self::push`].
     pub fn push_deferred(&mut self, samples: &[f32]) -> Result<Vec<Event>, Error> {
         self.push_steps(samples)?;
         Ok(self.take_events())
     }
 
-    /// Whether [`Self::push_deferred`] deferred any work.
+    /// Returns whether [`Self::push_deferred`] deferred any work.
     pub fn has_deferred(&self) -> bool {
         !self.ended && !self.recognizer.ready_chunks(&self.features, false).is_empty()
     }
@@ -172,7 +173,8 @@ impl Stream {
     /// Runs the work that [`Self::push_deferred`] deferred, and returns the new events.
     ///
     /// # Errors
-    /// The errors of [`Self::push`].
+    /// [`Error::Ended`], [`Error::Inference`], [`Error::Mismatch`], [`Error::UnreadableFile`] and
+    /// [`Error::Canceled`], as in [`Self::push`].
     pub fn run_deferred(&mut self) -> Result<Vec<Event>, Error> {
         self.work(Audio::Pauses)?;
         Ok(self.take_events())
@@ -181,7 +183,8 @@ impl Stream {
     /// Decodes the remaining audio, closes all segments and ends the stream.
     ///
     /// # Errors
-    /// The errors of [`Self::push`].
+    /// [`Error::Ended`], [`Error::Inference`], [`Error::Mismatch`], [`Error::UnreadableFile`] and
+    /// [`Error::Canceled`], as in [`Self::push`].
     pub fn finish(&mut self) -> Result<Vec<Event>, Error> {
         if self.ended {
             return Err(Error::Ended);
@@ -243,7 +246,7 @@ impl Stream {
         }
     }
 
-    /// Returns how far the stream has come.
+    /// Returns the progress of the stream.
     pub fn progress(&self) -> Progress {
         self.recognizer.progress()
     }
@@ -258,7 +261,7 @@ impl Stream {
         self.canceller.clone()
     }
 
-    /// Overrides whether diarizer and recognizer run at the same time, whatever the threads to spare.
+    /// Overrides whether diarizer and recognizer run at the same time, regardless of spare threads.
     #[doc(hidden)]
     pub fn set_side_by_side(&mut self, side_by_side: bool) {
         self.side_by_side = side_by_side;

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! What the stages compute, for comparison with another implementation in tests.
+//! Intermediate results, which tests compare with another implementation.
 
 use crate::events::Token;
 
 /// The intermediate results of a stream.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// Log-mel features, one row per frame of 10 ms.
+    /// Log-mel features, `[mel_frames, mels]` in standard layout.
     pub features: Vec<f32>,
-    /// Log-mel features of a diarizer that does not share those of the recognizer.
+    /// Log-mel features, `[mel_frames, mels]`, of a diarizer that does not share those of the
+    /// recognizer.
     pub diarizer_features: Vec<f32>,
-    /// Probabilities, one row of all speakers per frame of 80 ms.
+    /// Probabilities, `[frames, speakers]` in standard layout, for frames of 80 ms.
     pub probabilities: Vec<f32>,
     /// Number of encoder runs, each on one or more chunks of one or more speakers.
     pub encoder_runs: usize,
@@ -19,7 +20,7 @@ pub struct Trace {
     pub speakers: Vec<SpeakerTrace>,
 }
 
-/// What the recognizer computed for one speaker.
+/// Results of the recognizer for one speaker.
 #[derive(Clone, Debug, Default)]
 pub struct SpeakerTrace {
     /// Indices of the chunks on which the encoder ran.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The way of audio into the element: caps, segments, clipping and conversion of buffers, and
+//! The path of audio into the element: caps, segments, clipping and conversion of buffers, and
 //! timestamps as sample indices.
 //!
-//! A buffer leaves [`Input::audio`] as mono `f32` samples at 16 kHz with a PTS. Whatever else the
-//! sink pad is to accept, such as audio at 48 kHz, is converted there, by [`samples`].
+//! A buffer leaves [`Input::audio`] as mono `f32` samples at 16 kHz with a PTS. The conversion of
+//! any other input, such as audio at 48 kHz, belongs there, in [`samples`].
 
 pub mod samples;
 pub mod timeline;
@@ -37,7 +37,7 @@ pub enum InputError {
     NoCaps,
     /// The segment is not in time.
     SegmentFormat(gst::Format),
-    /// The segment is to be played at another speed than 1, or backward.
+    /// The segment has a playback rate other than 1.
     Rate(f64),
     /// A buffer has no PTS.
     NoPts,
@@ -46,7 +46,7 @@ pub enum InputError {
 }
 
 impl InputError {
-    /// The result of pushing what is rejected.
+    /// Returns the flow of a push that is rejected for this reason.
     pub fn flow(&self) -> gst::FlowError {
         match self {
             Self::Caps(_) | Self::NoCaps => gst::FlowError::NotNegotiated,
@@ -87,7 +87,7 @@ struct State {
     segment: gst::FormattedSegment<gst::ClockTime>,
     /// The last event that was rejected.
     rejected: Option<gst::Seqnum>,
-    /// Whether upstream is live, by its last answer.
+    /// Whether upstream is live, according to its last answer.
     live: Option<bool>,
     /// Whether upstream has answered in this stream.
     has_answered: bool,
@@ -102,12 +102,12 @@ impl Input {
     /// Applies a STREAM_START, CAPS, SEGMENT or FLUSH_STOP event; ignores all others.
     ///
     /// # Errors
-    /// [`InputError::Caps`], [`InputError::SegmentFormat`] or [`InputError::Rate`] if such audio is
-    /// not supported.
+    /// [`InputError::Caps`], [`InputError::SegmentFormat`] or [`InputError::Rate`] if the event
+    /// announces unsupported audio.
     pub fn event(&self, event: &gst::Event) -> Result<(), InputError> {
         let mut state = lock(&self.0);
         match event.view() {
-            // Another stream may come from another source.
+            // A new stream may come from another source.
             gst::EventView::StreamStart(_) => state.has_answered = false,
             gst::EventView::Caps(caps) => {
                 state.format = SampleFormat::from_caps(caps.caps());
@@ -142,11 +142,12 @@ impl Input {
     ///
     /// `ask_upstream` returns whether upstream is live, or `None` without an answer. It is called
     /// once per stream, for the first buffer, and again until there is an answer, since a bin may
-    /// have none at first. Until then the last answer in another stream counts, or else the source
-    /// is not live.
+    /// have none at first. Until then, the last answer in an earlier stream counts; without one,
+    /// the source is assumed not to be live.
     ///
     /// # Errors
-    /// [`InputError::NoCaps`], [`InputError::NoPts`] or [`InputError::Unreadable`].
+    /// [`InputError::NoCaps`] before valid caps, [`InputError::NoPts`] without a PTS, or
+    /// [`InputError::Unreadable`] if the buffer cannot be mapped.
     pub fn audio(
         &self,
         mut buffer: gst::Buffer,
@@ -161,7 +162,7 @@ impl Input {
         }
         let resync =
             buffer.flags().intersects(gst::BufferFlags::DISCONT | gst::BufferFlags::RESYNC);
-        // Clipping relies on the duration, which may not be that of the data.
+        // Clipping relies on the duration, which may differ from that of the data.
         if buffer.duration().is_some() {
             buffer.make_mut().set_duration(gst::ClockTime::NONE);
         }
@@ -185,7 +186,7 @@ impl Input {
         };
         let answer = match has_answered {
             true => last,
-            // Without the lock, since upstream may push an event before it answers.
+            // The lock is not held here, since upstream may push an event before it answers.
             false => ask_upstream(),
         };
         if answer.is_some() {
@@ -215,7 +216,7 @@ mod tests {
         input
     }
 
-    /// One sample at 0 s.
+    /// Creates a buffer with one sample at 0 s.
     fn buffer() -> gst::Buffer {
         let mut buffer = gst::Buffer::from_slice(1_f32.to_ne_bytes());
         buffer.make_mut().set_pts(gst::ClockTime::ZERO);
@@ -233,7 +234,7 @@ mod tests {
         assert!(is_live(Some(Some(true))));
         assert!(is_live(None));
         input.event(&gst::event::StreamStart::new("next")).expect("supported");
-        assert!(is_live(Some(None)), "as in the stream before");
+        assert!(is_live(Some(None)), "as in the previous stream");
         assert!(!is_live(Some(Some(false))));
         assert!(!is_live(None));
     }

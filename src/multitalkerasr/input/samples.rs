@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sample formats that the sink pad accepts, and their conversion to what the engine expects: mono
+//! Sample formats that the sink pad accepts, and their conversion to the engine's format: mono
 //! `f32` samples at 16 kHz.
 
 use multitalker_asr::SAMPLE_RATE_HZ;
@@ -13,7 +13,7 @@ pub enum SampleFormat {
 }
 
 impl SampleFormat {
-    /// Caps of all formats.
+    /// Returns the caps of all formats.
     pub fn all_caps() -> gst::Caps {
         gst_audio::AudioCapsBuilder::new_interleaved()
             .format_list([gst_audio::AUDIO_FORMAT_F32, gst_audio::AUDIO_FORMAT_S16])
@@ -22,7 +22,7 @@ impl SampleFormat {
             .build()
     }
 
-    /// The format of fixed caps; `None` if they are not among [`Self::all_caps`].
+    /// Returns the format of fixed caps; `None` if they are not among [`Self::all_caps`].
     pub fn from_caps(caps: &gst::CapsRef) -> Option<Self> {
         let info = gst_audio::AudioInfo::from_caps(caps).ok()?;
         let layout_fits = info.rate() == SAMPLE_RATE_HZ && info.channels() == 1;
@@ -33,7 +33,7 @@ impl SampleFormat {
         }
     }
 
-    /// Bytes per sample.
+    /// Returns the number of bytes per sample.
     pub const fn bytes(self) -> usize {
         match self {
             Self::S16 => size_of::<i16>(),

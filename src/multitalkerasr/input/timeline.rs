@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Relation of engine time, which is a sample index, to PTS: the place of a buffer, the gap before
-//! it, and the times of words.
+//! Relation of engine time, which is a sample index, to PTS: the placement of buffers, the gaps
+//! before them, and the times of words.
 
 use multitalker_asr::SAMPLE_RATE_HZ;
 
@@ -13,9 +13,10 @@ const SECOND_NS: u64 = gst::ClockTime::SECOND.nseconds();
 /// Tolerance for inexact timestamps, with the names and defaults of `GstAudioBaseSink`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alignment {
-    /// PTS that deviate by less than this from the end of the samples before are jitter.
+    /// A PTS that deviates by less than this from the end of the previous samples is jitter.
     pub threshold: gst::ClockTime,
-    /// Duration for which PTS must deviate by more, all in one direction, before the audio is moved.
+    /// Duration for which PTS must deviate by more, always in the same direction, before the audio
+    /// is moved.
     pub discont_wait: gst::ClockTime,
 }
 
@@ -25,7 +26,7 @@ impl Default for Alignment {
     }
 }
 
-/// A deviation of PTS that has not lasted for long enough yet.
+/// A deviation of PTS that has not yet lasted for `discont_wait`.
 #[derive(Clone, Copy, Debug)]
 struct Misalignment {
     /// End of the samples when the deviation began.
@@ -34,13 +35,13 @@ struct Misalignment {
     is_late: bool,
 }
 
-/// Place of audio after the audio before it.
+/// Placement of audio relative to the audio before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// The audio continues after `silence` samples of silence, without its first `skip` samples. One
     /// of the two is 0.
     Continue { silence: usize, skip: usize },
-    /// The audio does not continue.
+    /// The audio begins a new stretch.
     Discontinuity,
 }
 
@@ -62,12 +63,12 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// A timeline without audio.
+    /// Creates a timeline without audio.
     pub fn new(alignment: Alignment) -> Self {
         Self { alignment, ..Self::default() }
     }
 
-    /// Whether there is no audio yet.
+    /// Returns whether there is no audio yet.
     pub fn is_empty(&self) -> bool {
         self.base.is_none()
     }
@@ -82,7 +83,7 @@ impl Timeline {
         *self = Self::new(self.alignment);
     }
 
-    /// Counts samples that the engine received.
+    /// Counts samples that were pushed to the engine.
     pub fn advance(&mut self, samples: usize) {
         self.samples += samples as u64;
     }
@@ -92,9 +93,9 @@ impl Timeline {
         self.samples = self.samples.min(samples);
     }
 
-    /// Place of `samples` samples with this PTS, once a stretch has begun. With `resync`, as after
-    /// lost data, the PTS is right. Otherwise a deviation may be jitter, and must last in one
-    /// direction before audio is moved.
+    /// Places `samples` samples with this PTS, once a stretch has begun. With `resync`, which
+    /// follows lost data, the PTS is trusted. Otherwise a deviation may be jitter, and must last in
+    /// one direction before audio is moved.
     pub fn place(&mut self, pts: gst::ClockTime, samples: usize, resync: bool) -> Placement {
         let end = self.end();
         let apart = apart(pts, end);
@@ -123,18 +124,18 @@ impl Timeline {
         Placement::Continue { silence: 0, skip: moved.min(samples) }
     }
 
-    /// PTS of a sample.
+    /// Returns the PTS of a sample.
     pub fn pts(&self, sample: u64) -> gst::ClockTime {
         self.base.unwrap_or_default().saturating_add(duration(sample))
     }
 
-    /// PTS of the sample to come.
+    /// Returns the PTS of the next sample.
     pub fn end(&self) -> gst::ClockTime {
         self.pts(self.samples)
     }
 }
 
-/// Whether audio at `pts` may continue audio that ends at `end`.
+/// Returns whether audio at `pts` may continue audio that ends at `end`.
 pub fn is_continuous(end: gst::ClockTime, pts: gst::ClockTime) -> bool {
     apart(end, pts) < DISCONTINUITY
 }
@@ -143,19 +144,19 @@ fn apart(a: gst::ClockTime, b: gst::ClockTime) -> gst::ClockTime {
     a.max(b) - a.min(b)
 }
 
-/// Duration of samples.
+/// Returns the duration of samples.
 pub fn duration_of(samples: usize) -> gst::ClockTime {
     duration(samples as u64)
 }
 
 fn duration(samples: u64) -> gst::ClockTime {
     let ns = u128::from(samples) * u128::from(SECOND_NS) / u128::from(SAMPLE_RATE_HZ);
-    // Half of the range stays clear of the value for no time.
+    // Half of the range leaves room below `u64::MAX`, which stands for no time.
     let ns = u64::try_from(ns).unwrap_or(u64::MAX / 2).min(u64::MAX / 2);
     gst::ClockTime::from_nseconds(ns)
 }
 
-/// Number of samples in a duration, rounded to the nearest.
+/// Returns the number of samples in a duration, rounded to the nearest.
 pub fn samples_in(time: gst::ClockTime) -> usize {
     let samples = u128::from(time.nseconds()) * u128::from(SAMPLE_RATE_HZ);
     ((samples + u128::from(SECOND_NS / 2)) / u128::from(SECOND_NS)) as usize
@@ -169,7 +170,7 @@ mod tests {
         gst::ClockTime::from_mseconds(ms)
     }
 
-    /// A stretch of one second that begins at 10 s.
+    /// Creates a stretch of one second that begins at 10 s.
     fn timeline() -> Timeline {
         let mut timeline = Timeline::default();
         timeline.start(ms(10_000));

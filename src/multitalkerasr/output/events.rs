@@ -5,7 +5,7 @@
 use crate::multitalkerasr::text::format::Text;
 use crate::multitalkerasr::text::speaker::Speaker;
 
-/// Announces downstream that the next text is another speaker's.
+/// Announces to downstream that the next text is another speaker's.
 pub fn speaker_change(speaker: Speaker) -> gst::Event {
     let structure = gst::Structure::builder("rstranscribe/speaker-change")
         .field("speaker", speaker.to_string())
@@ -13,13 +13,13 @@ pub fn speaker_change(speaker: Speaker) -> gst::Event {
     gst::event::CustomDownstream::new(structure)
 }
 
-/// Announces downstream that a segment of the current speaker has ended.
+/// Announces to downstream that a segment of the current speaker has ended.
 pub fn final_transcript() -> gst::Event {
     let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
     gst::event::CustomDownstream::new(structure)
 }
 
-/// Announces upstream text that is about to be pushed.
+/// Announces to upstream the text that is about to be pushed.
 pub fn new_item(text: &Text, running_time: gst::ClockTime) -> gst::Event {
     let structure = gst::Structure::builder("rstranscribe/new-item")
         .field("speaker", text.utterance.speaker.to_string())

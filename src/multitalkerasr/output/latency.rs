@@ -12,7 +12,7 @@ use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::clock::Clock;
 use multitalker_asr::lock::lock;
 
-/// Value of the property `max-observed-delay`, in whole milliseconds.
+/// Returns the value of the property `max-observed-delay`, in whole milliseconds.
 pub fn max_delay_ms(shared: &Shared) -> u32 {
     u32::try_from(lock(&shared.max_delay).mseconds()).unwrap_or(u32::MAX)
 }
@@ -66,7 +66,7 @@ fn grow(max: &mut gst::ClockTime, delay: gst::ClockTime) -> bool {
     grows
 }
 
-/// Description of the property `max-observed-delay`.
+/// Describes the property `max-observed-delay`.
 pub fn property() -> glib::ParamSpec {
     glib::ParamSpecUInt::builder("max-observed-delay")
         .nick("Maximum observed delay")

@@ -94,7 +94,7 @@ pub fn post_progress(shared: &Shared, type_: gst::ProgressType, text: &str) {
     let _ = element.post_message(message);
 }
 
-/// Posts an error of the input. Missing caps are not posted, since either an error of the caps was
+/// Posts an error in the input. Missing caps are not posted, since either an error in the caps was
 /// posted before or the flow return is enough.
 pub fn post_input_error(shared: &Shared, error: &InputError) {
     match error {

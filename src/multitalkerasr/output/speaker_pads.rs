@@ -11,7 +11,7 @@ use multitalker_asr::lock::lock;
 /// Maximum number of speakers of any diarizer.
 const MAX_SPEAKERS: usize = 8;
 
-/// The templates of all source pads.
+/// Returns the templates of all source pads.
 pub fn templates() -> [gst::PadTemplate; 3] {
     let (text, json) = (TextFormat::all_caps(), TextFormat::Json.caps());
     [
@@ -77,12 +77,12 @@ impl SpeakerPads {
         lock(&self.0).retain(|known| known.pad != *pad);
     }
 
-    /// Whether a pad was requested and not removed.
+    /// Returns whether a pad was requested and not removed.
     pub fn contains(&self, pad: &gst::Pad) -> bool {
         lock(&self.0).iter().any(|known| known.pad == *pad)
     }
 
-    /// The current pads.
+    /// Returns the current pads.
     pub fn list(&self) -> Vec<SpeakerPad> {
         lock(&self.0).clone()
     }

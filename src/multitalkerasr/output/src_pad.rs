@@ -22,13 +22,13 @@ pub struct SrcPad {
 }
 
 impl SrcPad {
-    /// A pad that is not negotiated yet.
+    /// Creates a pad that is not negotiated yet.
     pub fn new(pad: gst::Pad, sequencer: Sequencer) -> Self {
         Self { pad, sequencer, format: None, negotiated_with: glib::WeakRef::new() }
     }
 
-    /// Whether the peer is new or requests a negotiation, or the caps were lost because the pad was
-    /// flushing. A new peer is visible before it requests one.
+    /// Returns whether the peer is new or requests a negotiation, or the caps were lost because the
+    /// pad was flushing. A new peer is visible before it requests one.
     pub fn needs_negotiation(&self) -> bool {
         let Some(peer) = self.pad.peer() else { return false };
         self.pad.needs_reconfigure()
@@ -73,8 +73,8 @@ impl SrcPad {
         self.format = format;
     }
 
-    /// Pushes a segment, after which a speaker's pad has the name of the speaker as its title.
-    /// Without a format there is nothing to push yet.
+    /// Pushes a segment and, from a speaker's pad, the speaker's name as title tag. Does nothing
+    /// before negotiation.
     pub fn start_segment(&self, segment: &gst::Event) {
         if self.format.is_none() {
             return;
@@ -96,7 +96,7 @@ impl SrcPad {
     /// - [`gst::FlowError::NotNegotiated`] if there is a peer but no format, because negotiation
     ///   failed or the pad was linked a moment ago.
     /// - [`gst::FlowError::NotLinked`] if there is no peer.
-    /// - Any error of downstream.
+    /// - Any flow error of downstream.
     pub fn push(
         &self,
         text: &Text,
@@ -110,7 +110,7 @@ impl SrcPad {
     }
 }
 
-/// Pushes the start of a stream of text that belongs to a stream of audio.
+/// Pushes a STREAM_START event for the text of a stream of audio.
 pub fn start_stream(shared: &Shared, pad: &gst::Pad, audio: &gst::Event) {
     pad.push_event(stream_start(shared, pad, audio).unwrap_or_else(|| audio.clone()));
 }
@@ -118,7 +118,7 @@ pub fn start_stream(shared: &Shared, pad: &gst::Pad, audio: &gst::Event) {
 fn stream_start(shared: &Shared, pad: &gst::Pad, audio: &gst::Event) -> Option<gst::Event> {
     let element = shared.element()?;
     let gst::EventView::StreamStart(audio_start) = audio.view() else { return None };
-    // The name of the first is older than the others.
+    // The stream ID of `src` predates the other pads, and stays the same for compatibility.
     let name = match pad.name() {
         name if name == "src" => "text".to_owned(),
         name => name.to_string(),

@@ -84,7 +84,7 @@ impl<'a> SrcPads<'a> {
         }
     }
 
-    /// Whether the stream has started with this very event.
+    /// Returns whether the stream has started with this very event.
     pub fn has_started(&self, event: &gst::Event) -> bool {
         let known = self.stream_start.as_ref();
         known.is_some_and(|known| {
@@ -92,10 +92,10 @@ impl<'a> SrcPads<'a> {
         })
     }
 
-    /// Starts the streams of all pads, with the stream of the audio.
+    /// Starts a stream on all pads when a stream of audio starts.
     pub fn stream_start(&mut self, event: gst::Event) {
         self.eos = None;
-        // As core does with EOS.
+        // Core also clears EOS when a stream starts.
         self.flows.reset();
         for pad in self.pads() {
             start_stream(self.shared, &pad, &event);
@@ -103,7 +103,7 @@ impl<'a> SrcPads<'a> {
         self.stream_start = Some(event);
     }
 
-    /// Negotiates the caps of all pads, after the caps of the audio.
+    /// Negotiates the caps of all pads once the audio has caps.
     pub fn caps(&mut self) {
         self.has_caps = true;
         self.prepare();
@@ -120,7 +120,7 @@ impl<'a> SrcPads<'a> {
     /// Ends the streams of all pads. Audio may still follow, even in the same segment.
     pub fn eos(&mut self, event: gst::Event) {
         self.prepare();
-        // Upstream pushes nothing more that could return this error.
+        // No further push from upstream can return this error.
         if !self.pads().iter().any(|pad| pad.is_linked()) {
             post_error!(self.shared, gst::StreamError::Failed, ("No source pad is linked"));
         }
@@ -186,7 +186,7 @@ impl<'a> SrcPads<'a> {
         self.src_pads.iter_mut().for_each(|src_pad| src_pad.sequencer.clear());
     }
 
-    /// Starts over after a flush.
+    /// Discards pending text, flow errors and the segment after a flush.
     pub fn flush(&mut self) {
         self.clear();
         self.flows.reset();
@@ -237,7 +237,7 @@ impl<'a> SrcPads<'a> {
             if (self.is_interrupted)() {
                 return Err(gst::FlowError::Flushing);
             }
-            // After an error the rest is dropped.
+            // After an error, the remaining text is dropped.
             if flow.is_ok() {
                 flow = self.push(index, push, clock, settings);
             }
@@ -305,7 +305,7 @@ impl<'a> SrcPads<'a> {
         self.src_pads[index].push(text, speaker_colors)
     }
 
-    /// The event with the sequence number of the segment.
+    /// Returns the event with the sequence number of the segment.
     fn in_segment(&self, mut event: gst::Event) -> gst::Event {
         if let Some(segment) = &self.segment {
             event.make_mut().set_seqnum(segment.seqnum());
@@ -313,8 +313,9 @@ impl<'a> SrcPads<'a> {
         event
     }
 
-    /// The combined flow of all pads after one has returned `pushed`. Pads that were released do not
-    /// count: they are flushing, and the combiner reads the flow from the pads themselves.
+    /// Returns the combined flow of all pads after one has returned `pushed`. Pads that were
+    /// released do not count: they are flushing, and the combiner reads the flow from the pads
+    /// themselves.
     fn combine(
         &mut self,
         index: usize,
@@ -373,7 +374,8 @@ fn conditions<'a>(clock: &Clock, settings: &'a LiveSettings) -> Conditions<'a> {
     Conditions { now: clock.now, speaker_prefix: &settings.speaker_prefix }
 }
 
-/// Each push with the time at which it begins. A push without a time has that of the one before it.
+/// Returns each push with the time at which it begins. A push without a time gets that of the one
+/// before it.
 fn timed(pushes: Vec<Push>) -> VecDeque<(gst::ClockTime, Push)> {
     let mut time = gst::ClockTime::ZERO;
     let with_time = pushes.into_iter().map(|push| {

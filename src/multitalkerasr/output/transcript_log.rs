@@ -25,8 +25,7 @@ impl TranscriptLog {
         *self = Self::default();
     }
 
-    /// Continues with the segments of different people, whose numbers follow those of the people
-    /// before.
+    /// Gives new numbers to the speakers of later segments, since they may be different people.
     pub fn reset_speakers(&mut self) {
         self.numbering.restart();
     }
@@ -50,13 +49,13 @@ impl TranscriptLog {
         excess > 0 && !std::mem::replace(&mut self.is_truncated, true)
     }
 
-    /// The segments, in the order in which they ended.
+    /// Returns the segments in the order in which they ended.
     pub fn rows(&self) -> Vec<Arc<SegLstRow>> {
         self.rows.iter().cloned().collect()
     }
 }
 
-/// The rows as a JSON array, by start time.
+/// Serializes the rows as a JSON array, sorted by start time.
 pub fn seglst(rows: &[Arc<SegLstRow>]) -> String {
     let mut rows: Vec<&SegLstRow> = rows.iter().map(AsRef::as_ref).collect();
     rows.sort_by(|a, b| a.start_time.total_cmp(&b.start_time));
@@ -74,7 +73,7 @@ mod tests {
     use crate::multitalkerasr::text::clock::Clock;
     use multitalker_asr::{Event, Segment, Word};
 
-    /// A segment of one word that begins at a time and lasts half a second.
+    /// Creates a segment of one word that begins at `start_s` and lasts half a second.
     fn segment(speaker: usize, text: &str, start_s: u64) -> Utterance {
         let mut clock = Clock::default();
         clock.timeline.start(gst::ClockTime::ZERO);

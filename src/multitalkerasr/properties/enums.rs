@@ -96,7 +96,7 @@ pub enum DiarizationPreset {
 }
 
 impl DiarizationPreset {
-    /// Value of the property in a pipeline description.
+    /// Returns the value of the property in a pipeline description.
     pub fn nick(self) -> String {
         glib::EnumValue::from_value(&self.to_value())
             .map_or_else(String::new, |(_, value)| value.nick().to_owned())
@@ -271,16 +271,16 @@ impl From<ExecutionProvider> for engine::ExecutionProvider {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstMultitalkerAsrOptimizationLevel")]
 pub enum OptimizationLevel {
-    /// None.
+    /// No optimizations.
     #[enum_value(name = "None", nick = "disable-all")]
     DisableAll,
     /// Removal of redundant nodes and constant folding.
     #[enum_value(name = "Remove redundant nodes and fold constants", nick = "enable-basic")]
     EnableBasic,
-    /// Also node fusion.
+    /// The above and node fusion.
     #[enum_value(name = "Also fuse nodes", nick = "enable-extended")]
     EnableExtended,
-    /// Also memory layouts for this processor.
+    /// The above and memory layouts for this processor.
     #[default]
     #[enum_value(name = "Also change memory layouts for this processor", nick = "enable-all")]
     EnableAll,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Operating point of the diarizer and what depends on it: the engine's options, the latency of the
-//! element and the length of its queue.
+//! Operating point of the diarizer and the values that depend on it: the engine's options, the
+//! latency of the element and the length of its queue.
 
 use crate::multitalkerasr::properties::enums::{DiarizationPreset, TextUnit};
 use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
 use multitalker_asr as engine;
 
-/// Diarizers that a file may turn out to hold.
+/// Possible diarizers as long as the file is not loaded.
 const UNKNOWN_DIARIZERS: [engine::DiarizerKind; 2] = {
     let [first, second] = engine::DiarizerVersion::ALL;
     [
@@ -17,7 +17,7 @@ const UNKNOWN_DIARIZERS: [engine::DiarizerKind; 2] = {
 };
 
 impl RunSettings {
-    /// Options of a stream with this diarizer, for a live source or any other.
+    /// Returns the options of a stream with this diarizer, for a live or a non-live source.
     pub fn stream_options(
         &self,
         live: bool,
@@ -32,13 +32,13 @@ impl RunSettings {
             target_mode: self.target_mode.into(),
             segment_pause_ms: self.segment_pause_ms,
             max_segment_ms: self.max_segment_duration_ms,
-            // The long chunks of a diarizer for files fill the batches without this.
+            // With a diarizer, its long chunks for files already fill the batches.
             fill_batches: !live && self.diarization_model.is_none(),
         }
     }
 
-    /// The selected preset and its replacement, if a diarizer of this version does not offer the
-    /// selected one.
+    /// Returns the selected preset and its replacement, if a diarizer of this version does not
+    /// offer the selected one.
     pub fn substituted_preset(
         &self,
         version: engine::DiarizerVersion,
@@ -57,8 +57,8 @@ impl RunSettings {
         model.operating_point(preset, self.chunk_latency.into()).map(|_| ())
     }
 
-    /// Latency that the element adds to a live pipeline. Before the diarizer is known, this is the
-    /// maximum over all versions.
+    /// Returns the latency that the element adds to a live pipeline. Before the diarizer is known,
+    /// this is the maximum over all versions.
     pub fn live_latency(
         &self,
         live: &LiveSettings,
@@ -70,8 +70,8 @@ impl RunSettings {
         }
     }
 
-    /// Time from audio to its text: [`RunSettings::live_latency`], or what that would be by default
-    /// if text is desynchronized.
+    /// Returns the time from audio to its text: [`RunSettings::live_latency`], or its value with
+    /// the default `latency` if text is desynchronized.
     pub fn text_latency(
         &self,
         live: &LiveSettings,
@@ -105,8 +105,8 @@ impl RunSettings {
             .sum()
     }
 
-    /// Samples that may wait for the worker: the longer chunk of recognizer and diarizer, plus 2 s.
-    /// Before the diarizer is known, this is the maximum over all versions.
+    /// Returns the number of samples that may wait for the worker: the longer chunk of recognizer
+    /// and diarizer, plus 2 s. Before the diarizer is known, this is the maximum over all versions.
     pub fn max_queued_samples(&self, live: bool, diarizer: Option<engine::DiarizerKind>) -> usize {
         let diarizer_chunks = self.possible_points(live, diarizer).map(|point| point.chunk_frames);
         let recognizer_chunk = engine::ChunkLatency::from(self.chunk_latency).encoded_frames();
@@ -114,7 +114,7 @@ impl RunSettings {
         frames * engine::ENCODED_FRAME_SAMPLES as usize + 2 * engine::SAMPLE_RATE_HZ as usize
     }
 
-    /// The preset of the property; `None` for `auto`.
+    /// Returns the preset of the property; `None` for `auto`.
     fn selected_preset(&self) -> Option<engine::DiarizationPreset> {
         self.diarization_preset.into()
     }
@@ -127,8 +127,8 @@ impl RunSettings {
         preset.operating_point_of(kind.version, self.chunk_latency.into())
     }
 
-    /// Operating points of the diarizer, one for each version as long as that is unknown; empty
-    /// without a diarizer.
+    /// Returns the operating points of the diarizer: one for each version as long as the version is
+    /// unknown, none without a diarizer.
     fn possible_points(
         &self,
         live: bool,

@@ -71,7 +71,7 @@ impl Default for RunSettings {
 }
 
 impl RunSettings {
-    /// Networks to load, or `None` without a `model-dir`.
+    /// Returns the networks to load, or `None` without a `model-dir`.
     pub fn model_options(&self) -> Option<engine::ModelOptions> {
         Some(engine::ModelOptions {
             model_dir: self.model_dir.as_ref()?.into(),
@@ -87,7 +87,7 @@ impl RunSettings {
         })
     }
 
-    /// Whether `language-code` names the language of the models.
+    /// Returns whether `language-code` is the language of the models.
     pub fn is_english(&self) -> bool {
         let language = self.language_code.split(['-', '_']).next().unwrap_or_default();
         ["", "en", "eng"].iter().any(|english| language.eq_ignore_ascii_case(english))
@@ -166,17 +166,18 @@ pub struct LiveSettings {
 impl LiveSettings {
     pub const DEFAULT_LATENCY_MS: u32 = 500;
 
-    /// Processing time in the latency of a live pipeline, which is `latency` or the minimum.
+    /// Returns the processing time in the latency of a live pipeline: `latency`, but at least the
+    /// minimum.
     pub fn compute_ms(&self) -> u32 {
         self.latency_ms.max(MIN_COMPUTE_MS)
     }
 
-    /// Whether text is dated at the time of its output instead of the time of the speech.
+    /// Returns whether text is dated at the time of its output instead of the time of the speech.
     pub fn is_desynchronized(&self) -> bool {
         self.latency_ms == DESYNCHRONIZED
     }
 
-    /// Delay of the text's running time.
+    /// Returns the delay to add to the text's running time.
     pub fn lateness(&self) -> gst::ClockTime {
         gst::ClockTime::from_mseconds(u64::from(self.lateness_ms))
     }
@@ -227,18 +228,18 @@ impl Settings {
         lock(&self.0).run = None;
     }
 
-    /// Settings of the current run, else of the next one.
+    /// Returns the settings of the current run, otherwise those of the next one.
     pub fn run(&self) -> Arc<RunSettings> {
         let values = lock(&self.0);
         values.run.as_ref().unwrap_or(&values.next).clone()
     }
 
-    /// Settings of the next run.
+    /// Returns the settings of the next run.
     pub fn next_run(&self) -> Arc<RunSettings> {
         lock(&self.0).next.clone()
     }
 
-    /// Live settings.
+    /// Returns the live settings.
     pub fn live(&self) -> Arc<LiveSettings> {
         lock(&self.0).live.clone()
     }

@@ -23,7 +23,7 @@ enum Access {
 }
 
 impl Property {
-    /// A property that is mutable in READY and takes effect at the next change to PAUSED.
+    /// Creates a property that is mutable in READY and takes effect at the next change to PAUSED.
     fn run(
         pspec: glib::ParamSpec,
         get: fn(&RunSettings) -> glib::Value,
@@ -32,7 +32,7 @@ impl Property {
         Self { pspec, access: Access::Run(get, set) }
     }
 
-    /// A property that is mutable in PLAYING and takes effect at once.
+    /// Creates a property that is mutable in PLAYING and takes effect immediately.
     fn live(
         pspec: glib::ParamSpec,
         get: fn(&LiveSettings) -> glib::Value,
@@ -323,7 +323,7 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
         Property::live(
             glib::ParamSpecEnum::builder_with_default("overload-policy", live.overload_policy)
                 .nick("Overload policy")
-                .blurb("What happens when live audio arrives faster than it can be recognized")
+                .blurb("Reaction to live audio that arrives faster than it can be recognized")
                 .mutable_playing()
                 .build(),
             |live| live.overload_policy.to_value(),
@@ -428,12 +428,12 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
     ]
 });
 
-/// Descriptions of the properties.
+/// Returns the descriptions of the properties.
 pub fn pspecs() -> Vec<glib::ParamSpec> {
     PROPERTIES.iter().map(|property| property.pspec.clone()).collect()
 }
 
-/// Value of a property. A property of the run has the value of the next run.
+/// Returns the value of a property. A property of the run has its value for the next run.
 pub fn get(settings: &Settings, name: &str) -> glib::Value {
     match access(name) {
         Access::Run(get, _) => get(&settings.next_run()),

@@ -36,7 +36,7 @@ pub struct Horizon {
 }
 
 impl Clock {
-    /// The engine's progress as PTS.
+    /// Converts the engine's progress to PTS.
     pub fn horizon(&self, progress: Progress) -> Horizon {
         let pts = |sample| self.timeline.pts(sample);
         Horizon {

@@ -23,7 +23,7 @@ impl TextFormat {
     /// All formats, in order of preference.
     const ALL: [Self; 3] = [Self::Utf8, Self::PangoMarkup, Self::Json];
 
-    /// Caps of the format.
+    /// Returns the caps of the format.
     pub fn caps(self) -> gst::Caps {
         let text = |format: &str| gst::Caps::builder("text/x-raw").field("format", format).build();
         match self {
@@ -33,14 +33,14 @@ impl TextFormat {
         }
     }
 
-    /// Caps of all formats, in order of preference.
+    /// Returns the caps of all formats, in order of preference.
     pub fn all_caps() -> gst::Caps {
         let mut all = gst::Caps::new_empty();
         Self::ALL.into_iter().for_each(|format| all.merge(format.caps()));
         all
     }
 
-    /// The preferred format among those that downstream accepts.
+    /// Returns the preferred format among those that downstream accepts.
     pub fn preferred(accepted: &gst::Caps) -> Option<Self> {
         Self::ALL.into_iter().find(|format| accepted.can_intersect(&format.caps()))
     }
@@ -50,14 +50,14 @@ impl TextFormat {
 #[derive(Clone, Debug)]
 pub struct Text {
     pub utterance: Arc<Utterance>,
-    /// Precedes the text in all formats but JSON.
+    /// Text that precedes the words in all formats but JSON.
     pub prefix: String,
     pub pts: gst::ClockTime,
     pub duration: gst::ClockTime,
 }
 
 impl Text {
-    /// A buffer in a format, with the colors of the speakers separated by commas.
+    /// Creates a buffer in a format; `speaker_colors` is a comma-separated list.
     pub fn to_buffer(&self, format: TextFormat, speaker_colors: &str) -> gst::Buffer {
         let text = || format!("{}{}", self.prefix, self.utterance.text());
         let content = match format {

@@ -12,9 +12,9 @@ struct JsonUtterance<'a> {
     session_id: &'a str,
     speaker: usize,
     text: String,
-    /// In seconds of stream time.
+    /// Stream time in seconds.
     start: Option<f64>,
-    /// In seconds of stream time.
+    /// Stream time in seconds.
     end: Option<f64>,
     confidence: f32,
     words: Vec<JsonWord<'a>>,
@@ -30,7 +30,7 @@ struct JsonWord<'a> {
     filtered: bool,
 }
 
-/// An object on a line of its own.
+/// Serializes an utterance as one line of JSON.
 pub fn line(utterance: &Utterance) -> String {
     let words = utterance.words.iter().map(|word| JsonWord {
         word: &word.text,

@@ -14,7 +14,7 @@ pub fn register() {
 
 /// Attaches speaker, confidence and words of an utterance to its buffer.
 pub fn add(buffer: &mut gst::BufferRef, utterance: &Utterance) {
-    // It is registered with the element.
+    // This does not fail, since the meta is registered with the element.
     let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, NAME) else { return };
     let structure = meta.mut_structure();
     structure.set("speaker", utterance.speaker.id());

@@ -12,63 +12,65 @@ const PAD_PREFIX: &str = "speaker_";
 pub struct Speaker(usize);
 
 impl Speaker {
-    /// The speaker with this index, counted from 0 in order of appearance.
+    /// Creates the speaker with this index, counted from 0 in order of appearance.
     pub const fn new(index: usize) -> Self {
         Self(index)
     }
 
-    /// Index, counted from 0 in order of appearance.
+    /// Returns the index, counted from 0 in order of appearance.
     pub const fn index(self) -> usize {
         self.0
     }
 
-    /// Index as a field of messages and metas.
+    /// Returns the index as a field of messages and metas.
     pub fn id(self) -> u32 {
         u32::try_from(self.0).unwrap_or(u32::MAX)
     }
 
-    /// Number for display, counted from 1.
+    /// Returns the number for display, counted from 1.
     fn number(self) -> usize {
         self.0 + 1
     }
 
-    /// Name for display.
+    /// Returns the name for display.
     pub fn name(self) -> String {
         format!("Speaker {}", self.number())
     }
 
-    /// Text that precedes the speaker's words: the template with the number in place of `{n}`.
+    /// Returns the text that precedes the speaker's words: the template with the number in place of
+    /// `{n}`.
     pub fn prefix(self, template: &str) -> String {
         template.replace("{n}", &self.number().to_string())
     }
 
-    /// The speaker's color in a list that is separated by commas and cycled when it is too short.
+    /// Returns the speaker's color from a comma-separated list, which is cycled when it is too
+    /// short.
     pub fn color(self, colors: &str) -> Option<&str> {
         let colors = colors.split(',').map(str::trim).filter(|color| !color.is_empty());
         let count = colors.clone().count();
         colors.clone().nth(self.0.checked_rem(count)?)
     }
 
-    /// Name of the speaker's pad.
+    /// Returns the name of the speaker's pad.
     pub fn pad_name(self) -> String {
         format!("{PAD_PREFIX}{}", self.0)
     }
 
-    /// The speaker whose pad has this name.
+    /// Returns the speaker whose pad has this name.
     pub fn of_pad(name: &str) -> Option<Self> {
         name.strip_prefix(PAD_PREFIX)?.parse().ok().map(Self)
     }
 }
 
-/// Writes the index, as in fields that are strings.
+/// Writes the index, for fields that are strings.
 impl fmt::Display for Speaker {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         self.0.fmt(formatter)
     }
 }
 
-/// Speaker numbers of a transcript. Where the engine restarts its numbering, different people follow,
-/// whose numbers continue after those of the people before.
+/// Speaker numbers of a transcript. When the engine restarts its numbering, the next speakers may
+/// be different people, so their numbers continue after those of the earlier speakers.
 #[derive(Debug, Default)]
 pub struct Numbering {
     /// Number of the speaker with index 0.
@@ -78,12 +80,12 @@ pub struct Numbering {
 }
 
 impl Numbering {
-    /// Continues with different people.
+    /// Numbers the next speakers after all earlier ones.
     pub fn restart(&mut self) {
         self.first = self.count;
     }
 
-    /// Number of a speaker in the transcript, counted from 0.
+    /// Returns the number of a speaker in the transcript, counted from 0.
     pub fn number(&mut self, speaker: Speaker) -> usize {
         let number = self.first + speaker.0;
         self.count = self.count.max(number + 1);

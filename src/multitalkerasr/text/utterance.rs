@@ -36,7 +36,7 @@ pub struct DatedWord {
     pub text: String,
     pub start: Moment,
     pub end: Moment,
-    /// From 0 to 1.
+    /// Confidence from 0 to 1.
     pub confidence: f32,
     /// Whether the vocabulary filter masked or tagged it.
     pub is_filtered: bool,
@@ -51,28 +51,28 @@ pub struct Moment {
 }
 
 impl Utterance {
-    /// The words, separated by spaces.
+    /// Returns the words, separated by spaces.
     pub fn text(&self) -> String {
         self.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
-    /// Mean confidence of the words, from 0 to 1.
+    /// Returns the mean confidence of the words, from 0 to 1.
     pub fn confidence(&self) -> f64 {
         let sum: f64 = self.words.iter().map(|word| f64::from(word.confidence)).sum();
         sum / self.words.len().max(1) as f64
     }
 
-    /// Start of the first word.
+    /// Returns the start of the first word.
     pub fn start(&self) -> Moment {
         self.words.first().map(|word| word.start).unwrap_or_default()
     }
 
-    /// End of the last word.
+    /// Returns the end of the last word.
     pub fn end(&self) -> Moment {
         self.words.last().map(|word| word.end).unwrap_or_default()
     }
 
-    /// The words as structures, as in messages and metas.
+    /// Returns the words as structures, for messages and metas.
     pub fn words_array(&self) -> gst::Array {
         gst::Array::from_values(self.words.iter().map(|word| {
             gst::Structure::builder("word")

@@ -10,8 +10,8 @@ pub enum Item {
     Audio(Audio),
     /// A serialized event that is not a GAP.
     Event(gst::Event),
-    /// One GAP event, or several that touch. Either all of them are too short for a discontinuity,
-    /// or none.
+    /// One GAP event, or several adjacent ones. Either all of them are too short for a
+    /// discontinuity, or none is.
     Gap {
         start: gst::ClockTime,
         end: gst::ClockTime,
@@ -25,14 +25,14 @@ pub enum Item {
     },
     /// Source pads were linked, or released.
     Pads,
-    /// Nothing came before the deadline.
+    /// Nothing arrived before the deadline.
     Quiet,
     #[cfg(test)]
     Panic,
 }
 
 impl Item {
-    /// Samples of audio in this item.
+    /// Returns the number of samples of audio in this item.
     pub fn samples(&self) -> usize {
         match self {
             Self::Audio(audio) => audio.samples.len(),

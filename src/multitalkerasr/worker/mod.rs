@@ -33,7 +33,7 @@ use multitalker_asr::{Error, Model};
 /// Starts the thread, which returns after [`Queue::stop`].
 ///
 /// # Errors
-/// The error of the operating system if there can be no thread.
+/// [`std::io::Error`] if the operating system cannot create the thread.
 pub fn spawn(
     shared: Arc<Shared>,
     queue: Arc<Queue>,
@@ -46,7 +46,7 @@ pub fn spawn(
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(recognize)) {
             report(&shared, &queue, &*panic);
-            // Events and flushes still pass, as after any other error.
+            // Events and flushes must still pass, as after any other error.
             let forward = || run(&shared, &queue, settings.clone(), None);
             if let Err(panic) = catch_unwind(AssertUnwindSafe(forward)) {
                 report(&shared, &queue, &*panic);
@@ -207,7 +207,7 @@ impl<'a> Worker<'a> {
                 }
                 self.src_pads().eos(event);
             }
-            // Tags of a stream describe the audio, not the text.
+            // Stream tags describe the audio, not the text.
             gst::EventView::Tag(tag) if tag.tag().scope() == gst::TagScope::Stream => (),
             _ => self.src_pads().forward(&event),
         }
@@ -258,7 +258,7 @@ mod tests {
                 _ => None,
             })
             .collect();
-        // The first states that there is no model.
+        // The first error is that there is no model.
         assert_eq!(errors.len(), 2, "{errors:?}");
         assert_eq!(errors[1], "Panicked: injected");
 

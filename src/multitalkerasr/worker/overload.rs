@@ -57,7 +57,7 @@ pub fn when_full(audio: &Audio, queued: usize, limit: Limit) -> WhenFull {
         return WhenFull::Accept;
     }
     match policy {
-        // By half, so that there are few gaps.
+        // Half of the queue is dropped at once, so that there are few gaps.
         OverloadPolicy::Drop | OverloadPolicy::Degrade => {
             WhenFull::DropOldest { max_samples: max_samples / 2 }
         }
@@ -87,7 +87,7 @@ pub fn drop_oldest(items: &mut VecDeque<Item>, samples: usize, cause: Cause) -> 
 
 /// Decides whether audio that is not decoded yet is dropped with the dropped audio that follows it.
 pub fn drops_undecoded(cause: Cause, undecoded: gst::ClockTime) -> bool {
-    // Recognition is not too slow where downstream blocks.
+    // If downstream blocks, recognition can decode the remaining audio in time.
     cause == Cause::Recognition && undecoded < MAX_UNDECODED
 }
 
@@ -100,8 +100,8 @@ pub struct Overload {
 
 impl Overload {
     /// Decides whether to degrade the recognition while `backlog` of at most `max_queued` samples
-    /// wait for it, and returns a change. The two limits differ, so that it does not change with
-    /// every buffer.
+    /// wait for it, and returns the decision if it has changed. The limits of the two changes
+    /// differ, so that not every buffer causes one.
     pub fn update(
         &mut self,
         policy: OverloadPolicy,
@@ -117,7 +117,7 @@ impl Overload {
         (self.is_degraded != was_degraded).then_some(self.is_degraded)
     }
 
-    /// Posts which audio was dropped.
+    /// Posts a warning and a QOS message about dropped audio.
     pub fn post_dropped(
         &mut self,
         shared: &Shared,
@@ -167,7 +167,7 @@ impl Overload {
             .stats(samples(processed), samples(self.dropped_samples))
             .src(&element)
             .build();
-        // It fails without a bus, where nobody waits for it.
+        // Without a bus there is no receiver.
         let _ = element.post_message(message);
     }
 }

@@ -45,7 +45,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// An empty queue, whose worker loads the model.
+    /// Creates an empty queue, whose worker loads the model.
     pub fn new() -> Self {
         Self {
             state: Mutex::new(State::new()),
@@ -63,8 +63,8 @@ impl Queue {
     /// or replaces older audio.
     ///
     /// # Errors
-    /// `Flushing` during a flush and after [`Self::stop`]; the error of [`Self::refuse_audio`] or
-    /// [`Self::fail`] while audio is refused.
+    /// [`gst::FlowError::Flushing`] during a flush and after [`Self::stop`]; the error of
+    /// [`Self::refuse_audio`] or [`Self::fail`] while audio is refused.
     pub fn push_audio(&self, audio: Audio, limit: Limit) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         loop {
@@ -91,7 +91,7 @@ impl Queue {
     /// Queues a serialized event. A STREAM_START makes the queue accept audio again.
     ///
     /// # Errors
-    /// `Flushing` during a flush and after [`Self::stop`].
+    /// [`gst::FlowError::Flushing`] during a flush and after [`Self::stop`].
     pub fn push_event(&self, event: gst::Event) -> Result<(), gst::FlowError> {
         let mut state = lock(&self.state);
         if state.is_interrupted() {
@@ -227,18 +227,19 @@ impl Queue {
         result
     }
 
-    /// Whether no item waits.
+    /// Returns whether no item waits.
     pub fn is_empty(&self) -> bool {
         lock(&self.state).items.is_empty()
     }
 
-    /// Queued samples that wait for the recognition, and not because downstream blocked.
+    /// Returns the number of queued samples that wait for the recognition, not because downstream
+    /// blocked.
     pub fn backlog_samples(&self) -> usize {
         let state = lock(&self.state);
         state.samples - state.blocked_samples()
     }
 
-    /// Whether the results of the current item are of no use any more.
+    /// Returns whether the results of the current item are no longer needed.
     pub fn is_interrupted(&self) -> bool {
         lock(&self.state).is_interrupted()
     }
@@ -252,8 +253,8 @@ impl Queue {
     }
 
     /// Makes [`Self::push_audio`] return an error until the next flush, STREAM_START or linked
-    /// source pad, and drops the queued audio of this stream. If another stream is queued, the error
-    /// is of no concern to it.
+    /// source pad, and drops the queued audio of this stream. If another stream is queued, the
+    /// error does not apply to it.
     pub fn refuse_audio(&self, error: gst::FlowError) {
         let mut state = lock(&self.state);
         let mut is_this_stream = true;
@@ -285,7 +286,7 @@ impl Queue {
         lock(&self.state).accept_audio();
     }
 
-    /// Releases all threads that wait for a worker that is gone.
+    /// Releases all threads that wait for a worker that has ended.
     pub fn abandon(&self) {
         self.fail();
         lock(&self.state).activity = Activity::Idle;

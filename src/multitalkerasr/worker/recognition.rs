@@ -22,7 +22,8 @@ use crate::multitalkerasr::worker::vocabulary::Vocabulary;
 use multitalker_asr::lock::lock;
 use multitalker_asr::{Error, Event, Model, SAMPLE_RATE_HZ, Stream};
 
-/// Audio goes to the engine in pieces of 500 ms, so that text comes out before a long buffer ends.
+/// Length of the pieces in which audio goes to the engine, 500 ms, so that text is emitted before a
+/// long buffer ends.
 const PIECE_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 2;
 
 /// The engine's stream, its clock, and the pads for its text.
@@ -38,14 +39,14 @@ pub struct Recognition<'a> {
     processed: u64,
     overload: Overload,
     vocabulary: Vocabulary,
-    /// Whether upstream has begun another stream. Its audio is not refused because of a result of
-    /// downstream for the rest of this one.
+    /// Whether upstream has begun another stream, whose audio is accepted even if downstream
+    /// returns an error for the rest of this one.
     is_stream_over: bool,
     pub src_pads: SrcPads<'a>,
 }
 
 impl<'a> Recognition<'a> {
-    /// Without a model no audio is recognized.
+    /// Creates a recognition, which ignores all audio if there is no model.
     pub fn new(
         shared: &'a Shared,
         queue: &'a Queue,
@@ -67,7 +68,7 @@ impl<'a> Recognition<'a> {
         }
     }
 
-    /// Whether no more audio can be recognized.
+    /// Returns whether no more audio can be recognized.
     pub fn has_failed(&self) -> bool {
         self.model.is_none()
     }
@@ -107,7 +108,8 @@ impl<'a> Recognition<'a> {
         self.emit_or_fail(events);
     }
 
-    /// The stream, which is created for the first audio, since its options depend on the source.
+    /// Returns the stream, which is created for the first audio, since its options depend on the
+    /// source.
     fn stream(&mut self) -> Option<&mut Stream> {
         if self.stream.is_none() {
             let model = self.model.clone()?;
@@ -172,9 +174,8 @@ impl<'a> Recognition<'a> {
         self.overload.post_dropped(self.shared, (start, end), cause, self.processed, &self.clock);
     }
 
-    /// Ends the stretch of audio where it is decoded up to, because the audio after it was dropped,
-    /// and returns the PTS of this end; `None` if the overload policy keeps the audio that is not
-    /// decoded yet.
+    /// Ends the stretch at the end of the decoded audio, because the audio after it was dropped,
+    /// and returns the PTS of this end; `None` if the overload policy keeps the undecoded audio.
     pub fn drop_undecoded(&mut self, cause: Cause) -> Option<gst::ClockTime> {
         let stream = self.stream.as_mut()?;
         let decoded = stream.progress().decoded;
@@ -192,11 +193,11 @@ impl<'a> Recognition<'a> {
         Some(end)
     }
 
-    /// Emits the engine's events, or fails; false if no more audio is to be recognized for now.
+    /// Emits the engine's events, or fails. Returns false if recognition must stop for now.
     fn emit_or_fail(&mut self, events: Result<Vec<Event>, Error>) -> bool {
         match events {
             Ok(events) => self.emit(events),
-            // Either it was canceled, or it went on after a cancellation.
+            // The work was canceled, or continued after a cancellation.
             Err(_) if self.queue.is_interrupted() => false,
             Err(error) => {
                 let rest = self.stream.as_mut().map(Stream::take_remaining).unwrap_or_default();
@@ -229,8 +230,8 @@ impl<'a> Recognition<'a> {
         self.check_flow(flow)
     }
 
-    /// The current PTS for desynchronized text of a live source: that of audio which leaves upstream
-    /// now or, without a clock, the end of the audio so far.
+    /// Returns the current PTS for desynchronized text of a live source: the PTS of audio that
+    /// leaves upstream now or, without a clock, the end of the audio so far.
     fn now(&self, settings: &LiveSettings) -> Option<gst::ClockTime> {
         if !self.clock.live || !settings.is_desynchronized() {
             return None;
@@ -243,7 +244,7 @@ impl<'a> Recognition<'a> {
         by_clock().or(Some(self.clock.timeline.end()))
     }
 
-    /// Refuses audio after an error of downstream; false then.
+    /// Refuses audio after a flow error of downstream. Returns whether there was none.
     fn check_flow(&self, flow: Result<(), gst::FlowError>) -> bool {
         if let Err(error) = flow
             && !self.is_stream_over
@@ -278,12 +279,12 @@ impl<'a> Recognition<'a> {
             self.finish_stretch();
             self.reset_stream(keep_speakers);
         } else if !keep_speakers {
-            // An earlier drain may have kept them.
+            // An earlier drain may have kept the speakers.
             self.reset_stream(keep_speakers);
         }
     }
 
-    /// Drains before another stream, whose audio is accepted whatever downstream returns.
+    /// Drains before another stream, whose audio is accepted regardless of flow errors in this one.
     pub fn drain_stream(&mut self, keep_speakers: bool) {
         self.is_stream_over = true;
         self.drain(keep_speakers);
@@ -316,7 +317,7 @@ impl<'a> Recognition<'a> {
         match &mut self.stream {
             Some(stream) if keep_speakers => stream.resume(),
             Some(stream) => stream.reset(),
-            // There was a flush before the first audio.
+            // A flush may come before the first audio.
             None => self.queue.inference.rearm(),
         }
         self.queue.renew_cancellation();

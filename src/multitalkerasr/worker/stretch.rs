@@ -17,7 +17,8 @@ use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::worker::recognition::Recognition;
 use multitalker_asr::Model;
 
-/// Silence of GAP events is recognized in pieces of this duration, which is no discontinuity.
+/// Duration of the pieces in which the silence of GAP events is recognized, shorter than a
+/// discontinuity.
 const SILENCE: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 
 /// The current stretch of audio, if any.
@@ -32,7 +33,7 @@ pub struct Stretch<'a> {
 }
 
 impl<'a> Stretch<'a> {
-    /// No audio yet. Without a model no audio is recognized.
+    /// Creates a stretch without audio, which ignores all audio if there is no model.
     pub fn new(
         shared: &'a Shared,
         queue: &'a Queue,
@@ -51,8 +52,8 @@ impl<'a> Stretch<'a> {
         self.recognition.clock.timeline.end()
     }
 
-    /// Recognizes the audio of a buffer, after silence for a short gap, or in another stretch after
-    /// a discontinuity.
+    /// Recognizes the audio of a buffer, preceded by silence after a short gap, or in a new stretch
+    /// after a discontinuity.
     pub fn push_audio(&mut self, audio: &Audio) {
         let &Audio { pts, ref samples, resync, live } = audio;
         if self.recognition.has_failed() {
@@ -90,8 +91,8 @@ impl<'a> Stretch<'a> {
         }
     }
 
-    /// Time at which a live source counts as silent if nothing arrives before: when the latency that
-    /// the element promises for its text is over.
+    /// Returns the time at which a live source counts as silent if nothing arrives before: the end
+    /// of the latency that the element promises for its text.
     pub fn pause_deadline(&self) -> Option<Instant> {
         if !self.recognition.clock.live || self.is_empty() {
             return None;
@@ -114,7 +115,7 @@ impl<'a> Stretch<'a> {
         self.paused_at = Some(end);
     }
 
-    /// Continues after [`Self::pause`] at `pts`; false if there was no pause.
+    /// Continues after [`Self::pause`] at `pts`. Returns false if there was no pause.
     fn resume(&mut self, pts: gst::ClockTime) -> bool {
         let Some(end) = self.paused_at.take() else { return false };
         match is_continuous(end, pts) {
@@ -124,7 +125,7 @@ impl<'a> Stretch<'a> {
         true
     }
 
-    /// Ends the stretch. Speaker numbering restarts or is kept, by `on-discontinuity`.
+    /// Ends the stretch. Speaker numbering restarts or is kept, depending on `on-discontinuity`.
     pub fn interrupt(&mut self) {
         self.paused_at = None;
         self.recognition.drain(self.keeps_speakers());
@@ -151,7 +152,8 @@ impl<'a> Stretch<'a> {
         self.skip(start, end);
     }
 
-    /// Recognizes short gaps as silence however many they are, and leaves a gap for a long one.
+    /// Recognizes short gaps as silence, regardless of their number, and leaves a gap for long
+    /// ones.
     pub fn push_gaps(&mut self, start: gst::ClockTime, end: gst::ClockTime, is_short: bool) {
         self.last_arrival = Some((Instant::now(), gst::ClockTime::ZERO));
         let mut start = start;
@@ -166,7 +168,8 @@ impl<'a> Stretch<'a> {
         self.skip(start, end);
     }
 
-    /// Skips time without audio: as silence in the stretch if it is short, or else after its end.
+    /// Skips time without audio: as silence in the stretch if the time is short, otherwise by
+    /// ending the stretch.
     fn skip(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
         if let Some(paused_at) = self.paused_at
             && end > paused_at
@@ -190,8 +193,8 @@ impl<'a> Stretch<'a> {
         }
     }
 
-    /// Begins another stream after the text of the one before. The same event arrives again when
-    /// upstream was linked anew.
+    /// Begins another stream after the text of the previous one. The same event arrives again when
+    /// upstream is relinked.
     pub fn stream_start(&mut self, event: gst::Event) {
         if !self.recognition.src_pads.has_started(&event) {
             self.paused_at = None;
@@ -200,7 +203,7 @@ impl<'a> Stretch<'a> {
         self.recognition.src_pads.stream_start(event);
     }
 
-    /// Begins a segment of the audio, and pushes that of the text.
+    /// Begins a segment of the audio, and pushes the segment of the text.
     pub fn segment(&mut self, event: &gst::event::Segment, seqnum: gst::Seqnum) {
         // The sink pad rejects all other formats.
         let Some(in_segment) = event.segment().downcast_ref::<gst::ClockTime>() else { return };

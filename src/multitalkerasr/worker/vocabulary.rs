@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Boosted phrases and filtered words by the live settings.
+//! Boosted phrases and filtered words, according to the live settings.
 
 use crate::multitalkerasr::output::messages::post_warning;
 use crate::multitalkerasr::properties::settings::{FilterSettings, PhraseSettings};
@@ -21,11 +21,10 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     /// Reads the lists of the live settings, if these have changed, and returns whether they have.
-    /// A list that cannot be read while the element runs is a warning, and the previous one stays in
-    /// use.
+    /// If a later list cannot be read, a warning is posted and the previous one stays in use.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`] and [`Error::UnreadableFile`] of a first list, and
+    /// [`Error::FileNotFound`] or [`Error::UnreadableFile`] if a first list cannot be read, and
     /// [`Error::Canceled`].
     pub fn update(
         &mut self,

@@ -18,13 +18,14 @@ pub struct Compression {
     pub score_threshold: f32,
     /// Bonus for the scores of the frames that have just arrived.
     pub latest_boost: f32,
-    /// A frame is silent if its probabilities sum up to less than this.
+    /// Sum of the probabilities below which a frame is silent.
     pub silence_threshold: f32,
-    /// Part of a speaker's share of the cache that holds its best frames in any case.
+    /// Fraction of a speaker's share of the cache that always holds its best frames.
     pub strong_boost_rate: f32,
-    /// Part of a speaker's share that is favored.
+    /// Fraction of a speaker's share that is favored.
     pub weak_boost_rate: f32,
-    /// Part of a speaker's share that must have a positive score before frames without are dropped.
+    /// Fraction of a speaker's share that must have a positive score before the other frames are
+    /// dropped.
     pub min_positive_rate: f32,
     /// Embedding of silence, `[embedding]`, if the model has learned one; otherwise the running
     /// mean of the silent frames.
@@ -60,7 +61,7 @@ pub fn select_frames(
     let part = |rate: f32| (share as f32 * rate).floor() as usize;
     let scores = speaker_scores(probabilities, compression.score_threshold);
 
-    // One speaker after the other, each with the silence that follows it.
+    // Each speaker is followed by its silence.
     let block = frames + silence;
     let mut candidates = Vec::with_capacity(speakers * block);
     for mut scores in scores {
@@ -153,14 +154,14 @@ mod tests {
         assert!((scores[1] - 0.3 - double_log).abs() < 1e-6);
         assert!((scores[3] - 0.2 - double_log).abs() < 1e-6);
         boost_best(&mut scores, 4, 1.0);
-        assert_eq!(scores[2], f32::NEG_INFINITY, "what is off stays off");
+        assert_eq!(scores[2], f32::NEG_INFINITY, "a disabled frame stays disabled");
     }
 
     #[test]
     fn selection_orders_speakers_and_puts_silence_between() {
         // Speaker 1 speaks first (frames 0 to 2), speaker 0 next (3 to 5).
         let rows = [[0.1, 0.9], [0.1, 0.8], [0.1, 0.95], [0.9, 0.1], [0.7, 0.1], [0.95, 0.1]];
-        // 6 to keep: 3 a speaker, 1 of them silence, so 2 frames each: the best two.
+        // 6 frames are kept: 3 per speaker, of which 1 is silence, so the best 2 frames of each.
         let kept = select_frames(aview2(&rows), 6, &one_silence());
         assert_eq!(kept, [Some(3), Some(5), None, Some(0), Some(2), None]);
     }
@@ -169,13 +170,13 @@ mod tests {
     fn selection_fills_what_nobody_uses_with_silence() {
         let rows = [[0.9, 0.1], [0.2, 0.1], [0.1, 0.1], [0.1, 0.2], [0.1, 0.1]];
         let kept = select_frames(aview2(&rows), 4, &one_silence());
-        // Two silences are asked for (one a speaker), one frame is speech, one place is left.
+        // Two silences are requested (one per speaker), one frame is speech, one place is left.
         assert_eq!(kept, [Some(0), None, None, None]);
     }
 
     #[test]
     fn latest_frames_win_a_draw() {
-        // The cache holds 4; frames 0 to 3 were in it, 4 and 5 are new and equally good.
+        // The cache holds 4 frames: 0 to 3 were in it, and 4 and 5 are new and equally good.
         let rows = [[0.9]; 6];
         let kept = select_frames(aview2(&rows), 4, &one_silence());
         assert_eq!(kept[1..], [Some(4), Some(5), None]);

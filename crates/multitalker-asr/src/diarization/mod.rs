@@ -28,19 +28,19 @@ pub struct Diarization {
 
 /// The Sortformer graph, which only computes; the caller owns all memory.
 pub trait DiarizationNetwork {
-    /// Maximum number of speakers that it distinguishes.
+    /// Returns the maximum number of speakers that it distinguishes.
     fn speakers(&self) -> usize;
 
-    /// Number of values in an embedding.
+    /// Returns the number of values in an embedding.
     fn embedding_size(&self) -> usize;
 
-    /// Number of 80 ms frames before a chunk that the network sees again.
+    /// Returns the number of 80 ms frames before a chunk that the network sees again.
     fn left_context_frames(&self) -> usize;
 
     /// Returns the constants of the cache compression that belong to these weights.
     fn compression(&self) -> Compression;
 
-    /// Computes a chunk after the cache and the FIFO, all in standard layout.
+    /// Computes a chunk after the cache and the FIFO. All inputs are in standard layout.
     ///
     /// - `features`: `[mel_frames, mels]`.
     /// - `cache` and `fifo`: embeddings, `[frames, embedding]`.
@@ -60,14 +60,14 @@ pub trait DiarizationNetwork {
 pub struct Diarizer<N> {
     network: N,
     point: OperatingPoint,
-    /// Speakers from this index on are silenced before the cache learns of them.
+    /// Number of speakers; the probabilities of later ones are zeroed before they reach the cache.
     max_speakers: usize,
     cache: SpeakerCache,
     next_mel_frame: u64,
 }
 
 impl<N: DiarizationNetwork> Diarizer<N> {
-    /// Creates a diarizer at frame 0, of which only the first `max_speakers` to speak count.
+    /// Creates a diarizer at frame 0 that ignores all speakers after the first `max_speakers`.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] if the speaker cache is too small for the network.
@@ -94,7 +94,8 @@ impl<N: DiarizationNetwork> Diarizer<N> {
         self.next_mel_frame = 0;
     }
 
-    /// Switches between a FIFO of at most 3.2 s, which saves work, and that of the operating point.
+    /// Switches between a FIFO of at most 3.2 s, which saves work, and the FIFO of the operating
+    /// point.
     pub fn set_degraded(&mut self, degraded: bool) {
         self.cache.set_operating_point(match degraded {
             true => self.point.degraded(),
@@ -107,8 +108,8 @@ impl<N: DiarizationNetwork> Diarizer<N> {
         self.next_mel_frame.saturating_sub(mel_frames(self.network.left_context_frames()))
     }
 
-    /// Whether the next chunk and its look-ahead are complete, or, when the audio has `ended`, not
-    /// empty.
+    /// Returns whether the next chunk and its look-ahead are complete or, when the audio has
+    /// `ended`, not empty.
     pub fn is_ready(&self, features: &FrameBuffer, ended: bool) -> bool {
         let (start, available) = (self.next_mel_frame, features.end());
         let ahead = mel_frames(self.point.chunk_frames + self.point.right_context_frames);
@@ -119,7 +120,8 @@ impl<N: DiarizationNetwork> Diarizer<N> {
     /// `[frames, speakers]`.
     ///
     /// # Errors
-    /// The errors of [`DiarizationNetwork::run`]; the diarizer is then unchanged.
+    /// [`Error::Inference`], [`Error::Mismatch`] and [`Error::Canceled`] of
+    /// [`DiarizationNetwork::run`]; the diarizer is then unchanged.
     pub fn step(&mut self, features: &FrameBuffer) -> Result<Array2<f32>, Error> {
         let (start, available) = (self.next_mel_frame, features.end());
         let end = (start + mel_frames(self.point.chunk_frames)).min(available);

@@ -94,7 +94,7 @@ impl DiarizationPreset {
         Self::ThirtySeconds,
     ];
 
-    /// Returns this preset if `version` offers it, otherwise the longest preset of the version that
+    /// Returns this preset if `version` offers it, otherwise the version's longest preset that
     /// looks no further ahead.
     pub const fn offered_by(self, version: DiarizerVersion) -> Self {
         match (self, version) {
@@ -192,7 +192,8 @@ const fn greatest_common_divisor(a: usize, b: usize) -> usize {
 mod tests {
     use super::*;
 
-    /// Cache, FIFO, chunk, right context and update period as the model cards list them.
+    /// Returns cache, FIFO, chunk, right context and update period, in the order of the model
+    /// cards.
     fn numbers(preset: DiarizationPreset, version: DiarizerVersion) -> [usize; 5] {
         let point = preset.operating_point_of(version, ChunkLatency::Ms1120);
         [

@@ -26,7 +26,7 @@ pub struct SpeakerCache {
     cache_probabilities: Option<Array2<f32>>,
     /// Embeddings, `[frames, embedding]`.
     fifo: Array2<f32>,
-    /// `[embedding]`.
+    /// Mean embedding of the silent frames, `[embedding]`.
     mean_silence: Array1<f32>,
     silent_frames: u64,
 }
@@ -142,8 +142,8 @@ impl SpeakerCache {
         probabilities.slice_move(s![chunk_start..chunk_start + chunk_frames, ..])
     }
 
-    /// Updates the mean embedding of silence with these frames, `[frames, embedding]` and
-    /// `[frames, speakers]`.
+    /// Updates the mean embedding of silence with these `embeddings`, `[frames, embedding]`, and
+    /// `probabilities`, `[frames, speakers]`.
     fn learn_silence(
         &mut self,
         embeddings: ArrayView2<'_, f32>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Selection of the largest values, and of equal ones those that PyTorch selects.
+//! Selection of the largest values; among equal ones, those that PyTorch selects.
 //!
 //! A frame in which two people speak may be in the speaker cache twice, so equal scores are common,
 //! and the choice between them changes the rows of the cache. `torch.topk` on the CPU leaves that

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The end of a long sequence of frames: the features or probabilities that are still needed.
+//! The most recent frames of a long sequence: the features or probabilities that are still needed.
 
 use std::ops::Range;
 

@@ -95,7 +95,7 @@ pub fn symmetric_hann(length: usize) -> Vec<f32> {
     (0..length).map(|i| (0.5 - 0.5 * (step * i as f64).cos()) as f32).collect()
 }
 
-/// Rounds `value`, which is finite, to the nearest bfloat16, and ties to even.
+/// Rounds the finite `value` to the nearest bfloat16, with ties to even.
 pub fn round_to_bf16(value: f32) -> f32 {
     let bits = value.to_bits();
     let half = 0x7fff + ((bits >> 16) & 1);

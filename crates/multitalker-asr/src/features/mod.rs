@@ -3,7 +3,7 @@
 //! Log-mel features, computed as the audio arrives.
 //!
 //! Frame t is centered on sample 160 t and needs the samples before 160 t + 200. It is computed
-//! once, however the audio is split.
+//! once, regardless of how the audio is split.
 //!
 //! Source: NeMo's `AudioToMelSpectrogramPreprocessor` without dither and normalization.
 

@@ -2,8 +2,8 @@
 
 //! `multitalker_config.json`: the exporter's description of the model, compared with the graphs.
 //!
-//! Exporters write their own Python values, so numbers are numbers or text, and `att_context_size`
-//! is a pair, a list of pairs, or text of either. An entry that cannot be read is ignored with a
+//! Exporters write their own Python values, so numbers may be text, and `att_context_size` is a
+//! pair, a list of pairs, or either of them as text. An entry that cannot be read is ignored with a
 //! warning; one that contradicts the graphs is an error.
 
 use std::path::{Path, PathBuf};
@@ -63,7 +63,8 @@ impl ModelConfig {
     /// Reads the file; without one, the result has no entries.
     ///
     /// # Errors
-    /// [`Error::UnreadableFile`] if `path` is not a regular file, and [`Error::Canceled`].
+    /// [`Error::UnreadableFile`] if `path` is not a regular file or cannot be read, and
+    /// [`Error::Canceled`].
     pub fn read(path: &Path, canceller: &Canceller) -> Result<Self, Error> {
         let bytes = match file::read(path, "the model's configuration", MAX_BYTES, canceller) {
             Ok(bytes) => bytes,
@@ -153,7 +154,7 @@ impl ModelConfig {
         self.warnings
     }
 
-    /// Compares all entries with the graphs and with our feature extraction.
+    /// Compares all entries with the graphs and with the feature extraction.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for the first entry that differs.
@@ -181,14 +182,18 @@ impl ModelConfig {
             if let Some((_, found)) = self.numbers.iter().find(|(name, _)| *name == entry)
                 && found.value != Some(expected)
             {
-                let expected = format!("{expected} by {by}");
+                let expected = format!("{expected} to match {by}");
                 return Err(self.mismatch(entry, expected, found.text.clone()));
             }
         }
         let none = ["", "na", "none", "null"];
         match &self.normalize {
             Some(name) if !none.iter().any(|none| name.eq_ignore_ascii_case(none)) => Err(self
-                .mismatch("preprocessor.normalize", format!("NA by {by_features}"), name.clone())),
+                .mismatch(
+                    "preprocessor.normalize",
+                    format!("NA to match {by_features}"),
+                    name.clone(),
+                )),
             _ => Ok(()),
         }
     }

@@ -155,7 +155,7 @@ impl EncoderGraph {
         self.network.file_name()
     }
 
-    /// Returns a defect that does not keep the network from running.
+    /// Returns a defect that does not prevent the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         self.network.warning()
     }

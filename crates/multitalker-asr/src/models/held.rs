@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Holding loads, for tests of what happens during one.
+//! Delayed loading, for tests of events that occur in the meantime.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use crate::cancel::Canceller;
 use crate::error::Error;
 use crate::monitor::Monitor;
 
-/// The folders from which nothing is loaded for now.
+/// The folders from which loading is currently held.
 static HELD: LazyLock<Monitor<Vec<PathBuf>>> = LazyLock::new(|| Monitor::new(Vec::new()));
 
 /// Holds every load from `folder` until [`release_loading`].

@@ -75,7 +75,7 @@ impl JointGraph {
         if logits < 2 {
             return Err(network.mismatch(
                 "dimension 3 of outputs",
-                "a token and the blank",
+                "at least a token and the blank",
                 logits,
             ));
         }
@@ -102,7 +102,7 @@ impl JointGraph {
         self.network.file_name()
     }
 
-    /// Returns a defect that does not keep the network from running.
+    /// Returns a defect that does not prevent the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         self.network.warning()
     }

@@ -30,7 +30,7 @@ pub use joint::JointGraph;
 pub use model::Model;
 pub use sortformer::SortformerGraph;
 
-/// A graph as one stream uses it: its runs can be canceled.
+/// A graph for one stream, which can cancel its runs.
 pub struct Cancellable<G> {
     /// The graph, shared by all streams.
     pub graph: Arc<G>,
@@ -41,7 +41,7 @@ pub struct Cancellable<G> {
 /// Checks that a size in the file of `network` fits the encoder.
 ///
 /// # Errors
-/// [`Error::Mismatch`] if it does not.
+/// [`Error::Mismatch`] if the size differs.
 fn check_against_encoder(
     network: &Network,
     what: &str,
@@ -51,13 +51,13 @@ fn check_against_encoder(
     if expected == found {
         return Ok(());
     }
-    Err(network.mismatch(what, format!("{expected} by {}", encoder.file_name()), found))
+    Err(network.mismatch(what, format!("{expected} to match {}", encoder.file_name()), found))
 }
 
 /// Checks that all `values` of an output are finite.
 ///
 /// # Errors
-/// [`Error::Inference`] with the first that is not.
+/// [`Error::Inference`] with the first value that is not finite.
 fn check_finite(network: &Network, what: &str, values: &Array2<f32>) -> Result<(), Error> {
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(()),

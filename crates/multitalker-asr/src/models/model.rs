@@ -30,8 +30,8 @@ use crate::recognition::tokenizer::Tokenizer;
 const MAX_DECODERS: usize = 8;
 
 /// The networks and the tokenizer of one set of files. A model is immutable. It shares each network
-/// with all models of the process that use the same file with the same options; the last of them
-/// frees it.
+/// with all models of the process that use the same file with the same options; the last of these
+/// models frees it.
 pub struct Model {
     pub(crate) encoder: Arc<EncoderGraph>,
     pub(crate) joint: Arc<JointGraph>,
@@ -93,7 +93,7 @@ impl Model {
         Self::load_files(options, canceller).map(Arc::new)
     }
 
-    /// Returns the defects of the files that do not keep the model from being used.
+    /// Returns the defects of the files that do not prevent the use of the model.
     pub fn warnings(&self) -> &[ModelWarning] {
         &self.warnings
     }
@@ -114,7 +114,7 @@ impl Model {
         self.sortformer.as_ref().map(|graph| graph.kind())
     }
 
-    /// Returns the operating point of a preset, or of its substitute by
+    /// Returns the operating point of a preset, or of its substitute from
     /// [`DiarizationPreset::offered_by`], for this model's diarizer and for a recognizer with this
     /// chunk.
     ///
@@ -205,7 +205,7 @@ impl Model {
             return Err(Error::Mismatch {
                 path: tokenizer_path,
                 what: "number of pieces".to_owned(),
-                expected: format!("{} by {}", joint.vocabulary, joint_path.display()),
+                expected: format!("{} to match {}", joint.vocabulary, joint_path.display()),
                 found: tokenizer.len().to_string(),
             });
         }
@@ -316,7 +316,7 @@ mod tests {
         assert!(matches!(choose(&other), Err(Error::ProviderUnavailable { .. })));
         assert!(prefers_int8(true) && !prefers_int8(false));
         std::fs::remove_file(&fp32).expect("removed");
-        assert_eq!(choose(&other).expect("one file"), int8, "whatever the provider");
+        assert_eq!(choose(&other).expect("one file"), int8, "with any provider");
         // A dangling link is chosen rather than the other file.
         #[cfg(unix)]
         {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Sharing what is expensive to load among all streams of the process.
+//! Sharing of expensive values among all streams of the process.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -27,7 +27,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> Registry<K
     }
 
     /// Returns the value for `key`: the one in use, the one that another thread is loading, or the
-    /// result of `load`. Nobody waits for a `load` of another key.
+    /// result of `load`. No thread waits for a `load` of another key.
     ///
     /// # Errors
     /// The errors of `load`, and [`Error::Canceled`] shortly after `canceller` is canceled.

@@ -116,7 +116,7 @@ impl SortformerGraph {
         })
     }
 
-    /// Returns a defect that does not keep the network from running.
+    /// Returns a defect that does not prevent the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         self.network.warning()
     }
@@ -151,7 +151,7 @@ impl SortformerGraph {
             ("fifo", fifo_axis, point.fifo_frames, own.fifo_frames),
         ] {
             if expected != found {
-                let expected = format!("{expected} frames by the operating point");
+                let expected = format!("{expected} frames to match the operating point");
                 let found = format!("{found}, since it is fixed to {axis} for {:?}", fixed.preset);
                 let what = format!("dimension 1 of {name}");
                 return Err(self.network.mismatch(&what, expected, found));

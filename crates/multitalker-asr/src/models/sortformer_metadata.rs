@@ -24,7 +24,7 @@ use crate::options::ChunkLatency;
 /// Prefix of the names of Vernacula's entries.
 const PREFIX: &str = "vernacula.diar.";
 
-/// The only contract that Vernacula has defined.
+/// The only contract that Vernacula defines.
 const CONTRACT: &str = "sortformer-hr-1";
 
 /// Outputs with probabilities for every 10 ms, which only version 3 has.
@@ -65,7 +65,7 @@ pub fn read(
     let version = version(&metadata)?;
     let most = version.max_speakers();
     if dimensions.speakers == 0 || dimensions.speakers > most {
-        let by = "which this file is by its outputs and its metadata";
+        let by = "which its outputs and its metadata indicate";
         let expected = format!("1 to {most} of version {version}, {by}");
         return Err(network.mismatch("speakers", expected, dimensions.speakers));
     }
@@ -158,7 +158,7 @@ fn learned_silence(
         }
     };
     if used == Some(false) {
-        return Err(metadata.mismatch("use_learnable_sil_emb", format!("1, by {key}"), "0"));
+        return Err(metadata.mismatch("use_learnable_sil_emb", format!("1 to match {key}"), "0"));
     }
     match embedding {
         Ok(numbers) if numbers.len() == d_model && numbers.iter().all(|n| n.is_finite()) => {
@@ -189,7 +189,7 @@ impl<'n> Metadata<'n> {
             let Some(text) = self.0.metadata(&key).map(str::trim) else { continue };
             match &found {
                 Some((first, known)) if *known != text => {
-                    let expected = format!("{} by {first}", shorten(known));
+                    let expected = format!("{} to match {first}", shorten(known));
                     return Err(self.mismatch(&key, expected, text));
                 }
                 Some(_) => (),

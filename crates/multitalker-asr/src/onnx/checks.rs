@@ -61,7 +61,7 @@ impl Network {
     /// Returns the fixed size of dimension `axis` of the input or output `name`, from 1 to `max`.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the size is not fixed or out of this range.
+    /// [`Error::Mismatch`] if the size is not fixed or is out of this range.
     pub fn bounded_dim(&self, name: &str, axis: usize, max: usize) -> Result<usize, Error> {
         let size = self.dim(name, axis)?;
         if (1..=max).contains(&size) {
@@ -83,7 +83,7 @@ impl Network {
         Ok(())
     }
 
-    /// Checks those of the dimensions that are fixed, given as name, axis and size.
+    /// Checks the sizes of these dimensions, given as name, axis and size, if they are fixed.
     ///
     /// # Errors
     /// [`Error::Mismatch`] for the first that differs.

@@ -136,7 +136,7 @@ struct Header {
 
 #[derive(PartialEq, Eq, Message)]
 struct Opset {
-    /// Empty for ONNX's own operators.
+    /// Domain of the operators; empty for ONNX's own.
     #[prost(string, tag = "1")]
     domain: String,
     #[prost(int64, tag = "2")]

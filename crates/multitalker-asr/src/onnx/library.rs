@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::file;
 use crate::lock::lock;
 
-/// The name that the system's loader looks for.
+/// The name for which the system's loader searches.
 const SYSTEM_LIBRARY: &str = "libonnxruntime.so.1";
 
 /// The severity of a message from ONNX Runtime.
@@ -52,7 +52,7 @@ static LOADED: Mutex<Option<Library>> = Mutex::new(None);
 ///
 /// # Errors
 /// [`Error::RuntimeNotFound`] and [`Error::RuntimeUnusable`] if none can be loaded, and
-/// [`Error::RuntimeConflict`] if another one than `requested` is loaded already.
+/// [`Error::RuntimeConflict`] if a library other than `requested` is already loaded.
 pub fn library(requested: Option<&Path>) -> Result<Library, Error> {
     let mut loaded = lock(&LOADED);
     match (&*loaded, requested) {
@@ -71,7 +71,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Loads the library that is named, or else the first usable one of the default places.
+/// Loads the requested library, or else the first usable one in the default places.
 fn load(requested: Option<&Path>) -> Result<Library, Error> {
     let from_variable = || std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty());
     if let Some(path) = requested.map(Path::to_owned).or_else(|| from_variable().map(PathBuf::from))
@@ -97,7 +97,7 @@ fn required_version() -> String {
     format!("1.{}", ort::MINOR_VERSION)
 }
 
-/// Loads one library; the error describes what was found instead.
+/// Loads one library; the error describes the file or version that was found instead.
 fn load_from(path: &Path) -> Result<Library, String> {
     // The loader would block on a pipe until its other end opens. A bare name is left to the loader.
     if let Some(kind) = file::irregular(path) {
@@ -132,7 +132,7 @@ fn load_from(path: &Path) -> Result<Library, String> {
     Ok(Library { path: path.to_owned(), environment })
 }
 
-/// The libraries in the folder of the plugin, or of the program that contains this code.
+/// Returns the libraries in the folder of the plugin, or of the program that contains this code.
 fn beside_the_plugin() -> Vec<PathBuf> {
     let Some(folder) = own_file().and_then(|file| file.parent().map(Path::to_owned)) else {
         return Vec::new();
@@ -149,7 +149,7 @@ fn beside_the_plugin() -> Vec<PathBuf> {
     found
 }
 
-/// The file that contains this code.
+/// Returns the file that contains this code.
 #[cfg(unix)]
 fn own_file() -> Option<PathBuf> {
     use std::ffi::CStr;

@@ -30,7 +30,7 @@ pub struct Network {
     metadata: Vec<(String, String)>,
     /// Weights that the sessions may refer to.
     weights: Option<Weights>,
-    /// The memory in which states stay between runs, if it is not that of the CPU.
+    /// The memory in which states stay between runs; `None` for the memory of the CPU.
     pub(super) device_memory: Option<MemoryInfo<'static>>,
 }
 
@@ -74,7 +74,7 @@ impl Network {
         })
     }
 
-    /// Returns a defect that does not keep the network from running.
+    /// Returns a defect that does not prevent the network from running.
     pub fn warning(&self) -> Option<ModelWarning> {
         let weights = self.weights.as_ref()?;
         Some(ModelWarning::WeightsInMemory {
@@ -305,7 +305,7 @@ mod tests {
         let bound = Network { device_memory: Some(memory.expect("known")), ..load() };
         let found = two_runs(&bound);
         assert_eq!(found, two_runs(&load()));
-        assert_ne!(found[0], found[2], "the second run knows of the first");
+        assert_ne!(found[0], found[2], "the second run depends on the first");
     }
     /// Runs a Sortformer that multiplies matrices for years.
     fn run_forever(network: &Network, canceller: &Canceller) -> Result<(), Error> {

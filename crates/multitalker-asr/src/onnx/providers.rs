@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Execution providers: everything that depends on where ONNX Runtime computes.
+//! Execution providers: everything that depends on the hardware on which ONNX Runtime computes.
 //!
 //! Another provider needs a variant of [`ExecutionProvider`], its entry in [`ACCELERATORS`] and
 //! [`Provider::of`] below, and its feature of `ort` in `Cargo.toml`.
@@ -71,7 +71,7 @@ impl Provider {
         matches!((self.is_offered)(), Ok(true))
     }
 
-    /// Describes `builder`, with which this provider is registered.
+    /// Describes `builder`, after this provider was registered with it.
     fn prepared(&self, builder: SessionBuilder, device: i32) -> PreparedBuilder {
         let device_memory = self.memory.clone().and_then(|memory| {
             MemoryInfo::new(memory, device, AllocatorType::Device, MemoryType::Default).ok()
@@ -93,8 +93,8 @@ pub struct PreparedBuilder {
 /// Registers `requested` with `builder`, to compute on the device of this index.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] if `device` is out of range, and [`Error::ProviderUnavailable`], but not
-/// for [`ExecutionProvider::Auto`], which falls back to the CPU.
+/// [`Error::InvalidOption`] if `device` is out of range, and [`Error::ProviderUnavailable`] if the
+/// provider cannot be used; [`ExecutionProvider::Auto`] falls back to the CPU instead.
 pub fn register(
     mut builder: SessionBuilder,
     requested: ExecutionProvider,
@@ -125,7 +125,7 @@ pub fn register(
     Ok(PreparedBuilder { builder, device_memory: None, on_cpu: true })
 }
 
-/// The names of the providers with which the loaded library was built.
+/// Returns the names of the providers with which the loaded library was built.
 fn offered_names() -> String {
     let accelerators = ACCELERATORS.into_iter().filter_map(|choice| Provider::of(choice, 0));
     let offered = accelerators.filter(Provider::is_offered).map(|provider| provider.name);

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::file;
 use crate::options::{OptimizationLevel, RuntimeOptions};
 
-/// Beyond this many threads a chunk gets no faster.
+/// Number of threads beyond which a chunk gets no faster.
 const MAX_AUTO_THREADS: usize = 4;
 
 /// Weights up to this size are read into memory if the library does not follow a link to them.
@@ -36,7 +36,8 @@ pub fn available_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Returns whether sessions with `options` run on the CPU; an automatic choice is made for it.
+/// Returns whether sessions with `options` run on the CPU. An automatic choice of the provider is
+/// made first.
 ///
 /// # Errors
 /// The errors of [`session_builder`].
@@ -47,8 +48,9 @@ pub fn computes_on_cpu(options: &RuntimeOptions) -> Result<bool, Error> {
 /// Creates a builder of sessions with `options`.
 ///
 /// # Errors
-/// [`Error::RuntimeNotFound`], [`Error::RuntimeUnusable`], [`Error::RuntimeConflict`],
-/// [`Error::ProviderUnavailable`] and [`Error::InvalidOption`].
+/// The errors of [`library`] and of [`providers::register`]: [`Error::RuntimeNotFound`],
+/// [`Error::RuntimeUnusable`], [`Error::RuntimeConflict`], [`Error::ProviderUnavailable`] and
+/// [`Error::InvalidOption`].
 fn session_builder(options: &RuntimeOptions) -> Result<PreparedBuilder, Error> {
     let library = library(options.library.as_deref())?;
     let level = match options.optimization_level {
@@ -115,7 +117,7 @@ impl Loader<'_> {
     ///
     /// # Errors
     /// [`Error::UnreadableFile`] and [`Error::FileNotFound`] for the graph and its weights, the
-    /// errors of the library and of the provider, and [`Error::Canceled`].
+    /// errors of [`session_builder`], and [`Error::Canceled`].
     pub fn load(&mut self) -> Result<LoadedSession, Error> {
         let refused = match self.commit()? {
             Ok(loaded) => return Ok(loaded),

@@ -27,7 +27,7 @@ pub enum OutputSpec {
 }
 
 impl OutputSpec {
-    /// The name of the output.
+    /// Returns the name of the output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Values(name) | Self::State(name) => name,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The runs of the encoder: which speakers run on which chunks, and on which features.
+//! Runs of the encoder: their speakers, chunks and features.
 
 use std::ops::Range;
 

@@ -30,7 +30,7 @@ impl BoostingOptions {
     /// Checks that all scores are numbers.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`].
+    /// [`Error::InvalidOption`] for the first score that is not finite.
     pub(crate) fn validate(&self) -> Result<(), Error> {
         finite("context_score", self.context_score)?;
         finite("depth_scaling", self.depth_scaling)?;
@@ -106,7 +106,7 @@ impl PhraseBoosting {
 #[derive(Debug)]
 pub struct BoostingTree {
     states: Vec<State>,
-    /// Sorted by token within each state.
+    /// Arcs of all states, sorted by token within each state.
     arcs: Vec<Arc>,
     unk_score: f32,
 }
@@ -182,7 +182,7 @@ impl BoostingTree {
         }
     }
 
-    /// The state after `token`.
+    /// Returns the state after `token`.
     pub fn next(&self, state: BoostingState, token: usize) -> BoostingState {
         let mut index = state.0;
         loop {
@@ -319,7 +319,7 @@ mod tests {
     fn scores_equal_those_of_nemo() {
         let path = test_support::data().join("boosting.json");
         let golden = std::fs::read_to_string(path).expect("the expected results");
-        let golden: Golden = serde_json::from_str(&golden).expect("what boosting.py writes");
+        let golden: Golden = serde_json::from_str(&golden).expect("the format of boosting.py");
         assert!(golden.trees.len() > 10);
         for tree in golden.trees {
             let phrases: Vec<_> = tree

@@ -24,10 +24,10 @@ pub trait DecodingStrategy {
     fn advance(&self, state: &mut Self::State, token: usize);
 }
 
-/// Takes the most probable token, or the one that becomes it by phrase boosting.
+/// Chooses the most probable token, after phrase boosting if any.
 ///
-/// As in NeMo, phrases change which token is chosen, but never whether one is: where the blank is the
-/// most probable, it is chosen.
+/// As in NeMo, phrases change which token is chosen, but never whether one is chosen: if the blank
+/// is the most probable entry without them, it is chosen.
 #[derive(Clone, Debug, Default)]
 pub struct Greedy {
     pub boosting: Option<PhraseBoosting>,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The recognizer of one stream: which speakers run on which chunks, in which groups, and the state
-//! of each speaker.
+//! The recognizer of one stream. It decides which speakers run on which chunks, groups the runs,
+//! and keeps the state of each speaker.
 
 pub mod batching;
 pub mod boosting;
@@ -45,7 +45,7 @@ pub struct Recognizer<E: EncoderNetwork, J: JointNetwork, D: DecodingStrategy, V
     is_diarized: bool,
     /// Probabilities, `[frames, speakers]`.
     probabilities: FrameBuffer,
-    /// By the index of the speaker; `None` before a speaker first runs.
+    /// State of each speaker by index; `None` before the speaker first runs.
     speakers: Vec<Option<Speaker<E::Cache, J, D>>>,
     next_chunk: u64,
     progress: Progress,
@@ -124,7 +124,7 @@ where
         self.trace.as_mut()
     }
 
-    /// Returns how far the recognizer has come.
+    /// Returns the progress of the recognizer.
     pub fn progress(&self) -> Progress {
         self.progress
     }
@@ -166,7 +166,8 @@ where
     ///
     /// # Errors
     /// The first error of [`EncoderNetwork::run`], [`JointNetwork::run`] or [`Vocabulary::text`].
-    /// The events include everything that was decoded before the error and of other speakers.
+    /// The events include all text that was decoded before the error, and the text of other
+    /// speakers.
     pub fn run(&mut self, chunks: Range<u64>, features: &FrameBuffer) -> Result<(), Error> {
         let frames: Vec<_> =
             chunks.clone().map(|chunk| self.frames(chunk, features.end())).collect();
@@ -202,7 +203,8 @@ where
     /// Closes all segments; `end` is the number of samples in the audio.
     ///
     /// # Errors
-    /// The first error of [`Vocabulary::text`], which costs the text of one word.
+    /// [`Error::UnreadableFile`], the first of [`Vocabulary::text`], which costs the text of one
+    /// word.
     pub fn finish(&mut self, end: u64) -> Result<(), Error> {
         let mut result = Ok(());
         for speaker in self.speakers.iter_mut().flatten() {

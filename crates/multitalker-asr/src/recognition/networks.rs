@@ -12,19 +12,19 @@ pub trait EncoderNetwork {
     /// State that the network keeps of one speaker from run to run.
     type Cache: Clone;
 
-    /// Number of mel frames before a chunk that the network sees again.
+    /// Returns the number of mel frames before a chunk that the network sees again.
     fn left_context_mel_frames(&self) -> usize;
 
-    /// Number of chunks, each of `chunk_frames` encoded frames, that fit in one run.
+    /// Returns the number of chunks, each of `chunk_frames` encoded frames, that fit in one run.
     fn max_chunks(&self, chunk_frames: usize) -> usize;
 
-    /// Whether one run accepts several speakers.
+    /// Returns whether one run accepts several speakers.
     fn takes_several_speakers(&self) -> bool;
 
     /// Returns the state before the first chunk.
     ///
     /// # Errors
-    /// [`Error::Inference`] if memory is short.
+    /// [`Error::Inference`] if memory cannot be allocated.
     fn initial_cache(&self) -> Result<Self::Cache, Error>;
 
     /// Encodes the same audio for several speakers.
@@ -51,13 +51,14 @@ pub trait JointNetwork {
     /// State of the prediction network.
     type State;
 
-    /// Number of values in an encoded frame.
+    /// Returns the number of values in an encoded frame.
     fn frame_size(&self) -> usize;
 
-    /// Index of the blank, which follows all tokens and stands for the token before the first.
+    /// Returns the index of the blank, which follows all tokens and stands for the token before the
+    /// first.
     fn blank(&self) -> usize;
 
-    /// Number of runs that may take place at a time.
+    /// Returns the number of runs that may take place at a time.
     fn parallel_runs(&self) -> usize;
 
     /// Returns the error for a run with invalid results.
@@ -66,7 +67,7 @@ pub trait JointNetwork {
     /// Returns the state before the first token.
     ///
     /// # Errors
-    /// [`Error::Inference`] if memory is short.
+    /// [`Error::Inference`] if memory cannot be allocated.
     fn initial_state(&self) -> Result<Self::State, Error>;
 
     /// Feeds the last `token` to the prediction network in `state`, and joins the result with each

@@ -31,7 +31,8 @@ impl Phrase {
     /// sherpa-onnx, after ` :`. Empty lines and lines that begin with `#` are ignored.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`], [`Error::UnreadableFile`] with the line, and [`Error::Canceled`].
+    /// [`Error::FileNotFound`], [`Error::UnreadableFile`] with the first line that is invalid, and
+    /// [`Error::Canceled`].
     pub fn read_list(path: &Path, canceller: &Canceller) -> Result<Vec<Self>, Error> {
         let unreadable = |found: String| Error::UnreadableFile {
             path: path.to_owned(),
@@ -59,7 +60,7 @@ impl Phrase {
         Ok(phrases)
     }
 
-    /// Parses a line of a list, or returns `None` if it has no text or another score.
+    /// Parses a line of a list, or returns `None` if it has no text or its score is invalid.
     pub fn parse(line: &str) -> Option<Self> {
         let (text, score) = match line.split_once('\t').or_else(|| line.rsplit_once(" :")) {
             None => (line, None),

@@ -18,7 +18,7 @@ use crate::recognition::networks::JointNetwork;
 use crate::recognition::transducer::{self, DecoderState};
 use crate::recognition::words::SpeakerTranscript;
 
-/// The state of one speaker; `C` is that of the encoder.
+/// The state of one speaker; `C` is the encoder's part of it.
 pub struct Speaker<C, J: JointNetwork, D: DecodingStrategy> {
     pub encoder_cache: C,
     /// Encoded frames that are not decoded yet, `[frames, hidden]` for each run of the encoder.
@@ -40,7 +40,7 @@ impl<C, J: JointNetwork, D: DecodingStrategy> Speaker<C, J, D> {
     /// Creates the state before the first chunk.
     ///
     /// # Errors
-    /// [`Error::Inference`] if memory is short.
+    /// [`Error::Inference`] if memory cannot be allocated.
     pub fn new(
         index: usize,
         encoder_cache: C,
@@ -56,7 +56,7 @@ impl<C, J: JointNetwork, D: DecodingStrategy> Speaker<C, J, D> {
         })
     }
 
-    /// Returns the context of the decoding strategy to that before the first token.
+    /// Resets the context of the decoding strategy to its state before the first token.
     pub fn reset_context(&mut self, strategy: &D) {
         self.decoder.reset_context(strategy);
     }
@@ -99,8 +99,8 @@ fn join(mut runs: Vec<Array2<f32>>, hidden: usize) -> Array2<f32> {
     }
 }
 
-/// Decodes what is encoded of chunks with these `frames`, in each of which the speakers `gated`
-/// run: several speakers at a time if the network allows it. Returns the tokens by speaker.
+/// Decodes the encoded part of chunks with these `frames`, in each of which the speakers `gated`
+/// run, for several speakers at a time if the network allows it. Returns the tokens by speaker.
 pub fn decode<C, J, D>(
     speakers: &mut [Option<Speaker<C, J, D>>],
     joint: &J,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The targets of the speaker kernels: how much each speaker, and everybody else, speaks.
+//! The targets of the speaker kernels: the activity of each speaker, and of all other speakers.
 //!
 //! Source: W. Wang et al., "Speaker Targeting via Self-Speaker Adaptation for Multi-talker ASR",
 //! Interspeech 2025, and the multitalker streaming pipeline of NeMo.
@@ -16,7 +16,7 @@ use crate::options::{StreamOptions, TargetMode};
 pub struct Targets {
     /// Activity of each speaker, from 0 to 1: `[speakers, frames]`.
     pub speaker: Array2<f32>,
-    /// Activity of everybody else, from 0 to 1: `[speakers, frames]`.
+    /// Activity of all other speakers, from 0 to 1: `[speakers, frames]`.
     pub background: Array2<f32>,
 }
 
@@ -94,7 +94,7 @@ mod tests {
         let rows = [[0.9, 0.3, 0.4], [0.2, 0.7, 0.6]];
         let targets = targets(0, aview2(&rows), &[0], TargetMode::Probability);
         assert_eq!(targets.speaker, array![[0.9, 0.2]]);
-        assert_eq!(targets.background, array![[0.4, 0.7]], "also those who do not run");
+        assert_eq!(targets.background, array![[0.4, 0.7]], "including speakers that do not run");
     }
 
     #[test]

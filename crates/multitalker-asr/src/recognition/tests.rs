@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The recognizer with fake networks: errors, groups of chunks, and any chunking of the audio.
+//! Tests of the recognizer with fake networks: errors, groups of chunks, and arbitrary pieces of
+//! audio.
 
 use ndarray::{Array2, ArrayView2};
 use proptest::prelude::*;

@@ -12,8 +12,8 @@ use crate::cancel::Canceller;
 use crate::error::Error;
 use crate::file;
 
-/// Maximum size of the file. The published one has 241 kB, and vocabularies of 256,000 pieces have
-/// 4 MB.
+/// Maximum size of the file. The published file takes 241 kB, and vocabularies of 256,000 pieces
+/// take 4 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
 const EXPECTED: &str = "a SentencePiece model";
@@ -78,8 +78,8 @@ impl Tokenizer {
     /// Loads `tokenizer.model`.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if the file is no SentencePiece model; and
-    /// [`Error::Canceled`].
+    /// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if the file is not a SentencePiece model;
+    /// and [`Error::Canceled`].
     pub fn open(path: &Path, canceller: &Canceller) -> Result<Self, Error> {
         Self::parse(path, &file::read(path, EXPECTED, MAX_BYTES, canceller)?)
     }
@@ -87,7 +87,7 @@ impl Tokenizer {
     /// Parses the bytes of the file at `path`.
     ///
     /// # Errors
-    /// [`Error::UnreadableFile`] if they are no SentencePiece model.
+    /// [`Error::UnreadableFile`] if they are not a SentencePiece model.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
         let unreadable = |found: String| Error::UnreadableFile {
             path: path.to_owned(),
@@ -159,7 +159,7 @@ impl PieceKind {
     }
 }
 
-/// Whether `c` follows a word; an apostrophe is part of a word instead.
+/// Returns whether `c` is a mark that follows a word. An apostrophe is part of a word instead.
 fn is_punctuation(c: char) -> bool {
     matches!(c, '.' | ',' | '?' | '!' | ';' | ':' | '…')
 }

@@ -27,7 +27,7 @@ impl<S, C> DecoderState<S, C> {
     /// Creates the state before the first token.
     ///
     /// # Errors
-    /// [`Error::Inference`] if memory is short.
+    /// [`Error::Inference`] if memory cannot be allocated.
     pub fn new<N, D>(network: &N, strategy: &D) -> Result<Self, Error>
     where
         N: JointNetwork<State = S>,
@@ -40,7 +40,7 @@ impl<S, C> DecoderState<S, C> {
         })
     }
 
-    /// Returns the context of the decoding strategy to that before the first token.
+    /// Resets the context of the decoding strategy to its state before the first token.
     pub fn reset_context(&mut self, strategy: &impl DecodingStrategy<State = C>) {
         self.context = strategy.initial_state();
     }

@@ -58,7 +58,7 @@ impl SpeakerTranscript {
     /// Adds the next token, and emits finished words and segments.
     ///
     /// # Errors
-    /// The error of [`Vocabulary::text`], which costs the text of one word or mark.
+    /// [`Error::UnreadableFile`] of [`Vocabulary::text`], which costs the text of one word or mark.
     pub fn push(
         &mut self,
         token: Token,
@@ -92,7 +92,7 @@ impl SpeakerTranscript {
     /// Closes the word and the segment that tokens from `frame` on cannot extend.
     ///
     /// # Errors
-    /// The error of [`Vocabulary::text`], which costs the text of one word.
+    /// [`Error::UnreadableFile`] of [`Vocabulary::text`], which costs the text of one word.
     pub fn advance(
         &mut self,
         frame: u64,
@@ -119,7 +119,7 @@ impl SpeakerTranscript {
     /// Closes the word and the segment.
     ///
     /// # Errors
-    /// The error of [`Vocabulary::text`], which costs the text of the last word.
+    /// [`Error::UnreadableFile`] of [`Vocabulary::text`], which costs the text of the last word.
     pub fn finish(
         &mut self,
         vocabulary: &impl Vocabulary,
@@ -133,7 +133,7 @@ impl SpeakerTranscript {
     /// Returns the words of the open segment if they changed since the last call.
     ///
     /// # Errors
-    /// The error of [`Vocabulary::text`] for the open word.
+    /// [`Error::UnreadableFile`] of [`Vocabulary::text`] for the open word.
     pub fn partial(&mut self, vocabulary: &impl Vocabulary) -> Result<Option<Partial>, Error> {
         if !std::mem::take(&mut self.changed) {
             return Ok(None);

@@ -33,14 +33,19 @@ fn configuration_is_optional() {
 #[test]
 fn config_that_differs_is_named() {
     for (pointer, value, entry, expected) in [
-        ("/encoder/d_model", 512, "encoder.d_model", "64 by encoder.onnx"),
-        ("/encoder/num_layers", 24, "encoder.num_layers", "3 by encoder.onnx"),
-        ("/encoder/left_context", 70, "encoder.left_context", "28 by encoder.onnx"),
-        ("/encoder/subsampling_factor", 4, "encoder.subsampling_factor", "8 by the features"),
-        ("/decoder/vocab_size", 1024, "decoder.vocab_size", "96 by decoder_joint.onnx"),
-        ("/decoder/pred_hidden", 640, "decoder.pred_hidden", "48 by decoder_joint.onnx"),
-        ("/preprocessor/n_mels", 80, "preprocessor.n_mels", "128 by encoder.onnx"),
-        ("/preprocessor/sample_rate", 8000, "preprocessor.sample_rate", "16000 by the features"),
+        ("/encoder/d_model", 512, "encoder.d_model", "64 to match encoder.onnx"),
+        ("/encoder/num_layers", 24, "encoder.num_layers", "3 to match encoder.onnx"),
+        ("/encoder/left_context", 70, "encoder.left_context", "28 to match encoder.onnx"),
+        ("/encoder/subsampling_factor", 4, "encoder.subsampling_factor", "8 to match the features"),
+        ("/decoder/vocab_size", 1024, "decoder.vocab_size", "96 to match decoder_joint.onnx"),
+        ("/decoder/pred_hidden", 640, "decoder.pred_hidden", "48 to match decoder_joint.onnx"),
+        ("/preprocessor/n_mels", 80, "preprocessor.n_mels", "128 to match encoder.onnx"),
+        (
+            "/preprocessor/sample_rate",
+            8000,
+            "preprocessor.sample_rate",
+            "16000 to match the features",
+        ),
     ] {
         let folder = with_config(pointer, value.into());
         let error = load(folder.path(), Precision::Fp32).err().expect("refused").to_string();
@@ -86,7 +91,8 @@ fn context_of_another_size_is_refused() {
             );
             let error = with_text(&config).err().unwrap_or_else(|| panic!("{value} is refused"));
             let error = error.to_string();
-            let entry = "encoder.pre_encode_cache_size: expected 9 by the encoder's subsampling";
+            let entry =
+                "encoder.pre_encode_cache_size: expected 9 to match the encoder's subsampling";
             for part in [CONFIG, entry] {
                 assert!(error.contains(part), "{part} is not in: {error}");
             }
@@ -124,7 +130,7 @@ fn config_that_cannot_be_read_is_a_warning() {
 fn numbers_as_text_are_compared_too() {
     let error = with_text("{\"encoder\": {\"d_model\": \"512.0\"}}").err().expect("refused");
     let error = error.to_string();
-    for part in [CONFIG, "encoder.d_model", "expected 64 by encoder.onnx", "found 512.0"] {
+    for part in [CONFIG, "encoder.d_model", "expected 64 to match encoder.onnx", "found 512.0"] {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
 }

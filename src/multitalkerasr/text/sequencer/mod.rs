@@ -57,7 +57,7 @@ pub struct Sequencer {
     unit: TextUnit,
     /// The speaker of the pad; `None` for the pad of all speakers.
     speaker: Option<Speaker>,
-    /// By start PTS, speaker and order of arrival.
+    /// Text by start PTS, speaker and order of arrival.
     pending: BTreeMap<(gst::ClockTime, Speaker, u64), Pending>,
     arrivals: u64,
     /// Speaker of the last buffer.
@@ -96,7 +96,7 @@ impl Sequencer {
         }
     }
 
-    /// The speaker of the pad; `None` for the pad of all speakers.
+    /// Returns the speaker of the pad; `None` for the pad of all speakers.
     pub fn speaker(&self) -> Option<Speaker> {
         self.speaker
     }
@@ -165,7 +165,7 @@ impl Sequencer {
         self.arrivals += 1;
     }
 
-    /// Marks the last word of a finished segment.
+    /// Marks the end of a segment after its last word.
     fn end_segment(&mut self, segment: &Utterance, pushes: &mut Vec<Push>) {
         let Some(last_word) = segment.words.last() else { return };
         let key = |arrival| (last_word.start.pts, segment.speaker, arrival);
@@ -176,7 +176,7 @@ impl Sequencer {
         }
     }
 
-    /// Releases the text that starts before `limit`, or all.
+    /// Releases the text that starts before `limit`, or all text without a limit.
     fn release(
         &mut self,
         limit: Option<gst::ClockTime>,

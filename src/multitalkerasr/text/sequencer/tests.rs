@@ -7,7 +7,7 @@ use multitalker_asr::{Event, Progress, Segment, Word};
 /// Samples per millisecond.
 const MS: u64 = 16;
 
-/// A sequencer and the clock of 10 s of audio.
+/// A sequencer, and the clock of 10 s of audio.
 struct Bench {
     sequencer: Sequencer,
     clock: Clock,

@@ -10,7 +10,8 @@ use crate::multitalkerasr::worker::item::{Cause, Item};
 use crate::multitalkerasr::worker::overload;
 use multitalker_asr::SAMPLE_RATE_HZ;
 
-/// A push during which less audio than this arrives is not the reason why audio waits: 100 ms.
+/// Minimum amount of audio, 100 ms, that must arrive during a push for downstream to count as the
+/// cause of the backlog.
 const MIN_BLOCKED_SAMPLES: usize = SAMPLE_RATE_HZ as usize / 10;
 
 /// Whether the queue accepts items and hands them out.
@@ -19,7 +20,7 @@ pub enum Gate {
     Open,
     /// Between FLUSH_START and FLUSH_STOP.
     Flushing,
-    /// The worker is to return.
+    /// The worker must return.
     Stopped,
 }
 
@@ -80,7 +81,7 @@ impl State {
         self.gate != Gate::Open
     }
 
-    /// Whether the worker has an item in hand.
+    /// Returns whether the worker has an item in hand.
     pub fn is_busy(&self) -> bool {
         matches!(self.activity, Activity::Computing | Activity::Pushing)
     }
@@ -100,7 +101,7 @@ impl State {
         self.items.push_back(Item::Audio(audio));
     }
 
-    /// Queues the time of a GAP event. Events that touch share an item, since those of a sparse
+    /// Queues the time of a GAP event. Adjacent events share an item, since those of a sparse
     /// stream arrive all at once.
     pub fn push_gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) {
         let short = is_continuous(start, end);
@@ -146,7 +147,8 @@ impl State {
         self.samples_during_push = 0;
     }
 
-    /// Queued samples that would not wait if downstream had not blocked, or did not block now.
+    /// Returns the number of queued samples that would not wait if downstream had not blocked, or
+    /// were not blocking now.
     pub fn blocked_samples(&self) -> usize {
         let now = match self.samples_during_push {
             0..MIN_BLOCKED_SAMPLES => 0,

@@ -285,7 +285,7 @@ fn audio_refused_in_one_stream_is_accepted_in_the_next() {
     next();
     push(gst::ClockTime::SECOND).expect("accepted");
     assert_eq!(is_audio(queue.take(None)), Some(false));
-    // An error while the next stream already waits concerns the one before it.
+    // An error that occurs while the next stream already waits belongs to the stream before it.
     next();
     push(2 * gst::ClockTime::SECOND).expect("accepted");
     queue.refuse_audio(gst::FlowError::Eos);

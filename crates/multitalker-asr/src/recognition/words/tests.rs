@@ -246,7 +246,7 @@ proptest! {
         }
         at_once.finish(&Pieces, &mut expected)?;
         stepwise.finish(&Pieces, &mut events)?;
-        prop_assert_eq!(&events, &expected, "whenever it is advanced");
+        prop_assert_eq!(&events, &expected, "regardless of when it is advanced");
 
         let (mut words, mut text) = (Vec::new(), String::new());
         let mut last_end = 0;
@@ -269,7 +269,7 @@ proptest! {
                     prop_assert!(segment.start_sample() >= last_end);
                     last_end = segment.start_sample();
                 }
-                Event::Partial(_) => prop_assert!(false, "nobody asked for it"),
+                Event::Partial(_) => prop_assert!(false, "no partial was requested"),
             }
         }
         prop_assert!(words.is_empty(), "every word is in a segment");
