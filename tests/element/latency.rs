@@ -105,3 +105,38 @@ fn all_source_pads_know_the_latency() {
         assert_eq!(latency_of(&pad), expected, "{}", pad.name());
     }
 }
+
+#[test]
+fn text_leaves_once_the_audio_of_its_latency_has_arrived() {
+    init_with_runtime();
+    // Without spare threads, the engine defers nothing, and an event leaves after all text of the
+    // audio before it. So the delay can be counted in audio, whatever the speed of the machine.
+    let cores = std::thread::available_parallelism().expect("a number").to_string();
+    const PIECE_SAMPLES: usize = 1280;
+    for chunk in ["1120ms", "160ms"] {
+        let element = demo_element(&[
+            ("chunk-latency", chunk),
+            ("diarization-preset", "lockstep"),
+            ("intra-op-threads", &*cores),
+        ]);
+        let latency_ms = latency_of(&element.static_pad("src").expect("a pad")).1.mseconds();
+        // 500 ms of it are processing time.
+        let max_delay_ns = (latency_ms - 500) * 1_000_000 + PIECE_SAMPLES as u64 * SAMPLE_NS;
+        let mut rig = Rig::of(element, Some(F32_CAPS));
+        rig.harness.set_live(true);
+        let mut delays_ns = Vec::new();
+        let mut position = 0;
+        for piece in conversation().chunks(PIECE_SAMPLES) {
+            rig.push(position, piece);
+            position += piece.len() as u64 * SAMPLE_NS;
+            let event = gst::Structure::new_empty("test");
+            rig.push_event(gst::event::CustomDownstream::new(event));
+            let entries =
+                rig.until(|entry| *entry == Entry::Other(gst::EventType::CustomDownstream));
+            delays_ns.extend(buffers(&entries).into_iter().map(|(pts, _)| position - pts));
+        }
+        assert!(delays_ns.len() > 100, "{}", delays_ns.len());
+        let longest_ns = delays_ns.into_iter().max().expect("text");
+        assert!(longest_ns <= max_delay_ns, "{chunk}: {longest_ns} of {max_delay_ns} ns");
+    }
+}

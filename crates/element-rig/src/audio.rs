@@ -11,7 +11,7 @@ pub fn audio(name: &str) -> Vec<f32> {
     read_wav(&data().join("audio").join(name))
 }
 
-/// Reads the conversation that the demo models were trained on.
+/// Reads the conversation of `make demo`.
 pub fn conversation() -> Vec<f32> {
     read_wav(&data().join("demo/conversation.wav"))
 }

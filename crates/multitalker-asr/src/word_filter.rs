@@ -50,8 +50,8 @@ impl WordFilter {
             found,
         };
         let bytes = file::read(path, EXPECTED, MAX_BYTES, canceller)?;
-        let text = str::from_utf8(&bytes)
-            .map_err(|error| unreadable(format!("other bytes ({error})")))?;
+        let text =
+            str::from_utf8(&bytes).map_err(|error| unreadable(format!("other bytes ({error})")))?;
         Self::parse(text, method).map_err(unreadable)
     }
 
@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn removed_words_leave_the_others_and_no_empty_events() {
         let filter = filter("damn", FilterMethod::Remove);
-        let events = filter.apply(vec![segment("oh Damn it"), segment("damn damn."), segment("ok")]);
+        let events =
+            filter.apply(vec![segment("oh Damn it"), segment("damn damn."), segment("ok")]);
         assert_eq!(words(&events), [("oh", 0, false), ("it", 2, false), ("ok", 0, false)]);
         assert_eq!(events.len(), 2);
         let Event::Segment(only) = segment("damn") else { unreachable!() };
