@@ -69,6 +69,8 @@ def set_properties(element, properties: dict):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             Gst.util_set_object_arg(element, name, text)
+        if spec.value_type.name == "GstValueArray":
+            continue
         if not is_set(element.get_property(name), text):
             kinds = getattr(type(spec.default_value), "__enum_values__", {})
             expected = f"one of {', '.join(text_of(kind) for kind in kinds.values())}" if kinds else f"a value in the range that gst-inspect-1.0 shows ({spec.blurb})"
@@ -87,8 +89,10 @@ def make_element(properties: dict):
 
 def describe(properties: dict) -> dict:
     element = make_element(properties)
-    names = [spec.name for spec in element.list_properties() if spec.owner_type == element.__gtype__]
-    return {"properties": {name: text_of(element.get_property(name)) for name in names},
+    # PyGObject cannot read arrays.
+    specs = [spec for spec in element.list_properties()
+             if spec.owner_type == element.__gtype__ and spec.value_type.name != "GstValueArray"]
+    return {"properties": {spec.name: text_of(element.get_property(spec.name)) for spec in specs},
             "plugin": element.get_factory().get_plugin().get_filename()}
 
 
