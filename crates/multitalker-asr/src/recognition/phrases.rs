@@ -8,8 +8,8 @@ use crate::cancel::Canceller;
 use crate::error::Error;
 use crate::file;
 
-/// Largest file that is read; 100,000 phrases have 2 MB.
-const MAX_BYTES: u64 = 16 << 20;
+/// Largest file that is read, 50,000 phrases. Each byte may become a state of the tree.
+const MAX_BYTES: u64 = 1 << 20;
 
 const EXPECTED: &str = "UTF-8 text with a phrase on each line, and after a tab a score above 0 and at most 100 or none";
 
