@@ -54,7 +54,8 @@ def format_line(segment: Gst.Structure) -> str:
     speaker = segment.get_uint("speaker-id").value
     seconds = segment.get_clock_time("start-time").value / Gst.SECOND
     color = COLORS[speaker % len(COLORS)]
-    return f"{color}{seconds:7.2f} s  Speaker {speaker + 1}: {segment.get_string('text')}{RESET}"
+    name = segment.get_string("speaker-name") or f"Speaker {speaker + 1}"
+    return f"{color}{seconds:7.2f} s  {name}: {segment.get_string('text')}{RESET}"
 
 
 def main() -> int:

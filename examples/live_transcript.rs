@@ -61,7 +61,9 @@ fn format_line(segment: &gst::StructureRef) -> Result<String, Box<dyn Error>> {
     let start = segment.get::<gst::ClockTime>("start-time")?.mseconds() as f64 / 1000.0;
     let text = segment.get::<&str>("text")?;
     let color = COLORS[speaker as usize % COLORS.len()];
-    Ok(format!("{color}{start:7.2} s  Speaker {}: {text}{RESET}", speaker + 1))
+    let name = segment.get_optional::<String>("speaker-name")?;
+    let name = name.unwrap_or_else(|| format!("Speaker {}", speaker + 1));
+    Ok(format!("{color}{start:7.2} s  {name}: {text}{RESET}"))
 }
 
 /// Prints a message if it contains a segment.

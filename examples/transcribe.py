@@ -4,7 +4,7 @@
 
 The extension of each OUTPUT selects its format: .vtt (WebVTT with a voice for each speaker), .srt,
 .json (SegLST), or .rttm. The models are read from MODEL_DIR and DIARIZATION_MODEL; if these are not
-set, the repository's demo models are used.
+set, the repository's demo models are used. SPEAKER_NAMES names the speakers: names,0=Alice,1=Bob
 """
 import argparse
 import json
@@ -42,6 +42,8 @@ def build_pipeline(media: Path) -> Gst.Pipeline:
     diarization_model = os.environ.get("DIARIZATION_MODEL", "" if model_dir else str(demo / "sortformer.onnx"))
     asr.set_property("diarization-model", diarization_model)
     asr.set_property("session-id", media.stem)
+    if names := os.environ.get("SPEAKER_NAMES"):
+        Gst.util_set_object_arg(asr, "speaker-names", names)
     return pipeline
 
 
@@ -73,15 +75,19 @@ def timestamp(seconds: float, separator: str) -> str:
 
 
 def speaker(row: dict) -> str:
-    return f"Speaker {int(row['speaker']) + 1}"
+    """Returns the name of the speaker, who otherwise is a number from 0."""
+    return f"Speaker {int(row['speaker']) + 1}" if row["speaker"].isdecimal() else row["speaker"]
+
+
+def escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def webvtt(rows: list[dict]) -> str:
     cues = ["WEBVTT\n"]
     for row in rows:
-        words = row["words"].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         times = f"{timestamp(row['start_time'], '.')} --> {timestamp(row['end_time'], '.')}"
-        cues.append(f"{times}\n<v {speaker(row)}>{words}</v>\n")
+        cues.append(f"{times}\n<v {escape(speaker(row))}>{escape(row['words'])}</v>\n")
     return "\n".join(cues)
 
 
@@ -100,7 +106,7 @@ def seglst(rows: list[dict]) -> str:
 def rttm(rows: list[dict]) -> str:
     return "".join(
         f"SPEAKER {'_'.join(row['session_id'].split())} 1 {row['start_time']:.3f} "
-        f"{row['end_time'] - row['start_time']:.3f} <NA> <NA> {row['speaker']} <NA> <NA>\n"
+        f"{row['end_time'] - row['start_time']:.3f} <NA> <NA> {'_'.join(row['speaker'].split())} <NA> <NA>\n"
         for row in rows
     )
 

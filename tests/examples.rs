@@ -184,6 +184,31 @@ fn text_formats_hold_the_transcript() {
 }
 
 #[test]
+fn text_formats_have_the_names_of_speakers() {
+    let bench = Bench::get();
+    let files = ["named.vtt", "named.srt", "named.json", "named.rttm"]
+        .map(|name| bench.folder.path().join(name));
+    run(bench
+        .example("transcribe.py")
+        .env("SPEAKER_NAMES", r#"names,0=Ada,1="Bob <b> Lee""#)
+        .arg(&bench.media)
+        .args(&files));
+    let texts = files.map(|file| std::fs::read_to_string(file).expect("written"));
+    let expected = [
+        ["<v Ada>", "<v Bob &lt;b&gt; Lee>"],
+        ["\nAda: ", "\nBob <b> Lee: "],
+        [r#""speaker": "Ada""#, r#""speaker": "Bob <b> Lee""#],
+        ["<NA> <NA> Ada <NA> <NA>", "<NA> <NA> Bob_<b>_Lee <NA> <NA>"],
+    ];
+    for (text, parts) in texts.iter().zip(expected) {
+        for part in parts {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+        assert!(!text.contains("Speaker "), "{text}");
+    }
+}
+
+#[test]
 fn matroska_has_a_track_for_each_speaker() {
     let bench = Bench::get();
     assert_eq!(read(&bench.output("to_matroska.sh", "talk.mkv")), bench.expected);

@@ -62,6 +62,9 @@ fn kind_and_default(pspec: &glib::ParamSpec) -> (String, String) {
         let default = pspec.default_value().get::<Option<String>>().ok().flatten();
         return ("string".to_owned(), default.unwrap_or_default());
     }
+    if pspec.value_type() == gst::Structure::static_type() {
+        return ("structure".to_owned(), String::new());
+    }
     if pspec.downcast_ref::<gst::ParamSpecArray>().is_some() {
         return ("array of strings".to_owned(), String::new());
     }

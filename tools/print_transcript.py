@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
 """Prints segments, one per line. The input is the output of `gst-launch-1.0 --messages` on standard
-input, or SegLST files whose speakers are numbers from 0."""
+input, or SegLST files whose speakers are names, or numbers from 0."""
 import argparse
 import json
 import re
@@ -18,9 +18,14 @@ def unescape(value: str) -> str:
     return re.sub(rb"\\(.)", rb"\1", octal).decode(errors="replace")
 
 
-def show(start_s: float, end_s: float, speaker: int, words: str):
+def label(speaker: str, name: str | None = None) -> str:
+    """Returns the name, or the display number of a speaker whose number counts from 0."""
+    return name or (f"speaker {int(speaker) + 1}" if speaker.isdecimal() else speaker)
+
+
+def show(start_s: float, end_s: float, speaker: str, words: str):
     start, end = (f"{int(s // 60)}:{s % 60:05.2f}" for s in (start_s, end_s))
-    print(f"[{start} - {end}] speaker {speaker + 1}: {words}", flush=True)
+    print(f"[{start} - {end}] {speaker}: {words}", flush=True)
 
 
 def main() -> int:
@@ -29,14 +34,15 @@ def main() -> int:
     files = parser.parse_args().files
     for file in files:
         for row in json.load(file):
-            show(row["start_time"], row["end_time"], int(row["speaker"]), row["words"])
+            show(row["start_time"], row["end_time"], label(row["speaker"]), row["words"])
     if files:
         return 0
     failed = False
     for line in sys.stdin:
         if "multitalkerasr/transcript," in line:
             fields = dict(FIELD.findall(line.partition(" words=")[0]))
-            show(int(fields["start-time"]) / 1e9, int(fields["end-time"]) / 1e9, int(fields["speaker-id"]),
+            name = unescape(fields["speaker-name"]) if "speaker-name" in fields else None
+            show(int(fields["start-time"]) / 1e9, int(fields["end-time"]) / 1e9, label(fields["speaker-id"], name),
                  unescape(fields["text"]))
         elif line.startswith("ERROR"):
             failed = True

@@ -12,7 +12,6 @@ use gst::subclass::prelude::*;
 use crate::multitalkerasr::input::Input;
 use crate::multitalkerasr::input::samples::SampleFormat;
 use crate::multitalkerasr::output::speaker_pads;
-use crate::multitalkerasr::output::transcript_log::seglst;
 use crate::multitalkerasr::output::{latency, messages};
 use crate::multitalkerasr::properties;
 use crate::multitalkerasr::shared::Shared;
@@ -250,8 +249,21 @@ impl ObjectImpl for MultitalkerAsr {
                     .return_type::<String>()
                     .class_handler(|args| {
                         let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
-                        let rows = lock(&element.imp().shared.transcript_log).rows();
-                        Some(seglst(&rows).to_value())
+                        let log = &element.imp().shared.transcript_log;
+                        let transcript = lock(log).transcript();
+                        Some(transcript.seglst().to_value())
+                    })
+                    .build(),
+                glib::subclass::Signal::builder("set-speaker-name")
+                    .action()
+                    .param_types([u32::static_type(), String::static_type()])
+                    .class_handler(|args| {
+                        let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
+                        let speaker = args.get(1)?.get::<u32>().ok()?;
+                        let name = args.get(2)?.get::<Option<String>>().ok()?.unwrap_or_default();
+                        let speaker = Speaker::new(speaker as usize);
+                        element.imp().shared.set_speaker_name(speaker, &name);
+                        None
                     })
                     .build(),
                 glib::subclass::Signal::builder("add-phrase")

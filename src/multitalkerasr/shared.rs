@@ -12,6 +12,7 @@ use crate::multitalkerasr::output::speaker_pads::SpeakerPads;
 use crate::multitalkerasr::output::transcript_log::TranscriptLog;
 use crate::multitalkerasr::properties;
 use crate::multitalkerasr::properties::settings::{RunSettings, Settings};
+use crate::multitalkerasr::text::speaker::Speaker;
 use multitalker_asr::lock::lock;
 use multitalker_asr::{DiarizerKind, Model, ModelOptions};
 
@@ -71,6 +72,22 @@ impl Shared {
     /// Sets a property, and announces a change of the latency.
     pub fn set_property(&self, name: &str, value: &glib::Value) {
         self.announcing_latency(|| properties::set(&self.settings, name, value));
+        if name == "speaker-names" {
+            let mut log = lock(&self.transcript_log);
+            for (speaker, name) in self.settings.live().speaker_names.iter() {
+                log.set_name(speaker, Some(name));
+            }
+        }
+    }
+
+    /// Names a speaker in all later output and in the transcript log. An empty name removes the name.
+    pub fn set_speaker_name(&self, speaker: Speaker, name: &str) {
+        self.settings.change_live(|live| live.speaker_names.set(speaker, name));
+        let live = self.settings.live();
+        lock(&self.transcript_log).set_name(speaker, live.speaker_names.get(speaker));
+        if let Some(element) = self.element() {
+            element.notify("speaker-names");
+        }
     }
 
     /// Adds a phrase to `additional-vocabulary`.

@@ -10,7 +10,7 @@ use multitalker_asr::{Event, Word};
 
 /// Returns the texts that `src` pushes to a sink with these caps.
 #[track_caller]
-fn texts_with_caps(samples: &[f32], caps: &str, properties: &[(&str, &str)]) -> Vec<String> {
+pub fn texts_with_caps(samples: &[f32], caps: &str, properties: &[(&str, &str)]) -> Vec<String> {
     init_with_runtime();
     let properties = [&[("diarization-preset", "lockstep")], properties].concat();
     let mut rig = Rig::without_sink(element(&properties));

@@ -12,6 +12,7 @@ mod live;
 mod log;
 #[cfg(unix)]
 mod many;
+mod names;
 mod order;
 mod overload;
 mod pads;

@@ -3,12 +3,11 @@
 //! Events around the text, as other transcribers of gst-plugins-rs send them.
 
 use crate::multitalkerasr::text::format::Text;
-use crate::multitalkerasr::text::speaker::Speaker;
 
 /// Announces to downstream that the next text is another speaker's.
-pub fn speaker_change(speaker: Speaker) -> gst::Event {
+pub fn speaker_change(speaker_label: &str) -> gst::Event {
     let structure = gst::Structure::builder("rstranscribe/speaker-change")
-        .field("speaker", speaker.to_string())
+        .field("speaker", speaker_label)
         .build();
     gst::event::CustomDownstream::new(structure)
 }
@@ -22,7 +21,7 @@ pub fn final_transcript() -> gst::Event {
 /// Announces to upstream the text that is about to be pushed.
 pub fn new_item(text: &Text, running_time: gst::ClockTime) -> gst::Event {
     let structure = gst::Structure::builder("rstranscribe/new-item")
-        .field("speaker", text.utterance.speaker.to_string())
+        .field("speaker", text.utterance.speaker_label())
         .field("content", text.utterance.text())
         .field("running-time", running_time)
         .field("duration", text.duration)

@@ -6,7 +6,6 @@ use gst::prelude::*;
 
 use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::input::InputError;
-use crate::multitalkerasr::output::transcript_log::seglst;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::utterance::Utterance;
 use multitalker_asr::Error;
@@ -48,6 +47,7 @@ fn post_utterance(shared: &Shared, name: &str, utterance: &Utterance) {
     let structure = gst::Structure::builder(name)
         .field("text", utterance.text())
         .field("speaker-id", utterance.speaker.id())
+        .field_if_some("speaker-name", utterance.speaker_name.as_ref())
         .field("session-id", &utterance.session_id)
         .field("start-time", utterance.start().stream_time)
         .field("end-time", utterance.end().stream_time)
@@ -60,10 +60,10 @@ fn post_utterance(shared: &Shared, name: &str, utterance: &Utterance) {
 
 /// Posts the transcript log.
 pub fn post_transcripts(shared: &Shared) {
-    let rows = lock(&shared.transcript_log).rows();
+    let transcript = lock(&shared.transcript_log).transcript();
     let structure = gst::Structure::builder("multitalkerasr/transcripts")
         .field("session-id", &shared.settings.live().session_id)
-        .field("seglst", seglst(&rows))
+        .field("seglst", transcript.seglst())
         .build();
     post(shared, structure);
 }

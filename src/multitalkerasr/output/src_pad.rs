@@ -83,7 +83,7 @@ impl SrcPad {
         if let Some(speaker) = self.sequencer.speaker() {
             let mut tags = gst::TagList::new();
             if let Some(tags) = tags.get_mut() {
-                let title = speaker.name();
+                let title = speaker.default_name();
                 tags.add::<gst::tags::Title>(&title.as_str(), gst::TagMergeMode::Replace);
             }
             self.pad.push_event(gst::event::Tag::new(tags));

@@ -256,7 +256,7 @@ impl<'a> SrcPads<'a> {
         let event = match push {
             Push::Text(text) => return self.push_text(index, &text, clock, settings),
             Push::Gap { pts, duration } => gst::event::Gap::builder(pts).duration(duration).build(),
-            Push::SpeakerChange(speaker) => events::speaker_change(speaker),
+            Push::SpeakerChange(label) => events::speaker_change(&label),
             Push::SegmentEnd => events::final_transcript(),
         };
         pad.push_event(self.in_segment(event));

@@ -2,10 +2,10 @@
 
 //! The log of finished segments, in SegLST.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::multitalkerasr::text::speaker::Numbering;
+use crate::multitalkerasr::text::speaker::{Numbering, Speaker};
 use crate::multitalkerasr::text::utterance::{Moment, Utterance};
 use multitalker_asr::SegLstRow;
 
@@ -13,10 +13,27 @@ use multitalker_asr::SegLstRow;
 #[derive(Debug, Default)]
 pub struct TranscriptLog {
     /// Shared so that they are serialized without the lock that the worker needs.
-    rows: VecDeque<Arc<SegLstRow>>,
+    rows: VecDeque<Arc<Row>>,
+    /// The last name of each number.
+    names: BTreeMap<usize, String>,
     numbering: Numbering,
     /// Whether the oldest rows were dropped.
     is_truncated: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    number: usize,
+    session_id: String,
+    words: String,
+    start_s: f64,
+    end_s: f64,
+}
+
+/// A copy of the log.
+pub struct LoggedTranscript {
+    rows: Vec<Arc<Row>>,
+    names: BTreeMap<usize, String>,
 }
 
 impl TranscriptLog {
@@ -33,12 +50,16 @@ impl TranscriptLog {
     /// Adds a finished segment to at most `max_rows`, without a limit if that is 0. Returns true if
     /// it is the first to replace an older one.
     pub fn add(&mut self, segment: &Utterance, max_rows: u32) -> bool {
-        self.rows.push_back(Arc::new(SegLstRow {
+        let number = self.numbering.number(segment.speaker);
+        if let Some(name) = &segment.speaker_name {
+            self.names.insert(number, name.clone());
+        }
+        self.rows.push_back(Arc::new(Row {
+            number,
             session_id: segment.session_id.clone(),
-            speaker: self.numbering.number(segment.speaker).to_string(),
             words: segment.text(),
-            start_time: seconds(segment.start()),
-            end_time: seconds(segment.end()),
+            start_s: seconds(segment.start()),
+            end_s: seconds(segment.end()),
         }));
         let max_rows = match max_rows {
             0 => usize::MAX,
@@ -49,17 +70,44 @@ impl TranscriptLog {
         excess > 0 && !std::mem::replace(&mut self.is_truncated, true)
     }
 
-    /// Returns the segments in the order in which they ended.
-    pub fn rows(&self) -> Vec<Arc<SegLstRow>> {
-        self.rows.iter().cloned().collect()
+    /// Names a speaker of the last stretch of audio in which someone spoke. `None` removes the name.
+    pub fn set_name(&mut self, speaker: Speaker, name: Option<&str>) {
+        let Some(number) = self.numbering.known_number(speaker) else { return };
+        match name {
+            Some(name) => self.names.insert(number, name.to_owned()),
+            None => self.names.remove(&number),
+        };
+    }
+
+    /// Returns a copy of the segments.
+    pub fn transcript(&self) -> LoggedTranscript {
+        LoggedTranscript { rows: self.rows.iter().cloned().collect(), names: self.names.clone() }
     }
 }
 
-/// Serializes the rows as a JSON array, sorted by start time.
-pub fn seglst(rows: &[Arc<SegLstRow>]) -> String {
-    let mut rows: Vec<&SegLstRow> = rows.iter().map(AsRef::as_ref).collect();
-    rows.sort_by(|a, b| a.start_time.total_cmp(&b.start_time));
-    serde_json::to_string(&rows).unwrap_or_default()
+impl LoggedTranscript {
+    /// Returns the segments by start time. A speaker without a name is a number.
+    fn rows(&self) -> Vec<SegLstRow> {
+        let mut rows: Vec<&Row> = self.rows.iter().map(AsRef::as_ref).collect();
+        rows.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
+        let label = |number| match self.names.get(&number) {
+            Some(name) => name.clone(),
+            None => number.to_string(),
+        };
+        let rows = rows.into_iter().map(|row| SegLstRow {
+            session_id: row.session_id.clone(),
+            speaker: label(row.number),
+            words: row.words.clone(),
+            start_time: row.start_s,
+            end_time: row.end_s,
+        });
+        rows.collect()
+    }
+
+    /// Serializes the segments as a JSON array of SegLST rows.
+    pub fn seglst(&self) -> String {
+        serde_json::to_string(&self.rows()).unwrap_or_default()
+    }
 }
 
 fn seconds(moment: Moment) -> f64 {
@@ -71,10 +119,12 @@ fn seconds(moment: Moment) -> f64 {
 mod tests {
     use super::*;
     use crate::multitalkerasr::text::clock::Clock;
+    use crate::multitalkerasr::text::speaker::SpeakerNames;
     use multitalker_asr::{Event, Segment, Word};
 
     /// Creates a segment of one word that begins at `start_s` and lasts half a second.
     fn segment(speaker: usize, text: &str, start_s: u64) -> Utterance {
+        gst::init().expect("GStreamer");
         let mut clock = Clock::default();
         clock.timeline.start(gst::ClockTime::ZERO);
         let start_sample = start_s * 16_000;
@@ -85,7 +135,8 @@ mod tests {
             confidence: 1.0,
             is_filtered: false,
         };
-        clock.date(Event::Segment(Segment { speaker, words: vec![word] }), "talk")
+        let event = Event::Segment(Segment { speaker, words: vec![word] });
+        clock.date(event, "talk", &SpeakerNames::default())
     }
 
     #[test]
@@ -105,7 +156,30 @@ mod tests {
             row("1", "later", "2.0", "2.5"),
             row("2", "else", "4.0", "4.5"),
         ];
-        assert_eq!(seglst(&log.rows()), format!("[{}]", rows.join(",")));
+        assert_eq!(log.transcript().seglst(), format!("[{}]", rows.join(",")));
+    }
+
+    #[test]
+    fn names_apply_to_all_rows_of_a_speaker_and_to_no_one_after_a_restart() {
+        let mut log = TranscriptLog::default();
+        log.set_name(Speaker::new(0), Some("too early"));
+        log.add(&segment(0, "a", 1), 0);
+        log.add(&segment(1, "b", 2), 0);
+        log.set_name(Speaker::new(1), Some("Bob"));
+        let named = Utterance { speaker_name: Some("Ada".to_owned()), ..segment(0, "c", 3) };
+        log.add(&named, 0);
+        log.reset_speakers();
+        log.set_name(Speaker::new(2), Some("too early"));
+        log.add(&segment(0, "d", 4), 0);
+        let speakers = |log: &TranscriptLog| {
+            let rows = log.transcript().rows().into_iter();
+            rows.map(|row| row.speaker).collect::<Vec<_>>()
+        };
+        assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "2"]);
+        log.set_name(Speaker::new(0), Some("Eve"));
+        assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "Eve"]);
+        log.set_name(Speaker::new(0), None);
+        assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "2"]);
     }
 
     #[test]
@@ -113,7 +187,8 @@ mod tests {
         let mut log = TranscriptLog::default();
         let is_first = [1, 2, 3, 4].map(|start_s| log.add(&segment(0, "a", start_s), 2));
         assert_eq!(is_first, [false, false, true, false]);
-        let starts: Vec<_> = log.rows().iter().map(|row| row.start_time).collect();
+        let rows = log.transcript().rows();
+        let starts: Vec<_> = rows.iter().map(|row| row.start_time).collect();
         assert_eq!(starts, [3.0, 4.0]);
     }
 }

@@ -11,6 +11,7 @@ use crate::multitalkerasr::properties::enums::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
     OverloadPolicy, Precision, TargetMode, TextUnit, VocabularyFilterMethod,
 };
+use crate::multitalkerasr::text::speaker::SpeakerNames;
 use multitalker_asr as engine;
 use multitalker_asr::lock::lock;
 
@@ -150,6 +151,7 @@ pub struct FilterSettings {
 pub struct LiveSettings {
     pub phrases: PhraseSettings,
     pub filter: FilterSettings,
+    pub speaker_names: SpeakerNames,
     pub speaker_prefix: String,
     /// Separated by commas.
     pub speaker_colors: String,
@@ -188,6 +190,7 @@ impl Default for LiveSettings {
         Self {
             phrases: PhraseSettings::default(),
             filter: FilterSettings::default(),
+            speaker_names: SpeakerNames::default(),
             speaker_prefix: String::new(),
             // Pango's green differs between its versions.
             speaker_colors: "white,yellow,cyan,#00ff00".to_owned(),

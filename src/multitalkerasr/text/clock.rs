@@ -3,7 +3,7 @@
 //! The times of a stretch of audio, by which words are dated.
 
 use crate::multitalkerasr::input::timeline::Timeline;
-use crate::multitalkerasr::text::speaker::Speaker;
+use crate::multitalkerasr::text::speaker::{Speaker, SpeakerNames};
 use crate::multitalkerasr::text::utterance::{DatedWord, Kind, Moment, Utterance};
 use multitalker_asr::{Event, Progress, Word};
 
@@ -48,7 +48,7 @@ impl Clock {
     }
 
     /// Dates the words of an event.
-    pub fn date(&self, event: Event, session_id: &str) -> Utterance {
+    pub fn date(&self, event: Event, session_id: &str, names: &SpeakerNames) -> Utterance {
         let (kind, speaker, words) = match event {
             Event::Word { speaker, word } => (Kind::Word, speaker, vec![word]),
             Event::Segment(segment) => (Kind::Segment, segment.speaker, segment.words),
@@ -57,8 +57,15 @@ impl Clock {
         let words: Vec<_> = words.into_iter().map(|word| self.date_word(word)).collect();
         let running_time =
             words.first().and_then(|word| self.in_segment.to_running_time(word.start.pts));
-        let session_id = session_id.to_owned();
-        Utterance { kind, speaker: Speaker::new(speaker), session_id, words, running_time }
+        let speaker = Speaker::new(speaker);
+        Utterance {
+            kind,
+            speaker,
+            speaker_name: names.get(speaker).map(str::to_owned),
+            session_id: session_id.to_owned(),
+            words,
+            running_time,
+        }
     }
 
     fn date_word(&self, word: Word) -> DatedWord {

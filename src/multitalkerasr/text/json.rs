@@ -11,6 +11,8 @@ struct JsonUtterance<'a> {
     kind: Kind,
     session_id: &'a str,
     speaker: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speaker_name: Option<&'a str>,
     text: String,
     /// Stream time in seconds.
     start: Option<f64>,
@@ -43,6 +45,7 @@ pub fn line(utterance: &Utterance) -> String {
         kind: utterance.kind,
         session_id: &utterance.session_id,
         speaker: utterance.speaker.index(),
+        speaker_name: utterance.speaker_name.as_deref(),
         text: utterance.text(),
         start: seconds(utterance.start()),
         end: seconds(utterance.end()),
@@ -74,12 +77,14 @@ mod tests {
         let utterance = Utterance {
             kind: Kind::Segment,
             speaker: Speaker::new(0),
+            speaker_name: Some("\"Ada\"".to_owned()),
             session_id: String::new(),
             words: vec![word("***", true), word("\"good\"", false)],
             running_time: None,
         };
         let object: serde_json::Value = serde_json::from_str(&line(&utterance)).expect("JSON");
         assert_eq!(object["text"], "*** \"good\"");
+        assert_eq!(object["speaker_name"], "\"Ada\"");
         assert_eq!(object["words"][0]["filtered"], true);
         assert_eq!(object["words"][1].get("filtered"), None);
     }

@@ -2,6 +2,7 @@
 
 //! Speakers, and the ways in which they appear: as numbers, names, colors and pads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Prefix of the name of a speaker's pad.
@@ -32,15 +33,19 @@ impl Speaker {
         self.0 + 1
     }
 
-    /// Returns the name for display.
-    pub fn name(self) -> String {
+    /// Returns the name for display of a speaker without a name.
+    pub fn default_name(self) -> String {
         format!("Speaker {}", self.number())
     }
 
     /// Returns the text that precedes the speaker's words: the template with the number in place of
-    /// `{n}`.
-    pub fn prefix(self, template: &str) -> String {
-        template.replace("{n}", &self.number().to_string())
+    /// `{n}`, and the name, else the default name, in place of `{name}`.
+    pub fn prefix(self, template: &str, name: Option<&str>) -> String {
+        let number = self.number().to_string();
+        let name = name.map_or_else(|| self.default_name(), str::to_owned);
+        let parts: Vec<_> =
+            template.split("{name}").map(|part| part.replace("{n}", &number)).collect();
+        parts.join(&name)
     }
 
     /// Returns the speaker's color from a comma-separated list, which is cycled when it is too
@@ -69,6 +74,56 @@ impl fmt::Display for Speaker {
     }
 }
 
+/// Names of speakers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpeakerNames(BTreeMap<Speaker, String>);
+
+impl SpeakerNames {
+    /// Reads the fields of a structure: the index of a speaker, and a name. Other fields are ignored.
+    pub fn from_structure(structure: &gst::StructureRef) -> Self {
+        let mut names = Self::default();
+        for (field, value) in structure.iter() {
+            let Ok(index) = field.as_str().parse() else { continue };
+            // A number is a name, too.
+            let text = value.get::<String>().ok();
+            let name = text.or_else(|| value.transform::<String>().ok()?.get().ok());
+            names.set(Speaker(index), &name.unwrap_or_default());
+        }
+        names
+    }
+
+    /// Returns the structure that [`Self::from_structure`] reads, or `None` without names.
+    pub fn to_structure(&self) -> Option<gst::Structure> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut structure = gst::Structure::new_empty("names");
+        for (speaker, name) in &self.0 {
+            structure.set(speaker.to_string(), name);
+        }
+        Some(structure)
+    }
+
+    /// Names a speaker. Control characters become spaces, and an empty name removes the name.
+    pub fn set(&mut self, speaker: Speaker, name: &str) {
+        let name = name.replace(char::is_control, " ");
+        match name.trim() {
+            "" => self.0.remove(&speaker),
+            name => self.0.insert(speaker, name.to_owned()),
+        };
+    }
+
+    /// Returns the name of a speaker.
+    pub fn get(&self, speaker: Speaker) -> Option<&str> {
+        self.0.get(&speaker).map(String::as_str)
+    }
+
+    /// Returns all speakers with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (Speaker, &str)> {
+        self.0.iter().map(|(speaker, name)| (*speaker, name.as_str()))
+    }
+}
+
 /// Speaker numbers of a transcript. When the engine restarts its numbering, the next speakers may
 /// be different people, so their numbers continue after those of the earlier speakers.
 #[derive(Debug, Default)]
@@ -77,19 +132,31 @@ pub struct Numbering {
     first: usize,
     /// Number of speakers so far.
     count: usize,
+    /// Whether the next speaker is the first after a restart.
+    restarts: bool,
 }
 
 impl Numbering {
     /// Numbers the next speakers after all earlier ones.
     pub fn restart(&mut self) {
-        self.first = self.count;
+        self.restarts = true;
     }
 
     /// Returns the number of a speaker in the transcript, counted from 0.
     pub fn number(&mut self, speaker: Speaker) -> usize {
+        if std::mem::take(&mut self.restarts) {
+            self.first = self.count;
+        }
         let number = self.first + speaker.0;
         self.count = self.count.max(number + 1);
         number
+    }
+
+    /// Returns the number of a speaker who has appeared, before a restart as long as no one has
+    /// appeared since.
+    pub fn known_number(&self, speaker: Speaker) -> Option<usize> {
+        let number = self.first.checked_add(speaker.0)?;
+        (number < self.count).then_some(number)
     }
 }
 
@@ -100,9 +167,31 @@ mod tests {
     #[test]
     fn prefix_counts_from_one() {
         let speaker = Speaker::new(2);
-        assert_eq!(speaker.prefix("{n}/{n}: "), "3/3: ");
-        assert_eq!(speaker.prefix(""), "");
-        assert_eq!((speaker.name().as_str(), speaker.to_string().as_str()), ("Speaker 3", "2"));
+        assert_eq!(speaker.prefix("{n}/{n}: ", None), "3/3: ");
+        assert_eq!(speaker.prefix("", None), "");
+        assert_eq!(speaker.prefix("{name}: ", None), "Speaker 3: ");
+        assert_eq!(speaker.prefix("{n} {name}: ", Some("{n} {name}")), "3 {n} {name}: ");
+        assert_eq!(speaker.to_string(), "2");
+    }
+
+    #[test]
+    fn names_are_read_from_structures_and_written_to_them() {
+        gst::init().expect("GStreamer");
+        let text = r#"names, 1=Bob, 0="Ada Lovelace", 12=7, other=x, 3=(string)"";"#;
+        let structure: gst::Structure = text.parse().expect("a structure");
+        let mut names = SpeakerNames::from_structure(&structure);
+        let found: Vec<_> = names.iter().map(|(speaker, name)| (speaker.0, name)).collect();
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(names.get(Speaker(1)), Some("Bob"));
+        assert_eq!(names.get(Speaker(12)), Some("7"));
+        let copy = names.to_structure().expect("names");
+        assert_eq!(SpeakerNames::from_structure(&copy), names);
+        names.set(Speaker(0), "a\nb\t");
+        assert_eq!(names.get(Speaker(0)), Some("a b"));
+        for speaker in [0, 1, 12] {
+            names.set(Speaker(speaker), " ");
+        }
+        assert_eq!(names.to_structure(), None);
     }
 
     #[test]

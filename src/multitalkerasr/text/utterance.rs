@@ -24,6 +24,8 @@ pub enum Kind {
 pub struct Utterance {
     pub kind: Kind,
     pub speaker: Speaker,
+    /// The name that the speaker had when the utterance was dated.
+    pub speaker_name: Option<String>,
     pub session_id: String,
     pub words: Vec<DatedWord>,
     /// Running time of the start.
@@ -51,6 +53,11 @@ pub struct Moment {
 }
 
 impl Utterance {
+    /// Returns the name of the speaker, else the index.
+    pub fn speaker_label(&self) -> String {
+        self.speaker_name.clone().unwrap_or_else(|| self.speaker.to_string())
+    }
+
     /// Returns the words, separated by spaces.
     pub fn text(&self) -> String {
         self.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")

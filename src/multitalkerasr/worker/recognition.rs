@@ -216,7 +216,8 @@ impl<'a> Recognition<'a> {
         gst::log!(CAT, obj = self.shared.sinkpad, "{} events, {progress:?}", events.len());
         let settings = self.shared.settings.live();
         self.clock.now = self.now(&settings);
-        let date = |event| Arc::new(self.clock.date(event, &settings.session_id));
+        let date =
+            |event| Arc::new(self.clock.date(event, &settings.session_id, &settings.speaker_names));
         let utterances: Vec<_> = events.into_iter().map(date).collect();
         for utterance in &utterances {
             if self.queue.is_interrupted() {

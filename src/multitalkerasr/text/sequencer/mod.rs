@@ -23,7 +23,7 @@ pub enum Push {
         duration: gst::ClockTime,
     },
     /// The next text is another speaker's.
-    SpeakerChange(Speaker),
+    SpeakerChange(String),
     Text(Text),
     /// A segment of the current speaker has ended.
     SegmentEnd,
@@ -211,10 +211,13 @@ impl Sequencer {
         self.advance(stretch_start, pts, pushes);
         let is_change = self.current_speaker != Some(speaker);
         if is_change {
-            pushes.push(Push::SpeakerChange(speaker));
+            pushes.push(Push::SpeakerChange(utterance.speaker_label()));
         }
         let prefix = match is_change || self.unit == TextUnit::Segment {
-            true => speaker.prefix(conditions.speaker_prefix),
+            true => {
+                let name = utterance.speaker_name.as_deref();
+                speaker.prefix(conditions.speaker_prefix, name)
+            }
             false => String::new(),
         };
         pushes.push(Push::Text(Text { utterance, prefix, pts, duration }));

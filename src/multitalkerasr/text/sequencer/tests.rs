@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::multitalkerasr::text::clock::Clock;
+use crate::multitalkerasr::text::speaker::SpeakerNames;
 use multitalker_asr::{Event, Progress, Segment, Word};
 
 /// Samples per millisecond.
@@ -30,8 +31,10 @@ impl Bench {
 
     /// Adds the events, with words and segments complete up to `until_ms`.
     fn add(&mut self, events: Vec<Event>, until_ms: u64) -> Vec<String> {
-        let utterances: Vec<_> =
-            events.into_iter().map(|event| Arc::new(self.clock.date(event, ""))).collect();
+        let utterances: Vec<_> = events
+            .into_iter()
+            .map(|event| Arc::new(self.clock.date(event, "", &SpeakerNames::default())))
+            .collect();
         let until = until_ms * MS;
         let progress = Progress { decoded: until, words: until, segments: until };
         let horizon = self.clock.horizon(progress);
