@@ -14,11 +14,12 @@ use crate::multitalkerasr::properties;
 use crate::multitalkerasr::properties::settings::{RunSettings, Settings};
 use crate::multitalkerasr::text::speaker::Speaker;
 use multitalker_asr::lock::lock;
-use multitalker_asr::{DiarizerKind, Model, ModelOptions};
+use multitalker_asr::{DiarizerKind, Model};
 
 /// The model of the last run.
 struct KeptModel {
-    options: ModelOptions,
+    /// The settings that it was loaded with.
+    settings: Arc<RunSettings>,
     model: Arc<Model>,
     /// Whether it received audio.
     used: bool,
@@ -73,21 +74,23 @@ impl Shared {
     pub fn set_property(&self, name: &str, value: &glib::Value) {
         self.announcing_latency(|| properties::set(&self.settings, name, value));
         if name == "speaker-names" {
-            let mut log = lock(&self.transcript_log);
-            for (speaker, name) in self.settings.live().speaker_names.iter() {
-                log.set_name(speaker, Some(name));
-            }
+            self.rename_speakers();
         }
     }
 
     /// Names a speaker in all later output and in the transcript log. An empty name removes the name.
     pub fn set_speaker_name(&self, speaker: Speaker, name: &str) {
         self.settings.change_live(|live| live.speaker_names.set(speaker, name));
-        let live = self.settings.live();
-        lock(&self.transcript_log).set_name(speaker, live.speaker_names.get(speaker));
+        self.rename_speakers();
         if let Some(element) = self.element() {
             element.notify("speaker-names");
         }
+    }
+
+    /// Applies the names of the speakers to the transcript log.
+    fn rename_speakers(&self) {
+        let live = self.settings.live();
+        lock(&self.transcript_log).rename(&live.speaker_names);
     }
 
     /// Adds a phrase to `additional-vocabulary`.
@@ -142,15 +145,20 @@ impl Shared {
         result
     }
 
-    /// Returns the model of an earlier run, if it was loaded with these options.
-    fn model(&self, options: &ModelOptions) -> Option<Arc<Model>> {
+    /// Returns the kept model, if it is the one of these settings.
+    fn model(&self, settings: &Arc<RunSettings>) -> Option<Arc<Model>> {
         let kept = lock(&self.kept_model);
-        kept.as_ref().filter(|kept| kept.options == *options).map(|kept| kept.model.clone())
+        let kept = kept.as_ref()?;
+        // Settings in use do not change, so the same ones need no comparison.
+        let is_same = Arc::ptr_eq(&kept.settings, settings)
+            || kept.settings.model_options() == settings.model_options();
+        is_same.then(|| kept.model.clone())
     }
 
     /// Keeps a model for the next run.
-    pub fn keep_model(&self, options: ModelOptions, model: &Arc<Model>) {
-        let kept = KeptModel { options, model: model.clone(), used: false };
+    pub fn keep_model(&self, settings: &Arc<RunSettings>, model: &Arc<Model>) {
+        let (settings, model) = (settings.clone(), model.clone());
+        let kept = KeptModel { settings, model, used: false };
         self.announcing_latency(|| *lock(&self.kept_model) = Some(kept));
     }
 
@@ -167,15 +175,14 @@ impl Shared {
     }
 
     /// Returns the diarizer of these settings, once it is loaded.
-    fn known_diarizer(&self, settings: &RunSettings) -> Option<DiarizerKind> {
-        self.model(&settings.model_options()?)?.diarizer()
+    fn known_diarizer(&self, settings: &Arc<RunSettings>) -> Option<DiarizerKind> {
+        self.model(settings)?.diarizer()
     }
 
     /// Returns the number of speakers of the model of this run or else of the next, once it is
     /// loaded.
     pub fn known_speakers(&self) -> Option<usize> {
-        let options = self.settings.run().model_options()?;
-        self.model(&options).map(|model| model.speakers())
+        self.model(&self.settings.run()).map(|model| model.speakers())
     }
 
     /// Returns whether upstream is live, and its minimum and maximum latency, or `None` if it does

@@ -303,11 +303,10 @@ fn segment_of_another_rate() {
     assert_contains(error.error().message(), &["expected 1", "found -1"]);
 }
 
-#[test]
-fn failure_in_the_middle_loses_nothing_recognized_before() {
-    let diarizer = data().join("fake-models/sortformer-fails.onnx").display().to_string();
-    let properties = [("diarization-model", &*diarizer), ("diarization-preset", "lockstep")];
-    let mut rig = Rig::new(&properties);
+/// Pushes audio until an element with these properties refuses it, and returns what left the element,
+/// and its messages.
+fn run_until_error(properties: &[(&str, &str)]) -> (Vec<Entry>, Vec<gst::Message>) {
+    let mut rig = Rig::new(properties);
     let samples = audio("news.wav");
     let refused = samples.chunks(1600).enumerate().find_map(|(index, piece)| {
         rig.harness.push(f32_buffer(Some(index as u64 * 1600 * SAMPLE_NS), piece)).err()
@@ -315,8 +314,14 @@ fn failure_in_the_middle_loses_nothing_recognized_before() {
     assert_eq!(refused, Some(gst::FlowError::Error));
     let entries = rig.finish();
     rig.element.set_state(gst::State::Null).expect("stops");
+    (entries, rig.bus.iter().collect())
+}
 
-    let messages: Vec<_> = rig.bus.iter().collect();
+#[test]
+fn failure_in_the_middle_loses_nothing_recognized_before() {
+    let diarizer = data().join("fake-models/sortformer-fails.onnx").display().to_string();
+    let properties = [("diarization-model", &*diarizer), ("diarization-preset", "lockstep")];
+    let (entries, messages) = run_until_error(&properties);
     let error = one_error(&messages);
     assert_contains(&error, &["inference with", "sortformer-fails.onnx failed"]);
 
@@ -339,16 +344,7 @@ fn logits_that_are_no_numbers_are_one_error_and_lose_nothing_recognized_before()
     });
     let model_dir = folder.path().display().to_string();
     let properties = [("model-dir", &*model_dir), ("diarization-preset", "lockstep")];
-    let mut rig = Rig::new(&properties);
-    let samples = audio("news.wav");
-    let refused = samples.chunks(1600).enumerate().find_map(|(index, piece)| {
-        rig.harness.push(f32_buffer(Some(index as u64 * 1600 * SAMPLE_NS), piece)).err()
-    });
-    assert_eq!(refused, Some(gst::FlowError::Error));
-    let entries = rig.finish();
-    rig.element.set_state(gst::State::Null).expect("stops");
-
-    let messages: Vec<_> = rig.bus.iter().collect();
+    let (entries, messages) = run_until_error(&properties);
     let error = one_error(&messages);
     assert_contains(&error, &["inference with", "decoder_joint.onnx failed", "found NaN"]);
 

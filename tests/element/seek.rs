@@ -8,9 +8,14 @@ use element_rig::*;
 use gst::prelude::*;
 use multitalker_asr::SegLstRow;
 
-fn pipeline(name: &str) -> gst::Pipeline {
+fn paused_pipeline() -> (gst::Pipeline, gst::Bus) {
     init_with_runtime();
-    file_pipeline(&test_support::data().join("audio").join(name), &tiny_models())
+    let news = test_support::data().join("audio/news.wav");
+    let pipeline = file_pipeline(&news, &tiny_models());
+    pipeline.set_state(gst::State::Paused).expect("starts");
+    let bus = pipeline.bus().expect("a pipeline has one");
+    wait_for(&bus, gst::MessageType::AsyncDone);
+    (pipeline, bus)
 }
 
 /// Returns the transcript log that is posted before EOS.
@@ -36,10 +41,7 @@ fn rows(transcripts: &[Transcript]) -> Vec<(String, String, f64)> {
 #[test]
 fn seeks_give_the_words_of_the_new_place() {
     let samples = audio("news.wav");
-    let pipeline = pipeline("news.wav");
-    pipeline.set_state(gst::State::Paused).expect("starts");
-    let bus = pipeline.bus().expect("a pipeline has one");
-    wait_for(&bus, gst::MessageType::AsyncDone);
+    let (pipeline, bus) = paused_pipeline();
     // Each seek, forward or backward, comes before the previous one has reached EOS.
     for second in [8, 3, 12, 0, 5] {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
@@ -59,10 +61,7 @@ fn seeks_give_the_words_of_the_new_place() {
 
 #[test]
 fn what_comes_after_a_seek_has_its_seqnum() {
-    let pipeline = pipeline("news.wav");
-    pipeline.set_state(gst::State::Paused).expect("starts");
-    let bus = pipeline.bus().expect("a pipeline has one");
-    wait_for(&bus, gst::MessageType::AsyncDone);
+    let (pipeline, _) = paused_pipeline();
     let asr = pipeline.by_name("asr").expect("the element");
     let (sender, seqnums) = mpsc::channel();
     for (pad, mask) in
@@ -105,10 +104,7 @@ fn what_comes_after_a_seek_has_its_seqnum() {
 #[test]
 fn part_of_a_file_gives_its_words() {
     let samples = audio("news.wav");
-    let pipeline = pipeline("news.wav");
-    pipeline.set_state(gst::State::Paused).expect("starts");
-    let bus = pipeline.bus().expect("a pipeline has one");
-    wait_for(&bus, gst::MessageType::AsyncDone);
+    let (pipeline, bus) = paused_pipeline();
     let seconds = gst::ClockTime::from_seconds;
     let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::ACCURATE;
     let set = gst::SeekType::Set;
@@ -127,10 +123,7 @@ fn part_of_a_file_gives_its_words() {
 
 #[test]
 fn another_rate_is_one_clear_error() {
-    let pipeline = pipeline("news.wav");
-    pipeline.set_state(gst::State::Paused).expect("starts");
-    let bus = pipeline.bus().expect("a pipeline has one");
-    wait_for(&bus, gst::MessageType::AsyncDone);
+    let (pipeline, bus) = paused_pipeline();
     let set = gst::SeekType::Set;
     let end = gst::ClockTime::from_seconds(5);
     // Upstream decides whether a seek that leads to an error succeeds.

@@ -53,6 +53,12 @@ fn texts(mut rig: Rig, samples: &[f32]) -> Vec<String> {
     rig.transcripts().into_iter().map(|transcript| transcript.text).collect()
 }
 
+/// Waits until the worker has taken all audio so far, and so has read the lists.
+fn wait_for_worker(rig: &mut Rig) {
+    rig.push_event(gst::event::CustomDownstream::new(gst::Structure::new_empty("test")));
+    rig.until(|entry| *entry == Entry::Other(gst::EventType::CustomDownstream));
+}
+
 fn samples() -> Vec<f32> {
     audio("news.wav")[..20 * 16_000].to_vec()
 }
@@ -92,6 +98,7 @@ fn list_is_read_again_when_it_is_set_again() {
     let path = file.path().to_str().expect("UTF-8").to_owned();
     let mut rig = Rig::new(&[("phrases", &path), ("phrase-boost", "1.5")]);
     rig.push(0, &[0.0; 1600]);
+    wait_for_worker(&mut rig);
     std::fs::write(&path, PHRASES.join("\n")).expect("written");
     rig.element.set_property("phrases", &path);
     let samples = samples();
@@ -123,12 +130,11 @@ fn list_that_is_missing_at_the_start_is_an_error() {
 fn list_that_is_damaged_later_is_a_warning_and_the_phrases_before_stay() {
     let file = list(&PHRASES.join("\n"));
     let path = file.path().to_str().expect("UTF-8").to_owned();
-    let properties = [("phrases", &*path), ("phrase-boost", "1.5"), ("post-partials", "true")];
+    let properties = [("phrases", &*path), ("phrase-boost", "1.5")];
     let mut rig = Rig::lockstep(&properties);
     let samples = samples();
     rig.push(0, &samples[..160_000]);
-    // The list is in use once there are words.
-    wait_for(&rig.bus, gst::MessageType::Element);
+    wait_for_worker(&mut rig);
     std::fs::write(&path, "station\tmany\n").expect("written");
     rig.element.set_property("phrases", &path);
     rig.push(160_000 * SAMPLE_NS, &samples[160_000..]);

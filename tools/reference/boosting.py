@@ -34,7 +34,7 @@ from nemo.collections.asr.parts.submodules.transducer_decoding.rnnt_label_loopin
     GreedyBatchedRNNTLabelLoopingComputer,
 )
 
-from reference import MAX_SYMBOLS, PRE, SUB, OnnxAsr, targets
+from reference import MAX_SYMBOLS, SUB, OnnxAsr, encode
 
 DEFAULTS = dict(context_score=1.0, depth_scaling=2.0, unk_score=0.0)
 
@@ -129,23 +129,6 @@ class Projected:
         return self.asr.joint(dict(last=int(values[0]), state=state), frame)
 
 
-def encode(asr, mel, preds, mode, chunk):
-    """Returns (chunk number, encoded frames [frames, hidden]) of the chunks in which each speaker runs."""
-    frames = chunk // SUB
-    speakers = {}
-    for k, start in enumerate(range(0, mel.shape[1], chunk)):
-        x = mel[:, max(0, start - PRE):start + chunk]
-        x = np.pad(x, ((0, 0), (max(0, PRE - start), 0)))
-        p = preds[k * frames:(k + 1) * frames]
-        window = preds[max(0, k - 1) * frames:(k + 1) * frames]
-        gated = [j for j in range(4) if len(window) and window[:, j].max() > 0.5]
-        for j in gated:
-            state, chunks = speakers.setdefault(j, (asr.start(), []))
-            spk, bg = targets(p, j, gated, mode)
-            chunks.append((k, asr.encode(state, np.ascontiguousarray(x), spk, bg).T))
-    return {j: chunks for j, (_, chunks) in speakers.items()}
-
-
 def decode(asr, chunks, frames, tree, strength):
     """Returns the tokens and frames of one speaker."""
     networks = Projected(asr)
@@ -157,7 +140,7 @@ def decode(asr, chunks, frames, tree, strength):
         allow_cuda_graphs=False)
     state, tokens, times = None, [], []
     for k, encoded in chunks:
-        x = torch.tensor(np.ascontiguousarray(encoded))[None]
+        x = torch.tensor(np.ascontiguousarray(encoded.T))[None]
         with torch.no_grad():
             hyps, state = computer(x=x, out_len=torch.tensor([x.shape[1]]), prev_batched_state=state)
         count = int(hyps.current_lengths[0])

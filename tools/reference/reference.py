@@ -174,7 +174,8 @@ def targets(p, k, gated, mode):
     return p[:, k].copy(), bg
 
 
-def run(model, mel, preds, sp, mode, chunk):
+def encode(model, mel, preds, mode, chunk):
+    """For each speaker, (chunk number, encoded frames [hidden, frames]) of the chunks that it runs on."""
     frames = chunk // SUB
     speakers = {}
     for k, start in enumerate(range(0, mel.shape[1], chunk)):
@@ -184,13 +185,22 @@ def run(model, mel, preds, sp, mode, chunk):
         window = preds[max(0, k - 1) * frames:(k + 1) * frames]
         gated = [j for j in range(4) if len(window) and window[:, j].max() > 0.5]
         for j in gated:
-            s = speakers.setdefault(j, dict(model.start(), chunks=[], tokens=[]))
+            state, chunks = speakers.setdefault(j, (model.start(), []))
             spk, bg = targets(p, j, gated, mode)
-            enc = model.encode(s, np.ascontiguousarray(x), spk, bg)
-            s["chunks"].append(k)
-            s["tokens"] += decode(model, s, enc, k * frames)
-    return {str(j): dict(chunks=s["chunks"], tokens=[t for t, _ in s["tokens"]], frames=[f for _, f in s["tokens"]],
-                         text=sp.decode([t for t, _ in s["tokens"]])) for j, s in sorted(speakers.items())}
+            chunks.append((k, model.encode(state, np.ascontiguousarray(x), spk, bg)))
+    return {j: chunks for j, (_, chunks) in sorted(speakers.items())}
+
+
+def run(model, mel, preds, sp, mode, chunk):
+    frames = chunk // SUB
+    speakers = {}
+    for j, chunks in encode(model, mel, preds, mode, chunk).items():
+        state = model.start()
+        found = [token for k, enc in chunks for token in decode(model, state, enc, k * frames)]
+        tokens = [token for token, _ in found]
+        speakers[str(j)] = dict(chunks=[k for k, _ in chunks], tokens=tokens, frames=[frame for _, frame in found],
+                                text=sp.decode(tokens))
+    return speakers
 
 
 def main():

@@ -148,6 +148,37 @@ pub fn read(
     }
 }
 
+/// Reads a list in UTF-8, with an item on each line that `parse` accepts, from the regular file at
+/// `path`, which should hold `expected`. Empty lines and lines that begin with `#` are ignored.
+///
+/// # Errors
+/// The errors of [`read`], and [`Error::UnreadableFile`] with the first line that is invalid.
+pub fn read_list<T>(
+    path: &Path,
+    expected: &'static str,
+    max_bytes: u64,
+    canceller: &Canceller,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, Error> {
+    let unreadable = |found| Error::UnreadableFile { path: path.to_owned(), expected, found };
+    let bytes = read(path, expected, max_bytes, canceller)?;
+    let text =
+        str::from_utf8(&bytes).map_err(|error| unreadable(format!("other bytes ({error})")))?;
+    parse_list(text, parse).map_err(unreadable)
+}
+
+/// Parses the lines of a list.
+///
+/// # Errors
+/// The first line that is invalid, with its number.
+pub fn parse_list<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = text.lines().map(str::trim).zip(1..);
+    let items = lines.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    let parse = |(line, number)| parse(line).ok_or_else(|| format!("line {number}: {line:?}"));
+    items.map(parse).collect()
+}
+
 /// Returns the first `bytes` bytes of the regular file at `path` in shared memory, without a second
 /// copy.
 ///

@@ -128,14 +128,6 @@ impl Stream {
         self.word_filter = filter;
     }
 
-    fn take_events(&mut self) -> Vec<Event> {
-        let events = self.recognizer.take_events();
-        match &self.word_filter {
-            Some(filter) => filter.apply(events),
-            None => events,
-        }
-    }
-
     /// Pushes any number of 16 kHz mono `samples`, nominally from -1 to 1, and returns the new
     /// events. Samples that are not finite count as 0.
     ///
@@ -285,6 +277,14 @@ impl Stream {
             if let Some((_, features)) = &self.diarizer_features {
                 trace.diarizer_features.extend(features.get(known..features.end()));
             }
+        }
+    }
+
+    fn take_events(&mut self) -> Vec<Event> {
+        let events = self.recognizer.take_events();
+        match &self.word_filter {
+            Some(filter) => filter.apply(events),
+            None => events,
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::cancel::Canceller;
 use crate::error::Error;
@@ -34,7 +35,7 @@ pub enum FilterMethod {
 #[derive(Clone, Debug)]
 pub struct WordFilter {
     /// In the form of [`fold`].
-    words: HashSet<String>,
+    words: Arc<HashSet<String>>,
     method: FilterMethod,
 }
 
@@ -42,34 +43,16 @@ impl WordFilter {
     /// Reads a list: a word on each line. Empty lines and lines that begin with `#` are ignored.
     ///
     /// # Errors
-    /// [`Error::FileNotFound`], [`Error::UnreadableFile`] with the line, and [`Error::Canceled`].
+    /// [`Error::FileNotFound`], [`Error::UnreadableFile`] with the first line that is invalid, and
+    /// [`Error::Canceled`].
     pub fn read(path: &Path, method: FilterMethod, canceller: &Canceller) -> Result<Self, Error> {
-        let unreadable = |found: String| Error::UnreadableFile {
-            path: path.to_owned(),
-            expected: EXPECTED,
-            found,
-        };
-        let bytes = file::read(path, EXPECTED, MAX_BYTES, canceller)?;
-        let text =
-            str::from_utf8(&bytes).map_err(|error| unreadable(format!("other bytes ({error})")))?;
-        Self::parse(text, method).map_err(unreadable)
+        let words = file::read_list(path, EXPECTED, MAX_BYTES, canceller, parse)?;
+        Ok(Self::new(words, method))
     }
 
-    fn parse(text: &str, method: FilterMethod) -> Result<Self, String> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut words = HashSet::new();
-        for (index, line) in text.lines().enumerate() {
-            let word = line.trim();
-            if word.is_empty() || word.starts_with('#') {
-                continue;
-            }
-            let (_, bare, _) = split(word);
-            if bare.is_empty() || bare.contains(char::is_whitespace) {
-                return Err(format!("line {}: {word:?}", index + 1));
-            }
-            words.insert(fold(bare));
-        }
-        Ok(Self { words, method })
+    /// Filters words in the form of [`fold`].
+    fn new(words: Vec<String>, method: FilterMethod) -> Self {
+        Self { words: Arc::new(words.into_iter().collect()), method }
     }
 
     /// Filters the words of events. Times and confidence stay.
@@ -113,6 +96,12 @@ impl WordFilter {
     }
 }
 
+/// Returns the word of a line in the form of [`fold`], or `None` if it is not one word.
+fn parse(line: &str) -> Option<String> {
+    let (_, word, _) = split(line);
+    (!word.is_empty() && !word.contains(char::is_whitespace)).then(|| fold(word))
+}
+
 /// Splits a word into the punctuation before it, the word, and the punctuation after it.
 fn split(text: &str) -> (&str, &str, &str) {
     let bare = text.trim_start_matches(is_punctuation);
@@ -137,7 +126,7 @@ mod tests {
     use crate::events::Segment;
 
     fn filter(list: &str, method: FilterMethod) -> WordFilter {
-        WordFilter::parse(list, method).expect("a list")
+        WordFilter::new(file::parse_list(list, parse).expect("a list"), method)
     }
 
     fn segment(text: &str) -> Event {
@@ -194,8 +183,8 @@ mod tests {
     #[test]
     fn lines_that_are_no_word_are_named() {
         for line in ["two words", "...", "a\tb"] {
-            let error = WordFilter::parse(&format!("one\n{line}"), FilterMethod::Mask);
-            assert!(error.expect_err(line).starts_with("line 2: "));
+            let error = file::parse_list(&format!("one\n{line}"), parse).expect_err(line);
+            assert!(error.starts_with("line 2: "), "{error}");
         }
     }
 }

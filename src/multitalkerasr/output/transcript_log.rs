@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::multitalkerasr::text::speaker::{Numbering, Speaker};
+use crate::multitalkerasr::text::speaker::{Numbering, SpeakerNames};
 use crate::multitalkerasr::text::utterance::{Moment, Utterance};
 use multitalker_asr::SegLstRow;
 
@@ -51,9 +51,7 @@ impl TranscriptLog {
     /// it is the first to replace an older one.
     pub fn add(&mut self, segment: &Utterance, max_rows: u32) -> bool {
         let number = self.numbering.number(segment.speaker);
-        if let Some(name) = &segment.speaker_name {
-            self.names.insert(number, name.clone());
-        }
+        self.set_name(number, segment.speaker_name.as_deref());
         self.rows.push_back(Arc::new(Row {
             number,
             session_id: segment.session_id.clone(),
@@ -70,9 +68,15 @@ impl TranscriptLog {
         excess > 0 && !std::mem::replace(&mut self.is_truncated, true)
     }
 
-    /// Names a speaker of the last stretch of audio in which someone spoke. `None` removes the name.
-    pub fn set_name(&mut self, speaker: Speaker, name: Option<&str>) {
-        let Some(number) = self.numbering.known_number(speaker) else { return };
+    /// Applies names to the speakers of the last stretch of audio in which someone spoke, also in
+    /// earlier segments.
+    pub fn rename(&mut self, names: &SpeakerNames) {
+        for (speaker, number) in self.numbering.current() {
+            self.set_name(number, names.get(speaker));
+        }
+    }
+
+    fn set_name(&mut self, number: usize, name: Option<&str>) {
         match name {
             Some(name) => self.names.insert(number, name.to_owned()),
             None => self.names.remove(&number),
@@ -119,7 +123,7 @@ fn seconds(moment: Moment) -> f64 {
 mod tests {
     use super::*;
     use crate::multitalkerasr::text::clock::Clock;
-    use crate::multitalkerasr::text::speaker::SpeakerNames;
+    use crate::multitalkerasr::text::speaker::Speaker;
     use multitalker_asr::{Event, Segment, Word};
 
     /// Creates a segment of one word that begins at `start_s` and lasts half a second.
@@ -162,23 +166,27 @@ mod tests {
     #[test]
     fn names_apply_to_all_rows_of_a_speaker_and_to_no_one_after_a_restart() {
         let mut log = TranscriptLog::default();
-        log.set_name(Speaker::new(0), Some("too early"));
-        log.add(&segment(0, "a", 1), 0);
-        log.add(&segment(1, "b", 2), 0);
-        log.set_name(Speaker::new(1), Some("Bob"));
-        let named = Utterance { speaker_name: Some("Ada".to_owned()), ..segment(0, "c", 3) };
-        log.add(&named, 0);
-        log.reset_speakers();
-        log.set_name(Speaker::new(2), Some("too early"));
-        log.add(&segment(0, "d", 4), 0);
+        let names = |list: &[(usize, &str)]| {
+            let mut names = SpeakerNames::default();
+            list.iter().for_each(|(speaker, name)| names.set(Speaker::new(*speaker), name));
+            names
+        };
         let speakers = |log: &TranscriptLog| {
             let rows = log.transcript().rows().into_iter();
             rows.map(|row| row.speaker).collect::<Vec<_>>()
         };
+        log.rename(&names(&[(0, "too early")]));
+        log.add(&segment(0, "a", 1), 0);
+        log.add(&segment(1, "b", 2), 0);
+        log.rename(&names(&[(1, "Bob")]));
+        let named = Utterance { speaker_name: Some("Ada".to_owned()), ..segment(0, "c", 3) };
+        log.add(&named, 0);
+        log.reset_speakers();
+        log.add(&segment(0, "d", 4), 0);
         assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "2"]);
-        log.set_name(Speaker::new(0), Some("Eve"));
+        log.rename(&names(&[(0, "Eve"), (1, "nobody")]));
         assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "Eve"]);
-        log.set_name(Speaker::new(0), None);
+        log.rename(&names(&[]));
         assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "2"]);
     }
 

@@ -187,7 +187,7 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
         Property::live(
             gst::ParamSpecArray::builder("additional-vocabulary")
                 .nick("Additional vocabulary")
-                .blurb("Phrases to boost besides those of the file, as lines of the file")
+                .blurb("Additional phrases to boost, each as a line of the file")
                 .element_spec(&glib::ParamSpecString::builder("phrase").build())
                 .mutable_playing()
                 .build(),

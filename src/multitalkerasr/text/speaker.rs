@@ -117,11 +117,6 @@ impl SpeakerNames {
     pub fn get(&self, speaker: Speaker) -> Option<&str> {
         self.0.get(&speaker).map(String::as_str)
     }
-
-    /// Returns all speakers with their names.
-    pub fn iter(&self) -> impl Iterator<Item = (Speaker, &str)> {
-        self.0.iter().map(|(speaker, name)| (*speaker, name.as_str()))
-    }
 }
 
 /// Speaker numbers of a transcript. When the engine restarts its numbering, the next speakers may
@@ -152,11 +147,10 @@ impl Numbering {
         number
     }
 
-    /// Returns the number of a speaker who has appeared, before a restart as long as no one has
-    /// appeared since.
-    pub fn known_number(&self, speaker: Speaker) -> Option<usize> {
-        let number = self.first.checked_add(speaker.0)?;
-        (number < self.count).then_some(number)
+    /// Returns the speakers since the last restart with their numbers, or those before it as long as
+    /// no one has appeared since.
+    pub fn current(&self) -> impl Iterator<Item = (Speaker, usize)> + use<> {
+        (self.first..self.count).enumerate().map(|(index, number)| (Speaker(index), number))
     }
 }
 
@@ -180,8 +174,7 @@ mod tests {
         let text = r#"names, 1=Bob, 0="Ada Lovelace", 12=7, other=x, 3=(string)"";"#;
         let structure: gst::Structure = text.parse().expect("a structure");
         let mut names = SpeakerNames::from_structure(&structure);
-        let found: Vec<_> = names.iter().map(|(speaker, name)| (speaker.0, name)).collect();
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(names.0.len(), 3, "{names:?}");
         assert_eq!(names.get(Speaker(1)), Some("Bob"));
         assert_eq!(names.get(Speaker(12)), Some("7"));
         let copy = names.to_structure().expect("names");

@@ -85,7 +85,7 @@ fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, model: Option
     }
 }
 
-fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Model>> {
+fn load(shared: &Shared, queue: &Queue, settings: &Arc<RunSettings>) -> Option<Arc<Model>> {
     let Some(options) = settings.model_options() else {
         post_error!(
             shared,
@@ -102,7 +102,7 @@ fn load(shared: &Shared, queue: &Queue, settings: &RunSettings) -> Option<Arc<Mo
         .and_then(|model| settings.check_preset(&model).map(|()| model));
     match loaded {
         Ok(model) => {
-            shared.keep_model(options, &model);
+            shared.keep_model(settings, &model);
             post_progress(
                 shared,
                 gst::ProgressType::Complete,

@@ -135,13 +135,9 @@ impl<'a> Recognition<'a> {
     /// Applies the vocabulary of the live settings.
     fn update_vocabulary(&mut self) {
         let Some(model) = &self.model else { return };
-        match self.vocabulary.update(self.shared, model, &self.queue.inference) {
-            Ok(false) | Err(Error::Canceled) => (),
-            Ok(true) => {
-                if let Some(stream) = &mut self.stream {
-                    self.vocabulary.apply(stream);
-                }
-            }
+        let (stream, canceller) = (self.stream.as_mut(), &self.queue.inference);
+        match self.vocabulary.update(self.shared, model, stream, canceller) {
+            Ok(()) | Err(Error::Canceled) => (),
             Err(error) => {
                 (self.model, self.stream) = (None, None);
                 fail(self.shared, self.queue, &error);

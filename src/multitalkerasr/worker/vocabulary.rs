@@ -20,8 +20,8 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Reads the lists of the live settings, if these have changed, and returns whether they have.
-    /// If a later list cannot be read, a warning is posted and the previous one stays in use.
+    /// Reads the lists of the live settings that have changed, and applies them to the stream, if there
+    /// is one. If a later list cannot be read, a warning is posted and the previous one stays in use.
     ///
     /// # Errors
     /// [`Error::FileNotFound`] or [`Error::UnreadableFile`] if a first list cannot be read, and
@@ -30,8 +30,9 @@ impl Vocabulary {
         &mut self,
         shared: &Shared,
         model: &Model,
+        stream: Option<&mut Stream>,
         canceller: &Canceller,
-    ) -> Result<bool, Error> {
+    ) -> Result<(), Error> {
         let live = shared.settings.live();
         let phrases = |settings: &PhraseSettings| boosting(shared, settings, model, canceller);
         let filter = |settings: &FilterSettings| {
@@ -39,10 +40,20 @@ impl Vocabulary {
             path.map(|path| WordFilter::read(path, settings.method.into(), canceller)).transpose()
         };
         let has_phrases = self.phrases.update(shared, &live.phrases, phrases)?;
-        Ok(self.filter.update(shared, &live.filter, filter)? || has_phrases)
+        let has_filter = self.filter.update(shared, &live.filter, filter);
+        if let Some(stream) = stream {
+            // Setting phrases forgets the phrases that speakers are in the middle of.
+            if has_phrases {
+                stream.set_phrase_boosting(self.phrases.value.clone());
+            }
+            if let Ok(true) = has_filter {
+                stream.set_word_filter(self.filter.value.clone());
+            }
+        }
+        has_filter.map(|_| ())
     }
 
-    /// Applies the vocabulary to a stream.
+    /// Applies the vocabulary to a new stream.
     pub fn apply(&self, stream: &mut Stream) {
         stream.set_phrase_boosting(self.phrases.value.clone());
         stream.set_word_filter(self.filter.value.clone());
@@ -62,6 +73,7 @@ impl<S, T> Default for Applied<S, T> {
 }
 
 impl<S: Clone + PartialEq, T> Applied<S, T> {
+    /// Makes the value if the settings have changed, and returns whether there is another one.
     fn update(
         &mut self,
         shared: &Shared,
@@ -71,18 +83,26 @@ impl<S: Clone + PartialEq, T> Applied<S, T> {
         if self.settings.as_ref() == Some(settings) {
             return Ok(false);
         }
-        match make(settings) {
-            Ok(value) => self.value = value,
+        let made = match make(settings) {
             Err(error @ Error::Canceled) => return Err(error),
             Err(error) if self.settings.is_none() => return Err(error),
-            Err(error) => post_warning!(
-                shared,
-                gst::ResourceError::OpenRead,
-                ("{error}; the previous list stays in use")
-            ),
-        }
+            made => made,
+        };
         self.settings = Some(settings.clone());
-        Ok(true)
+        match made {
+            Ok(value) => {
+                self.value = value;
+                Ok(true)
+            }
+            Err(error) => {
+                post_warning!(
+                    shared,
+                    gst::ResourceError::OpenRead,
+                    ("{error}; the previous list stays in use")
+                );
+                Ok(false)
+            }
+        }
     }
 }
 

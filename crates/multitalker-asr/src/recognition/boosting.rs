@@ -9,7 +9,7 @@
 //! 2025, whose scores NeMo 3.0.0 computes in `GPUBoostingTreeModel`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync;
+use std::sync::Arc;
 
 use crate::error::Error;
 
@@ -72,7 +72,7 @@ pub struct BoostingState(u32);
 /// Phrases to boost, for [`Stream::set_phrase_boosting`](crate::Stream::set_phrase_boosting).
 #[derive(Clone, Debug)]
 pub struct PhraseBoosting {
-    tree: sync::Arc<BoostingTree>,
+    tree: Arc<BoostingTree>,
     strength: f32,
 }
 
@@ -83,7 +83,7 @@ impl PhraseBoosting {
     /// [`Error::InvalidOption`] if the strength is not finite.
     pub(crate) fn new(tree: BoostingTree, strength: f32) -> Result<Self, Error> {
         finite("strength of phrase boosting", f64::from(strength))?;
-        Ok(Self { tree: sync::Arc::new(tree), strength })
+        Ok(Self { tree: Arc::new(tree), strength })
     }
 
     /// Returns `logits`, `[tokens]` without the blank, with the scores after `state` added.
@@ -107,7 +107,7 @@ impl PhraseBoosting {
 pub struct BoostingTree {
     states: Vec<State>,
     /// Arcs of all states, sorted by token within each state.
-    arcs: Vec<Arc>,
+    arcs: Vec<TreeArc>,
     unk_score: f32,
 }
 
@@ -120,13 +120,14 @@ struct State {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Arc {
+struct TreeArc {
     token: u32,
     to: u32,
     score: f32,
 }
 
-const ROOT: usize = 0;
+/// Index of the state, and of the node, before any token of a phrase.
+const ROOT: u32 = 0;
 
 impl BoostingTree {
     /// Builds the tree of `phrases`. Phrases that begin alike share states, which have the larger
@@ -140,7 +141,7 @@ impl BoostingTree {
         let mut arcs = Vec::new();
         let states = graph.nodes.iter().map(|node| {
             let first_arc = arcs.len() as u32;
-            arcs.extend(node.next.iter().map(|(&token, &to)| Arc {
+            arcs.extend(node.next.iter().map(|(&token, &to)| TreeArc {
                 token: token as u32,
                 to: to as u32,
                 score: graph.nodes[to].token_score as f32,
@@ -163,18 +164,17 @@ impl BoostingTree {
     /// Writes the score of each token of the vocabulary after `state` into `scores`.
     pub fn fill_scores(&self, state: BoostingState, scores: &mut [f32]) {
         // The longest match wins, so the arcs of the root come first and are overwritten.
-        let mut path = vec![(self.state(state), 0.0)];
-        let mut backoff_score = 0.0;
-        let mut index = state.0;
-        while index as usize != ROOT {
+        let mut path = vec![(state.0, 0.0)];
+        let (mut index, mut backoff_score) = path[0];
+        while index != ROOT {
             let state = &self.states[index as usize];
             backoff_score += state.backoff_score;
             index = state.backoff_to;
-            path.push((&self.states[index as usize], backoff_score));
+            path.push((index, backoff_score));
         }
         scores.fill(backoff_score + self.unk_score);
-        for (state, backoff_score) in path.into_iter().rev() {
-            for arc in self.arcs(state) {
+        for (index, backoff_score) in path.into_iter().rev() {
+            for arc in self.arcs(index) {
                 if let Some(score) = scores.get_mut(arc.token as usize) {
                     *score = backoff_score + arc.score;
                 }
@@ -186,23 +186,20 @@ impl BoostingTree {
     pub fn next(&self, state: BoostingState, token: usize) -> BoostingState {
         let mut index = state.0;
         loop {
-            let state = &self.states[index as usize];
-            let arcs = self.arcs(state);
+            let arcs = self.arcs(index);
             if let Ok(found) = arcs.binary_search_by_key(&token, |arc| arc.token as usize) {
                 return BoostingState(arcs[found].to);
             }
-            if index as usize == ROOT {
-                return BoostingState::default();
+            if index == ROOT {
+                return BoostingState(ROOT);
             }
-            index = state.backoff_to;
+            index = self.states[index as usize].backoff_to;
         }
     }
 
-    fn state(&self, state: BoostingState) -> &State {
-        &self.states[state.0 as usize]
-    }
-
-    fn arcs(&self, state: &State) -> &[Arc] {
+    /// Returns the arcs that leave a state.
+    fn arcs(&self, index: u32) -> &[TreeArc] {
+        let state = &self.states[index as usize];
         &self.arcs[state.first_arc as usize..state.end_arc as usize]
     }
 }
@@ -233,7 +230,7 @@ impl Graph {
     fn add(&mut self, phrase: &TokenizedPhrase, options: BoostingOptions) {
         let context_score = phrase.context_score.unwrap_or(options.context_score);
         let last = phrase.tokens.len().saturating_sub(1);
-        let mut parent = ROOT;
+        let mut parent = ROOT as usize;
         for (depth, &token) in phrase.tokens.iter().enumerate() {
             let parent_score = self.nodes[parent].score;
             parent = match self.nodes[parent].next.get(&token) {
@@ -267,7 +264,7 @@ impl Graph {
     }
 
     fn fill_fail_links(&mut self) {
-        let mut queue: VecDeque<usize> = self.nodes[ROOT].next.values().copied().collect();
+        let mut queue: VecDeque<usize> = self.nodes[ROOT as usize].next.values().copied().collect();
         while let Some(index) = queue.pop_front() {
             for (token, child) in self.nodes[index].next.clone() {
                 let mut fail = self.nodes[index].fail;
@@ -275,8 +272,8 @@ impl Graph {
                     if let Some(&shorter) = self.nodes[fail].next.get(&token) {
                         break shorter;
                     }
-                    if fail == ROOT {
-                        break ROOT;
+                    if fail == ROOT as usize {
+                        break fail;
                     }
                     fail = self.nodes[fail].fail;
                 };

@@ -11,7 +11,8 @@ use crate::file;
 /// Largest file that is read, 50,000 phrases. Each byte may become a state of the tree.
 const MAX_BYTES: u64 = 1 << 20;
 
-const EXPECTED: &str = "UTF-8 text with a phrase on each line, and after a tab a score above 0 and at most 100 or none";
+const EXPECTED: &str =
+    "UTF-8 text with a phrase on each line, and optionally its score, up to 100, after a tab";
 
 /// Largest score of a phrase.
 const MAX_SCORE: f64 = 100.0;
@@ -34,30 +35,7 @@ impl Phrase {
     /// [`Error::FileNotFound`], [`Error::UnreadableFile`] with the first line that is invalid, and
     /// [`Error::Canceled`].
     pub fn read_list(path: &Path, canceller: &Canceller) -> Result<Vec<Self>, Error> {
-        let unreadable = |found: String| Error::UnreadableFile {
-            path: path.to_owned(),
-            expected: EXPECTED,
-            found,
-        };
-        let bytes = file::read(path, EXPECTED, MAX_BYTES, canceller)?;
-        let text =
-            str::from_utf8(&bytes).map_err(|error| unreadable(format!("other bytes ({error})")))?;
-        Self::parse_list(text).map_err(unreadable)
-    }
-
-    fn parse_list(text: &str) -> Result<Vec<Self>, String> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut phrases = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let phrase =
-                Self::parse(line).ok_or_else(|| format!("line {}: {line:?}", index + 1))?;
-            phrases.push(phrase);
-        }
-        Ok(phrases)
+        file::read_list(path, EXPECTED, MAX_BYTES, canceller, Self::parse)
     }
 
     /// Parses a line of a list, or returns `None` if it has no text or its score is invalid.
@@ -90,8 +68,8 @@ mod tests {
             phrase("Grace Hopper", Some(1.5)),
             phrase("at 10:30", None),
         ];
-        assert_eq!(Phrase::parse_list(list).expect("a list"), expected);
-        assert_eq!(Phrase::parse_list("").expect("an empty list"), []);
+        assert_eq!(file::parse_list(list, Phrase::parse).expect("a list"), expected);
+        assert_eq!(file::parse_list("", Phrase::parse).expect("an empty list"), []);
     }
 
     #[test]
@@ -99,7 +77,7 @@ mod tests {
         for line in
             ["word\tmany", "word\t0", "word\t-1", "word :nan", "word\tinf", "word\t101", "a\t1\t2"]
         {
-            let error = Phrase::parse_list(&format!("first\n{line}")).expect_err(line);
+            let error = file::parse_list(&format!("first\n{line}"), Phrase::parse).expect_err(line);
             assert!(error.starts_with("line 2: "), "{error}");
         }
     }
