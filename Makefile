@@ -14,7 +14,7 @@
 #   make lint       what continuous integration checks besides the tests
 #   make valgrind   tests of flushing and stopping under Valgrind
 #   make fuzz       fuzzes the readers of model files, a minute each; needs cargo-fuzz
-#   make package    builds both packages as they would be published
+#   make package    builds the packages as they would be published
 #   make clean      removes what was built
 #   make distclean  also removes what was installed here: Rust, ONNX Runtime, and Python packages
 #
@@ -155,7 +155,7 @@ run-links:
 # tests is not replaced. The registry accepts packages of up to 10 MB.
 run-package:
 	rm -rf target/packages/package
-	cargo package --quiet --locked --allow-dirty --package multitalker-asr --package gst-plugin-multitalkerasr \
+	cargo package --quiet --locked --allow-dirty --package multitalker-asr --package multitalker-captions --package gst-plugin-multitalkerasr \
 	  --target-dir target/packages --config 'profile.dev.debug = false'
 	@for package in target/packages/package/*.crate; do \
 	  size=$$(wc -c <$$package); echo "$$package: $$size bytes"; \
