@@ -51,6 +51,7 @@ def main():
     a.add_argument("--latency", default="1120", choices=["80", "160", "560", "1120"])
     a.add_argument("--diarization", default="30s", choices=["lockstep", "1s", "10s", "30s"])
     a.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    a.add_argument("--property", action="append", default=[], metavar="NAME=VALUE", help="another property of the element")
     o = a.parse_args()
     Gst.init(None)
     if not Gst.ElementFactory.find("multitalkerasr"):
@@ -60,6 +61,7 @@ def main():
     properties = {"model-dir": str(o.models), "precision": o.precision,
                   "diarization-model": str(model_file(o.models, "sortformer", o.precision)),
                   "chunk-latency": f"{o.latency}ms", "diarization-preset": o.diarization}
+    properties |= (option.split("=", 1) for option in o.property)
     o.out.mkdir(parents=True, exist_ok=True)
     for wav in o.wavs:
         (o.out / f"{wav.stem}.json").write_text(transcribe(wav, properties))
