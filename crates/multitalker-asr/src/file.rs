@@ -148,6 +148,34 @@ pub fn read(
     }
 }
 
+/// Calls `consume` with the bytes of the regular file at `path`, which should hold `expected`, piece
+/// by piece.
+///
+/// # Errors
+/// [`Error::FileNotFound`]; [`Error::UnreadableFile`] if it is not a regular file or cannot be read;
+/// [`Error::Canceled`] shortly after `canceller` is canceled.
+pub fn read_pieces(
+    path: &Path,
+    expected: &'static str,
+    canceller: &Canceller,
+    mut consume: impl FnMut(&[u8]),
+) -> Result<(), Error> {
+    let failed = |error: io::Error| failure(path, expected, &error);
+    let mut file = open(path).map_err(failed)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        if canceller.is_canceled() {
+            return Err(Error::Canceled);
+        }
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(bytes) => consume(&piece[..bytes]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => (),
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
 /// Reads a list in UTF-8, with an item on each line that `parse` accepts, from the regular file at
 /// `path`, which should hold `expected`. Empty lines and lines that begin with `#` are ignored.
 ///

@@ -39,6 +39,7 @@ mod file;
 mod formats;
 #[doc(hidden)]
 pub mod fuzzing;
+mod identification;
 #[doc(hidden)]
 pub mod lock;
 mod models;
@@ -58,7 +59,7 @@ pub use events::Token;
 pub use events::{Event, Partial, Progress, Segment, Word};
 pub use features::SAMPLE_RATE_HZ;
 pub use formats::SegLstRow;
-pub use models::Model;
+pub use models::{Model, SpeakerEmbeddingModel};
 #[doc(hidden)]
 pub use models::{hold_loading, release_loading};
 pub use onnx::{LogLevel, set_log_handler};

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Mel filterbank and analysis window, equal to those of librosa and NeMo.
+//! Mel filterbanks and analysis windows, equal to those of librosa, NeMo and Kaldi.
 
 use std::f64::consts::PI;
 
-/// Triangular filters with equal area on Slaney's mel scale, as in librosa's `filters.mel` with
-/// `norm="slaney"`.
-///
-/// Source: M. Slaney, Auditory Toolbox, Technical Report 1998-010, Interval Research, 1998.
+/// Overlapping triangular filters over the bins of a spectrum.
 pub struct MelFilterbank {
     filters: Vec<Filter>,
 }
@@ -19,8 +16,11 @@ struct Filter {
 }
 
 impl MelFilterbank {
-    /// Creates `n_mels` filters from 0 Hz to half of `sample_rate_hz` over the `fft_size / 2 + 1` bins of
-    /// a spectrum.
+    /// Creates `n_mels` filters with equal area on Slaney's mel scale, as librosa's `filters.mel` with
+    /// `norm="slaney"`, from 0 Hz to half of `sample_rate_hz` over the `fft_size / 2 + 1` bins of a
+    /// spectrum.
+    ///
+    /// Source: M. Slaney, Auditory Toolbox, Technical Report 1998-010, Interval Research, 1998.
     pub fn new(sample_rate_hz: u32, fft_size: usize, n_mels: usize) -> Self {
         let bin_hz = f64::from(sample_rate_hz) / fft_size as f64;
         let top_mel = hz_to_mel(f64::from(sample_rate_hz) / 2.0);
@@ -29,6 +29,25 @@ impl MelFilterbank {
         let filters =
             edges_hz.windows(3).map(|edge| Filter::triangle(edge, bin_hz, fft_size / 2 + 1));
         Self { filters: filters.collect() }
+    }
+
+    /// Creates `n_mels` filters of height 1 that are triangles on the scale `1127 ln(1 + hz / 700)`,
+    /// from `low_hz` to half of `sample_rate_hz` over the `fft_size / 2 + 1` bins of a spectrum.
+    ///
+    /// Source: Kaldi's `MelBanks`.
+    pub fn kaldi(sample_rate_hz: u32, fft_size: usize, n_mels: usize, low_hz: f64) -> Self {
+        let mel = |hz: f64| 1127.0 * (hz / 700.0).ln_1p();
+        let bin_hz = f64::from(sample_rate_hz) / fft_size as f64;
+        let (low_mel, top_mel) = (mel(low_hz), mel(f64::from(sample_rate_hz) / 2.0));
+        let width_mel = (top_mel - low_mel) / (n_mels + 1) as f64;
+        let filter = |index: usize| {
+            let center_mel = low_mel + width_mel * (index + 1) as f64;
+            Filter::new(fft_size / 2 + 1, |bin| {
+                let distance_mel = (mel(bin as f64 * bin_hz) - center_mel).abs();
+                (1.0 - distance_mel / width_mel).max(0.0) as f32
+            })
+        };
+        Self { filters: (0..n_mels).map(filter).collect() }
     }
 
     /// Rounds the weights to bfloat16.
@@ -52,13 +71,17 @@ impl Filter {
     /// Creates the triangle over `[low, center, high]` in Hz with an area of 1 Hz.
     fn triangle(edge_hz: &[f64], bin_hz: f64, bins: usize) -> Self {
         let (low, center, high) = (edge_hz[0], edge_hz[1], edge_hz[2]);
-        let weight = |bin: usize| {
+        Self::new(bins, |bin| {
             let hz = bin as f64 * bin_hz;
             let slope = ((hz - low) / (center - low)).min((high - hz) / (high - center));
             (slope.max(0.0) * 2.0 / (high - low)) as f32
-        };
+        })
+    }
+
+    /// Creates the filter with these weights, which are positive in one range of bins and 0 elsewhere.
+    fn new(bins: usize, weight: impl Fn(usize) -> f32) -> Self {
         let first_bin = (0..bins).find(|&bin| weight(bin) > 0.0).unwrap_or(0);
-        let weights = (first_bin..bins).map(weight).take_while(|&w| w > 0.0).collect();
+        let weights = (first_bin..bins).map(&weight).take_while(|&w| w > 0.0).collect();
         Self { first_bin, weights }
     }
 }
@@ -93,6 +116,24 @@ fn mel_to_hz(mel: f64) -> f64 {
 pub fn symmetric_hann(length: usize) -> Vec<f32> {
     let step = 2.0 * PI / (length - 1) as f64;
     (0..length).map(|i| (0.5 - 0.5 * (step * i as f64).cos()) as f32).collect()
+}
+
+/// Returns the periodic Hann window of `length` samples, of which the first is 0.
+pub fn periodic_hann(length: usize) -> Vec<f32> {
+    let mut window = symmetric_hann(length + 1);
+    window.truncate(length);
+    window
+}
+
+/// Returns the symmetric Hamming window of `length` samples.
+pub fn symmetric_hamming(length: usize) -> Vec<f32> {
+    let step = 2.0 * PI / (length - 1) as f64;
+    (0..length).map(|i| (0.54 - 0.46 * (step * i as f64).cos()) as f32).collect()
+}
+
+/// Returns Kaldi's window of `length` samples: the symmetric Hann window to the power of 0.85.
+pub fn povey(length: usize) -> Vec<f32> {
+    symmetric_hann(length).into_iter().map(|weight| weight.powf(0.85)).collect()
 }
 
 /// Rounds the finite `value` to the nearest bfloat16, with ties to even.

@@ -8,7 +8,7 @@
 //! Source: NeMo's `AudioToMelSpectrogramPreprocessor` without dither and normalization.
 
 pub mod frame_buffer;
-mod mel;
+pub mod mel;
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ pub const FRAMES_PER_ENCODED_FRAME: usize = 8;
 /// Number of points of the Fourier transform.
 pub const FFT_SIZE: usize = 512;
 
-/// Length of the window, which is centered in the transform.
-const WINDOW_SAMPLES: usize = 400;
+/// Length of the window in samples, 25 ms, which is centered in the transform.
+pub const WINDOW_SAMPLES: usize = 400;
 
 /// Number of samples of a frame on each side of its center.
 const HALF_WINDOW: usize = WINDOW_SAMPLES / 2;
@@ -40,13 +40,14 @@ const HALF_WINDOW: usize = WINDOW_SAMPLES / 2;
 pub const FEATURE_DELAY_MS: u32 =
     ((HALF_WINDOW - HOP_SAMPLES) as u32 * 1000).div_ceil(SAMPLE_RATE_HZ);
 
-const PRE_EMPHASIS: f32 = 0.97;
+/// Share of each sample that is subtracted from the next.
+pub const PRE_EMPHASIS: f32 = 0.97;
 
 /// 2^-24, added before the logarithm.
-const LOG_GUARD: f32 = 1.0 / (1 << 24) as f32;
+pub const LOG_GUARD: f32 = 1.0 / (1 << 24) as f32;
 
 /// Maximum amplitude, far above full scale, so that no power overflows.
-const MAX_AMPLITUDE: f32 = 32_768.0;
+pub const MAX_AMPLITUDE: f32 = 32_768.0;
 
 /// Computes log-mel frames from samples.
 pub struct FeatureExtractor {

@@ -10,10 +10,14 @@ mod config;
 mod encoder;
 mod held;
 mod joint;
+mod metadata;
 mod model;
+mod network_key;
 mod registry;
 mod sortformer;
 mod sortformer_metadata;
+mod speaker_embedding;
+mod speaker_embedding_metadata;
 
 use std::sync::Arc;
 
@@ -29,6 +33,7 @@ pub use held::{hold_loading, release_loading};
 pub use joint::JointGraph;
 pub use model::Model;
 pub use sortformer::SortformerGraph;
+pub use speaker_embedding::SpeakerEmbeddingModel;
 
 /// A graph for one stream, which can cancel its runs.
 pub struct Cancellable<G> {

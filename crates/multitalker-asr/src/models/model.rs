@@ -12,14 +12,13 @@ use crate::error::{Error, ModelWarning};
 use crate::file::FileId;
 use crate::models::ModelConfig;
 use crate::models::held::wait_while_held;
+use crate::models::network_key::NetworkKey;
 use crate::models::registry::Registry;
 use crate::models::{EncoderGraph, JointGraph, SortformerGraph};
 use crate::onnx::{
     available_threads, computes_on_cpu, intra_op_threads, library, return_free_memory,
 };
-use crate::options::{
-    ChunkLatency, ExecutionProvider, ModelOptions, OptimizationLevel, Precision, RuntimeOptions,
-};
+use crate::options::{ChunkLatency, ModelOptions, Precision};
 use crate::recognition::boosting::{
     BoostingOptions, BoostingTree, PhraseBoosting, TokenizedPhrase,
 };
@@ -42,33 +41,6 @@ pub struct Model {
     /// Whether there are enough cores for two inferences at a time.
     pub(crate) has_spare_threads: bool,
     warnings: Vec<ModelWarning>,
-}
-
-/// Identity of a network in memory: equal keys share one.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct NetworkKey {
-    /// The graph, and its weights if they are in the usual file beside it.
-    files: [Option<FileId>; 2],
-    provider: ExecutionProvider,
-    device: u32,
-    threads: usize,
-    optimization_level: OptimizationLevel,
-    sessions: usize,
-}
-
-impl NetworkKey {
-    fn new(path: &Path, runtime: &RuntimeOptions, sessions: usize) -> Self {
-        let mut weights = path.as_os_str().to_owned();
-        weights.push(".data");
-        Self {
-            files: [FileId::of(path), FileId::of(Path::new(&weights))],
-            provider: runtime.execution_provider,
-            device: runtime.device,
-            threads: intra_op_threads(runtime),
-            optimization_level: runtime.optimization_level,
-            sessions,
-        }
-    }
 }
 
 static ENCODERS: Registry<NetworkKey, EncoderGraph> = Registry::new();
@@ -290,6 +262,7 @@ fn is_int8(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::{ExecutionProvider, RuntimeOptions};
 
     #[test]
     fn automatic_precision_follows_the_provider_and_the_files() {

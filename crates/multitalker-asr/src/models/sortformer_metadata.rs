@@ -7,13 +7,10 @@
 //! its names, with and without that prefix. Files of version 2 have no constants, or the defaults of
 //! the operating point for which they were exported, which the presets replace.
 
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use super::metadata::Metadata;
 use crate::diarization::compression::Compression;
 use crate::diarization::{DiarizationPreset, DiarizerVersion};
 use crate::error::Error;
@@ -53,7 +50,7 @@ pub fn read(
     network: &Network,
     dimensions: &Dimensions,
 ) -> Result<(DiarizerVersion, Compression), Error> {
-    let metadata = Metadata(network);
+    let metadata = Metadata::with_prefix(network, PREFIX);
     for (names, size) in [
         (["n_spk", "num_speakers"], dimensions.speakers),
         (["emb_dim", "fc_d_model"], dimensions.d_model),
@@ -78,7 +75,7 @@ fn version(metadata: &Metadata<'_>) -> Result<DiarizerVersion, Error> {
     {
         return Err(metadata.mismatch(&key, CONTRACT, contract));
     }
-    let has_output = |name: &&str| metadata.0.has_output(name);
+    let has_output = |name: &&str| metadata.network.has_output(name);
     let upsample = metadata.number(&["upsample_factor"], 1..=FRAMES_PER_ENCODED_FRAME)?;
     let is_3 = has_output(&COARSE_OUTPUT)
         || FINE_OUTPUTS.iter().any(has_output)
@@ -154,7 +151,7 @@ fn learned_silence(
         (None, None) => {
             let what = "learnable_sil_emb in the metadata";
             let expected = format!("{d_model} numbers, the silence of version 3");
-            return Err(metadata.0.mismatch(what, expected, "none"));
+            return Err(metadata.network.mismatch(what, expected, "none"));
         }
     };
     if used == Some(false) {
@@ -174,68 +171,5 @@ fn learned_silence(
             };
             Err(metadata.mismatch(&key, expected, &found))
         }
-    }
-}
-
-/// Metadata of a file, whose entries are found under any of their names.
-struct Metadata<'n>(&'n Network);
-
-impl<'n> Metadata<'n> {
-    /// Returns the key and the text of an entry.
-    fn entry(&self, names: &[&str]) -> Result<Option<(String, &'n str)>, Error> {
-        let mut found: Option<(String, &str)> = None;
-        let keys = names.iter().flat_map(|name| [(*name).to_owned(), format!("{PREFIX}{name}")]);
-        for key in keys {
-            let Some(text) = self.0.metadata(&key).map(str::trim) else { continue };
-            match &found {
-                Some((first, known)) if *known != text => {
-                    let expected = format!("{} to match {first}", shorten(known));
-                    return Err(self.mismatch(&key, expected, text));
-                }
-                Some(_) => (),
-                None => found = Some((key, text)),
-            }
-        }
-        Ok(found)
-    }
-
-    fn number<T>(&self, names: &[&str], range: RangeInclusive<T>) -> Result<Option<T>, Error>
-    where
-        T: FromStr + PartialOrd + Display + Copy,
-    {
-        let Some((key, text)) = self.entry(names)? else { return Ok(None) };
-        match text.parse().ok().filter(|number| range.contains(number)) {
-            Some(number) => Ok(Some(number)),
-            None => {
-                let (start, end) = (range.start(), range.end());
-                let expected = match start == end {
-                    true => format!("{start}"),
-                    false => format!("a number from {start} to {end}"),
-                };
-                Err(self.mismatch(&key, expected, text))
-            }
-        }
-    }
-
-    fn flag(&self, names: &[&str]) -> Result<Option<bool>, Error> {
-        let Some((key, text)) = self.entry(names)? else { return Ok(None) };
-        match text.to_ascii_lowercase().as_str() {
-            "1" | "true" => Ok(Some(true)),
-            "0" | "false" => Ok(Some(false)),
-            _ => Err(self.mismatch(&key, "1 or 0", text)),
-        }
-    }
-
-    fn mismatch(&self, key: &str, expected: impl ToString, found: &str) -> Error {
-        self.0.mismatch(&format!("{key} in the metadata"), expected, shorten(found))
-    }
-}
-
-/// Returns the beginning of a text of any length.
-fn shorten(text: &str) -> String {
-    const MOST: usize = 60;
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

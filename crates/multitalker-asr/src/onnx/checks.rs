@@ -14,6 +14,16 @@ impl Network {
         self.outputs.iter().any(|port| port.name == name)
     }
 
+    /// Returns the name of the input at `index` in the order of the file.
+    pub fn input_name(&self, index: usize) -> Option<&str> {
+        self.inputs.get(index).map(|port| port.name.as_str())
+    }
+
+    /// Returns the name of the output at `index` in the order of the file.
+    pub fn output_name(&self, index: usize) -> Option<&str> {
+        self.outputs.get(index).map(|port| port.name.as_str())
+    }
+
     /// Checks that the graph has exactly these inputs and at least these outputs, given as names and
     /// ranks.
     ///

@@ -130,8 +130,8 @@ impl Network {
     /// canceled.
     pub fn run<const N: usize>(
         &self,
-        inputs: Vec<(&'static str, Input<'_>)>,
-        outputs: [OutputSpec; N],
+        inputs: Vec<(&str, Input<'_>)>,
+        outputs: [OutputSpec<'_>; N],
         canceller: &Canceller,
     ) -> Result<[Tensor; N], Error> {
         let options = Arc::new(RunOptions::new().map_err(|error| self.failure(error))?);
@@ -160,8 +160,8 @@ impl Network {
 
 fn run_session<const N: usize>(
     session: &mut Session,
-    inputs: Vec<(&'static str, Input<'_>)>,
-    outputs: [OutputSpec; N],
+    inputs: Vec<(&str, Input<'_>)>,
+    outputs: [OutputSpec<'_>; N],
     options: &RunOptions,
 ) -> Result<[Tensor; N], ort::Error> {
     let mut values: Vec<(std::borrow::Cow<'_, str>, SessionInputValue<'_>)> =
@@ -185,8 +185,8 @@ fn run_session<const N: usize>(
 fn run_on_device<const N: usize>(
     session: &mut Session,
     memory: &MemoryInfo<'_>,
-    inputs: Vec<(&'static str, Input<'_>)>,
-    outputs: [OutputSpec; N],
+    inputs: Vec<(&str, Input<'_>)>,
+    outputs: [OutputSpec<'_>; N],
     options: &RunOptions,
 ) -> Result<[Tensor; N], ort::Error> {
     use ort::value::Tensor as Value;
@@ -216,7 +216,7 @@ fn run_on_device<const N: usize>(
 
 fn take<const N: usize>(
     results: &mut SessionOutputs<'_>,
-    outputs: [OutputSpec; N],
+    outputs: [OutputSpec<'_>; N],
 ) -> Result<[Tensor; N], ort::Error> {
     let names = outputs.map(OutputSpec::name);
     let mut taken = names.map(|name| results.remove(name));

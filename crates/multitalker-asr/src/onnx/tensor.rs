@@ -19,16 +19,16 @@ pub enum Input<'a> {
 
 /// A requested output, by its name.
 #[derive(Clone, Copy)]
-pub enum OutputSpec {
+pub enum OutputSpec<'n> {
     /// An output whose values are read after the run.
-    Values(&'static str),
+    Values(&'n str),
     /// An input of a later run, which stays in the memory of the device.
-    State(&'static str),
+    State(&'n str),
 }
 
-impl OutputSpec {
+impl<'n> OutputSpec<'n> {
     /// Returns the name of the output.
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> &'n str {
         match self {
             Self::Values(name) | Self::State(name) => name,
         }
