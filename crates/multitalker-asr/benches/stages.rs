@@ -9,7 +9,7 @@ use std::sync::Arc;
 use divan::{Bencher, black_box};
 use multitalker_asr::{
     BoostingOptions, Canceller, ChunkLatency, DiarizationPreset, Model, ModelOptions, Phrase,
-    PhraseBoosting, Precision, RuntimeOptions, Stream, StreamOptions,
+    PhraseBoosting, Precision, RuntimeOptions, SpeakerEmbeddingModel, Stream, StreamOptions,
 };
 use test_support::{data, read_wav};
 
@@ -93,6 +93,17 @@ fn all_with_a_prepared_encoder(bencher: Bencher<'_, '_>, preset: DiarizationPres
     let model = load(&ModelOptions { model_dir: folder.path().to_owned(), ..model_options(true) });
     let audio = news();
     bencher.bench_local(|| transcribe(&model, &audio, preset, 0.5));
+}
+
+/// The embedding of Resemblyzer of this many tenths of a second of speech, on one thread.
+#[divan::bench(args = [16, 30])]
+fn speaker_embedding(bencher: Bencher<'_, '_>, tenths: usize) {
+    let path = data().join("speaker-embedding/resemblyzer.onnx");
+    let runtime = model_options(false).runtime;
+    let canceller = Canceller::new();
+    let model = SpeakerEmbeddingModel::load(&path, &runtime, &canceller).expect("the model loads");
+    let audio = &news()[..tenths * 1600];
+    bencher.bench_local(|| black_box(model.embed(audio, &canceller).expect("inference runs")));
 }
 
 /// The strength is too small to change a token, so that both cases decode the same tokens.

@@ -14,17 +14,18 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use multitalker_asr::{
     Canceller, ChunkLatency, DiarizationPreset, Error, Model, ModelOptions, Precision,
-    RuntimeOptions, Stream, StreamOptions,
+    RuntimeOptions, SpeakerEmbeddingModel, Stream, StreamOptions,
 };
 use prost::encoding::{decode_varint, encode_varint};
 
+/// The files of `tiny-models`.
 const FILES: [&str; 8] = [
     "encoder.onnx",
     "encoder.int8.onnx",
@@ -35,6 +36,9 @@ const FILES: [&str; 8] = [
     "tokenizer.model",
     "multitalker_config.json",
 ];
+
+/// The files of `speaker-embedding`.
+const SPEAKER_EMBEDDINGS: [&str; 2] = ["3d-speaker.onnx", "nemo.onnx"];
 
 const MUTANTS_PER_FILE: u64 = 500;
 const MUTANTS_PER_PROCESS: u64 = 125;
@@ -50,8 +54,8 @@ const MUTANT: &str = "MULTITALKER_MUTANT";
 fn damaged_files_are_named_or_load() {
     let mutants = std::env::var("MULTITALKER_MUTANTS")
         .map_or(MUTANTS_PER_FILE, |mutants| mutants.parse().expect("a number"));
-    let jobs: VecDeque<_> = FILES
-        .into_iter()
+    let files = || FILES.into_iter().chain(SPEAKER_EMBEDDINGS);
+    let jobs: VecDeque<_> = files()
         .flat_map(|file| {
             (0..mutants)
                 .step_by(MUTANTS_PER_PROCESS as usize)
@@ -74,7 +78,7 @@ fn damaged_files_are_named_or_load() {
         }
     });
     let outcomes = outcomes.into_inner().expect("no panic");
-    for file in FILES {
+    for file in files() {
         let count = |start: &str| {
             let outcomes = outcomes.iter().filter(|outcome| outcome.file == file);
             outcomes.filter(|outcome| outcome.text.starts_with(start)).count()
@@ -87,7 +91,7 @@ fn damaged_files_are_named_or_load() {
         let _ = writeln!(report, "{MUTANT}={file}:{seed}-{}: {text}", seed + 1);
     }
     assert!(failures.is_empty(), "{} of {} fail:\n{report}", failures.len(), outcomes.len());
-    assert_eq!(outcomes.len() as u64, mutants * FILES.len() as u64);
+    assert_eq!(outcomes.len() as u64, mutants * files().count() as u64);
 }
 
 struct Outcome {
@@ -159,7 +163,12 @@ fn worker() {
     // This ends the line that the test harness has begun.
     println!();
 
+    let is_embedding = SPEAKER_EMBEDDINGS.contains(&file);
     let tiny = test_support::data().join("tiny-models");
+    let source = match is_embedding {
+        true => test_support::data().join("speaker-embedding"),
+        false => tiny.clone(),
+    };
     let folder = tempfile::tempdir().expect("a folder");
     for name in FILES.into_iter().filter(|name| *name != file) {
         // These networks are shared with the undamaged model.
@@ -169,10 +178,13 @@ fn worker() {
     let samples = test_support::read_wav(&test_support::data().join("audio/jfk.wav"));
     for seed in seeds {
         let mutant = folder.path().join(file);
-        std::fs::write(&mutant, damaged(&tiny, file, seed)).expect("written");
+        std::fs::write(&mutant, damaged(&source, file, seed)).expect("written");
         reset_peak();
         let started = Instant::now();
-        let outcome = std::panic::catch_unwind(|| load_and_run(folder.path(), file, &samples));
+        let outcome = std::panic::catch_unwind(|| match is_embedding {
+            true => load_and_embed(&mutant, &samples),
+            false => load_and_run(folder.path(), file, &samples),
+        });
         let (elapsed, peak_kib) = (started.elapsed(), peak_kib());
         let text = match outcome {
             Err(_) => "panicked".to_owned(),
@@ -218,6 +230,17 @@ fn load_and_run(folder: &Path, file: &str, samples: &[f32]) -> Result<(), String
     };
     stream.push(&samples[..32_000]).map_err(text)?;
     stream.finish().map_err(text)?;
+    Ok(())
+}
+
+/// Loads a speaker-embedding model and embeds 2 s, or returns the message of the error.
+fn load_and_embed(path: &Path, samples: &[f32]) -> Result<(), String> {
+    let text = |error: Error| error.to_string();
+    let runtime = RuntimeOptions { intra_op_threads: 1, ..Default::default() };
+    let canceller = Canceller::new();
+    let model = SpeakerEmbeddingModel::load(path, &runtime, &canceller).map_err(text)?;
+    let embedding = model.embed(&samples[..32_000], &canceller).map_err(text)?;
+    assert!(embedding.len() == model.dimension() && embedding.iter().all(|x| x.is_finite()));
     Ok(())
 }
 
@@ -273,8 +296,7 @@ impl Random {
 
 /// Returns the file with one to three damages.
 fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
-    let read = |name: &str| std::fs::read(PathBuf::from(folder).join(name)).expect("readable");
-    let mut bytes = read(file);
+    let mut bytes = std::fs::read(folder.join(file)).expect("readable");
     let hash = |hash: u64, byte| hash.wrapping_mul(257).wrapping_add(u64::from(byte));
     let random = &mut Random(seed ^ file.bytes().fold(0, hash));
     let is_text = file.ends_with(".json");
@@ -310,7 +332,9 @@ fn damaged(folder: &Path, file: &str, seed: u64) -> Vec<u8> {
             }
             15 => {
                 // Another file, or the end of one, replaces the rest.
-                let other = read(FILES[random.below(FILES.len())]);
+                let other = FILES[random.below(FILES.len())];
+                let other = test_support::data().join("tiny-models").join(other);
+                let other = std::fs::read(other).expect("readable");
                 let from = if random.below(2) == 0 { 0 } else { random.place(other.len()) };
                 bytes.truncate(if from == 0 { 0 } else { random.place(len) });
                 bytes.extend(&other[from..]);

@@ -3,6 +3,8 @@
 //! Speaker-embedding models: embeddings compared with those of the frameworks, and files that are
 //! refused.
 
+mod files;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
