@@ -103,6 +103,7 @@ fn error_rate_is_that_of_the_best_assignment() {
     let row = |speaker: &str, words: &str, start_time| SegLstRow {
         session_id: String::new(),
         speaker: speaker.to_owned(),
+        identity: None,
         words: words.to_owned(),
         start_time,
         end_time: start_time + 1.0,

@@ -12,7 +12,8 @@ use crate::multitalkerasr::output::speaker_pads::SpeakerPads;
 use crate::multitalkerasr::output::transcript_log::TranscriptLog;
 use crate::multitalkerasr::properties;
 use crate::multitalkerasr::properties::settings::{RunSettings, Settings};
-use crate::multitalkerasr::text::speaker::Speaker;
+use crate::multitalkerasr::text::identities::Identities;
+use crate::multitalkerasr::text::speaker::{Speaker, clean_name};
 use multitalker_asr::lock::lock;
 use multitalker_asr::{DiarizerKind, Model};
 
@@ -33,6 +34,7 @@ pub struct Shared {
     pub unsynced_srcpad: gst::Pad,
     pub speaker_pads: SpeakerPads,
     pub transcript_log: Mutex<TranscriptLog>,
+    pub identities: Mutex<Identities>,
     /// Longest delay of text of a live source after its running time.
     pub max_delay: Mutex<gst::ClockTime>,
     pub settings: Settings,
@@ -49,6 +51,7 @@ impl Shared {
             unsynced_srcpad,
             speaker_pads: SpeakerPads::default(),
             transcript_log: Mutex::default(),
+            identities: Mutex::default(),
             max_delay: Mutex::default(),
             settings: Settings::default(),
             kept_model: Mutex::default(),
@@ -74,13 +77,22 @@ impl Shared {
     pub fn set_property(&self, name: &str, value: &glib::Value) {
         self.announcing_latency(|| properties::set(&self.settings, name, value));
         if name == "speaker-names" {
+            lock(&self.identities).clear_assigned();
             self.rename_speakers();
         }
     }
 
-    /// Names a speaker in all later output and in the transcript log. An empty name removes the name.
+    /// Names a speaker in all later output and in the transcript log, and the person behind the
+    /// speaker, if the voice was identified. An empty name removes the name.
     pub fn set_speaker_name(&self, speaker: Speaker, name: &str) {
-        self.settings.change_live(|live| live.speaker_names.set(speaker, name));
+        let name = clean_name(name);
+        let identity = lock(&self.identities).set_name(speaker, &name);
+        if let Some(identity) = identity {
+            let name = Some(name.as_str()).filter(|name| !name.is_empty());
+            lock(&self.transcript_log).name_person(identity, name);
+            return;
+        }
+        self.settings.change_live(|live| live.speaker_names.set(speaker, &name));
         self.rename_speakers();
         if let Some(element) = self.element() {
             element.notify("speaker-names");
@@ -104,6 +116,7 @@ impl Shared {
     /// Begins a run, and returns its settings.
     pub fn begin_run(&self) -> Arc<RunSettings> {
         lock(&self.transcript_log).clear();
+        *lock(&self.identities) = Identities::default();
         *lock(&self.max_delay) = gst::ClockTime::ZERO;
         self.settings.start_run()
     }

@@ -58,6 +58,10 @@ fn has_properties_as_documented() {
     let ready = [
         ("model-dir", "gchararray", "NULL"),
         ("diarization-model", "gchararray", "NULL"),
+        ("speaker-embedding-model", "gchararray", "NULL"),
+        ("speaker-threshold", "gfloat", "0"),
+        ("speakers-dir", "gchararray", "NULL"),
+        ("speakers-store", "gchararray", "NULL"),
         ("precision", "GstMultitalkerAsrPrecision", "auto"),
         ("chunk-latency", "GstMultitalkerAsrChunkLatency", "1120ms"),
         ("diarization-preset", "GstMultitalkerAsrDiarizationPreset", "auto"),

@@ -7,6 +7,7 @@ mod description;
 mod errors;
 mod flow;
 mod formats;
+mod identification;
 mod latency;
 mod live;
 mod log;

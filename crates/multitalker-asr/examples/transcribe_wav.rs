@@ -262,6 +262,7 @@ fn activity(probabilities: &[f32], speakers: usize, end_s: f64, session: &str) -
                 turns.push(SegLstRow {
                     session_id: session.to_owned(),
                     speaker: speaker.to_string(),
+                    identity: None,
                     words: String::new(),
                     start_time: start as f64 * frame_s,
                     end_time: (frame as f64 * frame_s).min(end_s),
@@ -327,6 +328,7 @@ fn row(segment: &Segment, session: &str) -> SegLstRow {
     SegLstRow {
         session_id: session.to_owned(),
         speaker: segment.speaker.to_string(),
+        identity: None,
         words: segment.text(),
         start_time: seconds(segment.start_sample()),
         end_time: seconds(segment.end_sample()),

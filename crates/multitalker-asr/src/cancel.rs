@@ -56,7 +56,8 @@ impl Canceller {
     ///
     /// # Errors
     /// [`Error::Canceled`] if `self` is already canceled; `work` is then not called.
-    pub(crate) fn while_blocked<T>(
+    #[doc(hidden)]
+    pub fn while_blocked<T>(
         &self,
         wake: impl Fn() + Send + 'static,
         work: impl FnOnce() -> T,

@@ -282,7 +282,7 @@ fn kind(file_type: FileType) -> Option<&'static str> {
 }
 
 /// Returns the error for a path that cannot be opened or read.
-fn failure(path: &Path, expected: &'static str, error: &io::Error) -> Error {
+pub fn failure(path: &Path, expected: &'static str, error: &io::Error) -> Error {
     let unreadable =
         |found: String| Error::UnreadableFile { path: path.to_owned(), expected, found };
     match error.kind() {

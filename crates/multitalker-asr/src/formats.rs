@@ -12,6 +12,9 @@ pub struct SegLstRow {
     pub session_id: String,
     /// Name of the speaker.
     pub speaker: String,
+    /// Number of the person, if the voice was identified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<u64>,
     /// Words, separated by spaces.
     pub words: String,
     /// Start in seconds since the start of the recording.
@@ -47,6 +50,7 @@ mod tests {
         let row = SegLstRow {
             session_id: "the news".to_owned(),
             speaker: String::new(),
+            identity: None,
             words: "good evening".to_owned(),
             start_time: 1.04,
             end_time: 2.5,

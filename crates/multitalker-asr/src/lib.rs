@@ -59,6 +59,7 @@ pub use events::Token;
 pub use events::{Event, Partial, Progress, Segment, Word};
 pub use features::SAMPLE_RATE_HZ;
 pub use formats::SegLstRow;
+pub use identification::{Identification, IdentificationOptions, SpeakerIdentity};
 pub use models::{Model, SpeakerEmbeddingModel};
 #[doc(hidden)]
 pub use models::{hold_loading, release_loading};

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::thread;
 
+use ndarray::ArrayView2;
+
 use crate::cancel::Canceller;
 use crate::diarization::Diarizer;
 use crate::diarization::DiarizerVersion;
@@ -12,6 +14,7 @@ use crate::error::Error;
 use crate::events::{Event, Progress};
 use crate::features::frame_buffer::FrameBuffer;
 use crate::features::{FeatureExtractor, SAMPLE_RATE_HZ};
+use crate::identification::Identification;
 use crate::models::Model;
 use crate::models::{Cancellable, EncoderGraph, JointGraph, SortformerGraph};
 use crate::options::StreamOptions;
@@ -50,6 +53,7 @@ pub struct Stream {
     /// Whether diarizer and recognizer run at the same time if both can.
     side_by_side: bool,
     word_filter: Option<WordFilter>,
+    identification: Option<Identification>,
     ended: bool,
 }
 
@@ -113,6 +117,7 @@ impl Stream {
                 options,
             ),
             word_filter: None,
+            identification: None,
             ended: false,
             canceller,
         })
@@ -126,6 +131,25 @@ impl Stream {
     /// Filters the words of all later events, or none.
     pub fn set_word_filter(&mut self, filter: Option<WordFilter>) {
         self.word_filter = filter;
+    }
+
+    /// Identifies the speakers of all later audio by their voices, or no longer. Returns the previous
+    /// identification. Without a diarizer it has no effect.
+    pub fn set_identification(
+        &mut self,
+        identification: Option<Identification>,
+    ) -> Option<Identification> {
+        std::mem::replace(&mut self.identification, identification)
+    }
+
+    /// Returns the identification, which knows the people behind the speakers.
+    pub fn identification(&self) -> Option<&Identification> {
+        self.identification.as_ref()
+    }
+
+    /// Returns the identification, with its statements about the audio so far.
+    pub fn identification_mut(&mut self) -> Option<&mut Identification> {
+        self.identification.as_mut()
     }
 
     /// Pushes any number of 16 kHz mono `samples`, nominally from -1 to 1, and returns the new
@@ -189,6 +213,9 @@ impl Stream {
         self.trace_features(known);
         self.work(Audio::Ended)?;
         self.ended = true;
+        if let Some(identification) = &mut self.identification {
+            identification.finish(&self.canceller)?;
+        }
         self.recognizer.finish(self.extractor.received_samples())?;
         Ok(self.take_events())
     }
@@ -209,6 +236,9 @@ impl Stream {
             diarizer.reset();
         }
         self.resume();
+        if let Some(identification) = &mut self.identification {
+            identification.reset();
+        }
     }
 
     /// Starts again after a gap in the audio, like [`Self::reset`], but keeps the diarizer's speakers
@@ -223,6 +253,9 @@ impl Stream {
         }
         if let Some(diarizer) = &mut self.diarizer {
             diarizer.rewind();
+        }
+        if let Some(identification) = &mut self.identification {
+            identification.rewind();
         }
         self.recognizer.reset();
         self.ended = false;
@@ -281,7 +314,10 @@ impl Stream {
     }
 
     fn take_events(&mut self) -> Vec<Event> {
-        let events = self.recognizer.take_events();
+        let mut events = self.recognizer.take_events();
+        if let Some(identification) = &self.identification {
+            events = identification.split_segments(events);
+        }
         match &self.word_filter {
             Some(filter) => filter.apply(events),
             None => events,
@@ -299,6 +335,11 @@ impl Stream {
                 extractor.push(piece, features);
             }
             self.trace_features(known);
+            if self.diarizer.is_some()
+                && let Some(identification) = &mut self.identification
+            {
+                identification.push_audio(piece);
+            }
             self.work(Audio::Follows)?;
         }
         Ok(())
@@ -329,7 +370,7 @@ impl Stream {
                 _ if !chunks.is_empty() => self.recognizer.run(chunks, &self.features)?,
                 Some(diarizer) => {
                     let rows = diarizer.step(features)?;
-                    self.recognizer.add_probabilities(rows.view());
+                    self.add_probabilities(rows.view())?;
                 }
                 None => return Ok(()),
             }
@@ -364,7 +405,23 @@ impl Stream {
         });
         recognized?;
         if let Some(rows) = rows.transpose()? {
-            self.recognizer.add_probabilities(rows.view());
+            self.add_probabilities(rows.view())?;
+        }
+        Ok(())
+    }
+
+    /// Passes the diarizer's probabilities, `[frames, speakers]`, to the recognizer and to the
+    /// identification.
+    fn add_probabilities(&mut self, rows: ArrayView2<'_, f32>) -> Result<(), Error> {
+        self.recognizer.add_probabilities(rows);
+        let Self { identification: Some(identification), canceller, .. } = self else {
+            return Ok(());
+        };
+        if identification.add_probabilities(rows, canceller)?
+            && let Some(diarizer) = &mut self.diarizer
+        {
+            diarizer.forget();
+            identification.forget();
         }
         Ok(())
     }

@@ -7,7 +7,9 @@ use gst::prelude::*;
 use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::input::InputError;
 use crate::multitalkerasr::shared::Shared;
-use crate::multitalkerasr::text::utterance::Utterance;
+use crate::multitalkerasr::text::identities::Person;
+use crate::multitalkerasr::text::speaker::Speaker;
+use crate::multitalkerasr::text::utterance::{Moment, Utterance};
 use multitalker_asr::Error;
 use multitalker_asr::lock::lock;
 
@@ -47,13 +49,43 @@ fn post_utterance(shared: &Shared, name: &str, utterance: &Utterance) {
     let structure = gst::Structure::builder(name)
         .field("text", utterance.text())
         .field("speaker-id", utterance.speaker.id())
-        .field_if_some("speaker-name", utterance.speaker_name.as_ref())
+        .field_if_some("speaker-name", utterance.person.name.as_ref())
+        .field_if_some("identity", utterance.person.identity)
         .field("session-id", &utterance.session_id)
         .field("start-time", utterance.start().stream_time)
         .field("end-time", utterance.end().stream_time)
         .field("running-time", utterance.running_time)
         .field("confidence", utterance.confidence())
         .field("words", utterance.words_array())
+        .build();
+    post(shared, structure);
+}
+
+/// Who a speaker is.
+pub struct Identified {
+    pub speaker: Speaker,
+    pub person: Person,
+    /// Similarity of the voices, from -1 to 1.
+    pub score: f32,
+    /// Start of the speech from which this holds.
+    pub since: Moment,
+    /// Running time of this start.
+    pub running_time: Option<gst::ClockTime>,
+    /// Number of a person who turned out to be the same one.
+    pub replaces: Option<u64>,
+}
+
+/// Posts who a speaker is.
+pub fn post_identified(shared: &Shared, identified: &Identified) {
+    let structure = gst::Structure::builder("multitalkerasr/speaker")
+        .field("speaker-id", identified.speaker.id())
+        .field_if_some("identity", identified.person.identity)
+        .field_if_some("name", identified.person.name.as_ref())
+        .field("score", f64::from(identified.score))
+        .field("session-id", &shared.settings.live().session_id)
+        .field("start-time", identified.since.stream_time)
+        .field("running-time", identified.running_time)
+        .field_if_some("replaces", identified.replaces)
         .build();
     post(shared, structure);
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::multitalkerasr::text::speaker::{Numbering, SpeakerNames};
+use crate::multitalkerasr::text::speaker::{Numbering, Speaker, SpeakerNames};
 use crate::multitalkerasr::text::utterance::{Moment, Utterance};
 use multitalker_asr::SegLstRow;
 
@@ -16,14 +16,19 @@ pub struct TranscriptLog {
     rows: VecDeque<Arc<Row>>,
     /// The last name of each number.
     names: BTreeMap<usize, String>,
+    /// The number of each person whose voice was identified.
+    identities: BTreeMap<u64, usize>,
     numbering: Numbering,
     /// Whether the oldest rows were dropped.
     is_truncated: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Row {
+    /// Number of the speaker.
     number: usize,
+    /// The person, if the voice was identified.
+    identity: Option<u64>,
     session_id: String,
     words: String,
     start_s: f64,
@@ -34,6 +39,7 @@ struct Row {
 pub struct LoggedTranscript {
     rows: Vec<Arc<Row>>,
     names: BTreeMap<usize, String>,
+    identities: BTreeMap<u64, usize>,
 }
 
 impl TranscriptLog {
@@ -51,9 +57,15 @@ impl TranscriptLog {
     /// it is the first to replace an older one.
     pub fn add(&mut self, segment: &Utterance, max_rows: u32) -> bool {
         let number = self.numbering.number(segment.speaker);
-        self.set_name(number, segment.speaker_name.as_deref());
+        let identity = segment.person.identity;
+        let named = match identity {
+            Some(identity) => self.number_person(identity, number),
+            None => number,
+        };
+        self.set_name(named, segment.person.name.as_deref());
         self.rows.push_back(Arc::new(Row {
             number,
+            identity,
             session_id: segment.session_id.clone(),
             words: segment.text(),
             start_s: seconds(segment.start()),
@@ -66,6 +78,46 @@ impl TranscriptLog {
         let excess = self.rows.len().saturating_sub(max_rows);
         self.rows.drain(..excess);
         excess > 0 && !std::mem::replace(&mut self.is_truncated, true)
+    }
+
+    /// Attributes the segments of a speaker since `since` to a person, also those that were added
+    /// before.
+    pub fn identify(&mut self, speaker: Speaker, identity: u64, since: Moment) {
+        let number = self.numbering.number(speaker);
+        self.number_person(identity, number);
+        let since_s = seconds(since);
+        for row in &mut self.rows {
+            if row.number == number && row.start_s >= since_s && row.identity != Some(identity) {
+                Arc::make_mut(row).identity = Some(identity);
+            }
+        }
+    }
+
+    /// Attributes everything of one person to another one.
+    pub fn replace_person(&mut self, replaced: u64, identity: u64) {
+        let Some(number) = self.identities.remove(&replaced) else { return };
+        self.identities.entry(identity).or_insert(number);
+        for row in self.rows.iter_mut().filter(|row| row.identity == Some(replaced)) {
+            Arc::make_mut(row).identity = Some(identity);
+        }
+    }
+
+    /// Names a person, also in earlier segments.
+    pub fn name_person(&mut self, identity: u64, name: Option<&str>) {
+        if let Some(&number) = self.identities.get(&identity) {
+            self.set_name(number, name);
+        }
+    }
+
+    /// Returns the number of a person: that of the speaker unless it is another person's.
+    fn number_person(&mut self, identity: u64, of_speaker: usize) -> usize {
+        if let Some(&number) = self.identities.get(&identity) {
+            return number;
+        }
+        let is_taken = self.identities.values().any(|number| *number == of_speaker);
+        let number = if is_taken { self.numbering.allocate() } else { of_speaker };
+        self.identities.insert(identity, number);
+        number
     }
 
     /// Applies names to the speakers of the last stretch of audio in which someone spoke, also in
@@ -85,7 +137,11 @@ impl TranscriptLog {
 
     /// Returns a copy of the segments.
     pub fn transcript(&self) -> LoggedTranscript {
-        LoggedTranscript { rows: self.rows.iter().cloned().collect(), names: self.names.clone() }
+        LoggedTranscript {
+            rows: self.rows.iter().cloned().collect(),
+            names: self.names.clone(),
+            identities: self.identities.clone(),
+        }
     }
 }
 
@@ -94,13 +150,15 @@ impl LoggedTranscript {
     fn rows(&self) -> Vec<SegLstRow> {
         let mut rows: Vec<&Row> = self.rows.iter().map(AsRef::as_ref).collect();
         rows.sort_by(|a, b| a.start_s.total_cmp(&b.start_s));
-        let label = |number| match self.names.get(&number) {
-            Some(name) => name.clone(),
-            None => number.to_string(),
+        let label = |row: &Row| {
+            let number_of = |identity| self.identities.get(&identity).copied();
+            let number = row.identity.and_then(number_of).unwrap_or(row.number);
+            self.names.get(&number).cloned().unwrap_or_else(|| number.to_string())
         };
         let rows = rows.into_iter().map(|row| SegLstRow {
             session_id: row.session_id.clone(),
-            speaker: label(row.number),
+            speaker: label(row),
+            identity: row.identity,
             words: row.words.clone(),
             start_time: row.start_s,
             end_time: row.end_s,
@@ -123,7 +181,7 @@ fn seconds(moment: Moment) -> f64 {
 mod tests {
     use super::*;
     use crate::multitalkerasr::text::clock::Clock;
-    use crate::multitalkerasr::text::speaker::Speaker;
+    use crate::multitalkerasr::text::identities::Person;
     use multitalker_asr::{Event, Segment, Word};
 
     /// Creates a segment of one word that begins at `start_s` and lasts half a second.
@@ -140,7 +198,7 @@ mod tests {
             is_filtered: false,
         };
         let event = Event::Segment(Segment { speaker, words: vec![word] });
-        clock.date(event, "talk", &SpeakerNames::default())
+        clock.date(event, "talk", |_, _| Person::default())
     }
 
     #[test]
@@ -179,7 +237,8 @@ mod tests {
         log.add(&segment(0, "a", 1), 0);
         log.add(&segment(1, "b", 2), 0);
         log.rename(&names(&[(1, "Bob")]));
-        let named = Utterance { speaker_name: Some("Ada".to_owned()), ..segment(0, "c", 3) };
+        let person = Person { identity: None, name: Some("Ada".to_owned()) };
+        let named = Utterance { person, ..segment(0, "c", 3) };
         log.add(&named, 0);
         log.reset_speakers();
         log.add(&segment(0, "d", 4), 0);
@@ -188,6 +247,41 @@ mod tests {
         assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "Eve"]);
         log.rename(&names(&[]));
         assert_eq!(speakers(&log), ["Ada", "Bob", "Ada", "2"]);
+    }
+
+    #[test]
+    fn people_have_one_number_in_any_slot() {
+        let mut log = TranscriptLog::default();
+        let identified = |speaker: usize, identity: u64, start_s: u64| Utterance {
+            person: Person { identity: Some(identity), name: None },
+            ..segment(speaker, "a", start_s)
+        };
+        let since = |start_s: u64| identified(0, 0, start_s).start();
+        let speakers = |log: &TranscriptLog| {
+            let rows = log.transcript().rows().into_iter();
+            rows.map(|row| (row.speaker, row.identity)).collect::<Vec<_>>()
+        };
+        log.add(&segment(0, "early", 1), 0);
+        log.identify(Speaker::new(0), 7, since(1));
+        log.add(&identified(1, 8, 2), 0);
+        // Another voice in the same slot, one segment of which was attributed to the first.
+        log.add(&identified(0, 7, 3), 0);
+        log.identify(Speaker::new(0), 9, since(3));
+        // The first one in another slot.
+        log.reset_speakers();
+        log.add(&identified(0, 8, 4), 0);
+        log.add(&identified(1, 7, 5), 0);
+        let numbered = |list: &[(&str, u64)]| {
+            let rows = list.iter().map(|(number, identity)| (number.to_string(), Some(*identity)));
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(speakers(&log), numbered(&[("0", 7), ("1", 8), ("2", 9), ("1", 8), ("0", 7)]));
+        log.name_person(8, Some("Ada"));
+        log.replace_person(9, 7);
+        assert_eq!(
+            speakers(&log),
+            numbered(&[("0", 7), ("Ada", 8), ("0", 7), ("Ada", 8), ("0", 7)])
+        );
     }
 
     #[test]

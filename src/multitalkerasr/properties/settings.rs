@@ -26,6 +26,11 @@ const DESYNCHRONIZED: u32 = u32::MAX;
 pub struct RunSettings {
     pub model_dir: Option<String>,
     pub diarization_model: Option<String>,
+    pub speaker_embedding_model: Option<String>,
+    /// 0 for the threshold of the model.
+    pub speaker_threshold: f32,
+    pub speakers_dir: Option<String>,
+    pub speakers_store: Option<String>,
     pub precision: Precision,
     pub chunk_latency: ChunkLatency,
     pub diarization_preset: DiarizationPreset,
@@ -51,6 +56,10 @@ impl Default for RunSettings {
         Self {
             model_dir: None,
             diarization_model: None,
+            speaker_embedding_model: None,
+            speaker_threshold: 0.0,
+            speakers_dir: None,
+            speakers_store: None,
             precision: Precision::default(),
             chunk_latency: ChunkLatency::default(),
             diarization_preset: DiarizationPreset::default(),
@@ -78,14 +87,19 @@ impl RunSettings {
             model_dir: self.model_dir.as_ref()?.into(),
             diarization_model: self.diarization_model.as_ref().map(Into::into),
             precision: self.precision.into(),
-            runtime: engine::RuntimeOptions {
-                library: self.onnxruntime_library.as_ref().map(Into::into),
-                execution_provider: self.execution_provider.into(),
-                device: self.device,
-                intra_op_threads: self.intra_op_threads as usize,
-                optimization_level: self.optimization_level.into(),
-            },
+            runtime: self.runtime_options(),
         })
+    }
+
+    /// Returns the options of ONNX Runtime.
+    pub fn runtime_options(&self) -> engine::RuntimeOptions {
+        engine::RuntimeOptions {
+            library: self.onnxruntime_library.as_ref().map(Into::into),
+            execution_provider: self.execution_provider.into(),
+            device: self.device,
+            intra_op_threads: self.intra_op_threads as usize,
+            optimization_level: self.optimization_level.into(),
+        }
     }
 
     /// Returns whether `language-code` is the language of the models.

@@ -70,6 +70,57 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |run, value| run.diarization_model = path(value),
         ),
         Property::run(
+            glib::ParamSpecString::builder("speaker-embedding-model")
+                .nick("Speaker embedding model")
+                .blurb(
+                    "ONNX file of a speaker verification model, to recognize people by their \
+                     voices (unset or empty: no one is recognized)",
+                )
+                .mutable_ready()
+                .build(),
+            |run| run.speaker_embedding_model.to_value(),
+            |run, value| run.speaker_embedding_model = path(value),
+        ),
+        Property::run(
+            glib::ParamSpecFloat::builder("speaker-threshold")
+                .nick("Speaker threshold")
+                .blurb(
+                    "Cosine similarity from which two voices are considered the same person's \
+                     (0: the threshold of the model)",
+                )
+                .minimum(0.0)
+                .maximum(0.999)
+                .default_value(run.speaker_threshold)
+                .mutable_ready()
+                .build(),
+            |run| run.speaker_threshold.to_value(),
+            |run, value| run.speaker_threshold = checked(value),
+        ),
+        Property::run(
+            glib::ParamSpecString::builder("speakers-dir")
+                .nick("Speakers directory")
+                .blurb(
+                    "Folder with recordings of people to recognize, as files NAME.wav or folders \
+                     NAME, of at least 5 s each (unset or empty: none)",
+                )
+                .mutable_ready()
+                .build(),
+            |run| run.speakers_dir.to_value(),
+            |run, value| run.speakers_dir = path(value),
+        ),
+        Property::run(
+            glib::ParamSpecString::builder("speakers-store")
+                .nick("Speakers store")
+                .blurb(
+                    "File that keeps the voices and names of all people for later runs (unset or \
+                     empty: nothing is kept)",
+                )
+                .mutable_ready()
+                .build(),
+            |run| run.speakers_store.to_value(),
+            |run, value| run.speakers_store = path(value),
+        ),
+        Property::run(
             glib::ParamSpecEnum::builder_with_default("precision", run.precision)
                 .nick("Precision")
                 .blurb(

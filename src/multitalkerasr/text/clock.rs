@@ -3,7 +3,8 @@
 //! The times of a stretch of audio, by which words are dated.
 
 use crate::multitalkerasr::input::timeline::Timeline;
-use crate::multitalkerasr::text::speaker::{Speaker, SpeakerNames};
+use crate::multitalkerasr::text::identities::Person;
+use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::text::utterance::{DatedWord, Kind, Moment, Utterance};
 use multitalker_asr::{Event, Progress, Word};
 
@@ -47,21 +48,27 @@ impl Clock {
         }
     }
 
-    /// Dates the words of an event.
-    pub fn date(&self, event: Event, session_id: &str, names: &SpeakerNames) -> Utterance {
+    /// Dates the words of an event. `person` returns who speaks from a sample on.
+    pub fn date(
+        &self,
+        event: Event,
+        session_id: &str,
+        person: impl Fn(Speaker, u64) -> Person,
+    ) -> Utterance {
         let (kind, speaker, words) = match event {
             Event::Word { speaker, word } => (Kind::Word, speaker, vec![word]),
             Event::Segment(segment) => (Kind::Segment, segment.speaker, segment.words),
             Event::Partial(partial) => (Kind::Partial, partial.speaker, partial.words),
         };
+        let speaker = Speaker::new(speaker);
+        let start_sample = words.first().map_or(0, |word| word.start_sample);
         let words: Vec<_> = words.into_iter().map(|word| self.date_word(word)).collect();
         let running_time =
             words.first().and_then(|word| self.in_segment.to_running_time(word.start.pts));
-        let speaker = Speaker::new(speaker);
         Utterance {
             kind,
             speaker,
-            speaker_name: names.get(speaker).map(str::to_owned),
+            person: person(speaker, start_sample),
             session_id: session_id.to_owned(),
             words,
             running_time,
@@ -78,7 +85,8 @@ impl Clock {
         }
     }
 
-    fn moment(&self, sample: u64) -> Moment {
+    /// Returns the time of a sample.
+    pub fn moment(&self, sample: u64) -> Moment {
         let pts = self.timeline.pts(sample);
         // The last word ends with a frame of 80 ms, which may reach beyond the segment.
         let in_segment = self.in_segment.stop().map_or(pts, |stop| pts.min(stop));

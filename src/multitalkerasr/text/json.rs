@@ -13,6 +13,8 @@ struct JsonUtterance<'a> {
     speaker: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     speaker_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<u64>,
     text: String,
     /// Stream time in seconds.
     start: Option<f64>,
@@ -45,7 +47,8 @@ pub fn line(utterance: &Utterance) -> String {
         kind: utterance.kind,
         session_id: &utterance.session_id,
         speaker: utterance.speaker.index(),
-        speaker_name: utterance.speaker_name.as_deref(),
+        speaker_name: utterance.person.name.as_deref(),
+        identity: utterance.person.identity,
         text: utterance.text(),
         start: seconds(utterance.start()),
         end: seconds(utterance.end()),
@@ -62,6 +65,7 @@ fn seconds(moment: Moment) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::multitalkerasr::text::identities::Person;
     use crate::multitalkerasr::text::speaker::Speaker;
     use crate::multitalkerasr::text::utterance::DatedWord;
 
@@ -77,7 +81,7 @@ mod tests {
         let utterance = Utterance {
             kind: Kind::Segment,
             speaker: Speaker::new(0),
-            speaker_name: Some("\"Ada\"".to_owned()),
+            person: Person { identity: Some(7), name: Some("\"Ada\"".to_owned()) },
             session_id: String::new(),
             words: vec![word("***", true), word("\"good\"", false)],
             running_time: None,
@@ -85,6 +89,7 @@ mod tests {
         let object: serde_json::Value = serde_json::from_str(&line(&utterance)).expect("JSON");
         assert_eq!(object["text"], "*** \"good\"");
         assert_eq!(object["speaker_name"], "\"Ada\"");
+        assert_eq!(object["identity"], 7);
         assert_eq!(object["words"][0]["filtered"], true);
         assert_eq!(object["words"][1].get("filtered"), None);
     }

@@ -18,7 +18,10 @@ pub fn add(buffer: &mut gst::BufferRef, utterance: &Utterance) {
     let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, NAME) else { return };
     let structure = meta.mut_structure();
     structure.set("speaker", utterance.speaker.id());
-    if let Some(name) = &utterance.speaker_name {
+    if let Some(identity) = utterance.person.identity {
+        structure.set("identity", identity);
+    }
+    if let Some(name) = &utterance.person.name {
         structure.set("speaker-name", name);
     }
     structure.set("confidence", utterance.confidence());

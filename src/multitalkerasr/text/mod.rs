@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod format;
+pub mod identities;
 mod json;
 pub mod meta;
 pub mod sequencer;

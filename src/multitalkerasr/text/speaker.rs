@@ -74,6 +74,11 @@ impl fmt::Display for Speaker {
     }
 }
 
+/// Returns a name with spaces in place of control characters and none at its ends.
+pub fn clean_name(name: &str) -> String {
+    name.replace(char::is_control, " ").trim().to_owned()
+}
+
 /// Names of speakers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpeakerNames(BTreeMap<Speaker, String>);
@@ -106,10 +111,9 @@ impl SpeakerNames {
 
     /// Names a speaker. Control characters become spaces, and an empty name removes the name.
     pub fn set(&mut self, speaker: Speaker, name: &str) {
-        let name = name.replace(char::is_control, " ");
-        match name.trim() {
-            "" => self.0.remove(&speaker),
-            name => self.0.insert(speaker, name.to_owned()),
+        match clean_name(name) {
+            name if name.is_empty() => self.0.remove(&speaker),
+            name => self.0.insert(speaker, name),
         };
     }
 
@@ -145,6 +149,12 @@ impl Numbering {
         let number = self.first + speaker.0;
         self.count = self.count.max(number + 1);
         number
+    }
+
+    /// Returns a number that no speaker has.
+    pub fn allocate(&mut self) -> usize {
+        self.count += 1;
+        self.count - 1
     }
 
     /// Returns the speakers since the last restart with their numbers, or those before it as long as

@@ -5,6 +5,7 @@
 use gst::prelude::*;
 use serde::Serialize;
 
+use crate::multitalkerasr::text::identities::Person;
 use crate::multitalkerasr::text::speaker::Speaker;
 
 /// Kind of utterance.
@@ -24,8 +25,8 @@ pub enum Kind {
 pub struct Utterance {
     pub kind: Kind,
     pub speaker: Speaker,
-    /// The name that the speaker had when the utterance was dated.
-    pub speaker_name: Option<String>,
+    /// The person behind the speaker, as known when the utterance was dated.
+    pub person: Person,
     pub session_id: String,
     pub words: Vec<DatedWord>,
     /// Running time of the start.
@@ -55,7 +56,7 @@ pub struct Moment {
 impl Utterance {
     /// Returns the name of the speaker, else the index.
     pub fn speaker_label(&self) -> String {
-        self.speaker_name.clone().unwrap_or_else(|| self.speaker.to_string())
+        self.person.name.clone().unwrap_or_else(|| self.speaker.to_string())
     }
 
     /// Returns the words, separated by spaces.

@@ -3,7 +3,9 @@
 //! The thread between the chain function and the source pads. It loads the model, and handles audio
 //! and serialized events in their order.
 
+mod enrollment;
 pub mod item;
+mod loading;
 pub mod overload;
 pub mod queue;
 pub mod recognition;
@@ -15,20 +17,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use gst::prelude::*;
-
 use crate::multitalkerasr::CAT;
-use crate::multitalkerasr::output::messages::{
-    post_error, post_progress, post_transcripts, post_warning,
-};
+use crate::multitalkerasr::output::messages::{post_error, post_transcripts};
 use crate::multitalkerasr::output::src_pads::SrcPads;
 use crate::multitalkerasr::properties::settings::RunSettings;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::worker::item::Item;
+use crate::multitalkerasr::worker::loading::{Loaded, load};
 use crate::multitalkerasr::worker::queue::Queue;
-use crate::multitalkerasr::worker::recognition::fail;
 use crate::multitalkerasr::worker::stretch::Stretch;
-use multitalker_asr::{Error, Model};
 
 /// Starts the thread, which returns after [`Queue::stop`].
 ///
@@ -41,13 +38,13 @@ pub fn spawn(
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("multitalkerasr".to_owned()).spawn(move || {
         let recognize = || {
-            let model = load(&shared, &queue, &settings);
-            run(&shared, &queue, settings.clone(), model);
+            let loaded = load(&shared, &queue, &settings);
+            run(&shared, &queue, settings.clone(), loaded);
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(recognize)) {
             report(&shared, &queue, &*panic);
             // Events and flushes must still pass, as after any other error.
-            let forward = || run(&shared, &queue, settings.clone(), None);
+            let forward = || run(&shared, &queue, settings.clone(), Loaded::default());
             if let Err(panic) = catch_unwind(AssertUnwindSafe(forward)) {
                 report(&shared, &queue, &*panic);
                 queue.abandon();
@@ -69,90 +66,21 @@ fn report(shared: &Shared, queue: &Queue, panic: &(dyn Any + Send)) {
     shared.push_event(&gst::event::Eos::new());
 }
 
-fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, model: Option<Arc<Model>>) {
-    let stretch = Stretch::new(shared, queue, settings, model);
+fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, loaded: Loaded) {
+    let stretch = Stretch::new(shared, queue, settings, loaded);
     let mut worker = Worker { shared, queue, stretch, in_caps: None };
     loop {
         if queue.is_empty() {
             worker.stretch.recognition.run_deferred();
         }
         let deadline = worker.stretch.pause_deadline();
-        let Some((item, flushed)) = queue.take(deadline) else { return };
+        let Some((item, flushed)) = queue.take(deadline) else { break };
         if flushed {
             worker.stretch.flush();
         }
         worker.handle(item);
     }
-}
-
-fn load(shared: &Shared, queue: &Queue, settings: &Arc<RunSettings>) -> Option<Arc<Model>> {
-    let Some(options) = settings.model_options() else {
-        post_error!(
-            shared,
-            gst::ResourceError::Settings,
-            ("No model: set the property model-dir to the folder that contains it")
-        );
-        queue.fail();
-        return None;
-    };
-    let model_dir = options.model_dir.display().to_string();
-    post_progress(shared, gst::ProgressType::Start, &format!("Loading the model of {model_dir}"));
-    // The networks of an earlier run are still in memory, unless their files have changed.
-    let loaded = Model::load(&options, &queue.loading)
-        .and_then(|model| settings.check_preset(&model).map(|()| model));
-    match loaded {
-        Ok(model) => {
-            shared.keep_model(settings, &model);
-            post_progress(
-                shared,
-                gst::ProgressType::Complete,
-                &format!("Loaded the model of {model_dir}"),
-            );
-            for warning in model.warnings() {
-                post_warning!(shared, gst::LibraryError::Settings, ("{warning}"));
-            }
-            post_substituted_preset(shared, settings, &model);
-            let speakers = model.speakers();
-            for pad in shared.speaker_pads.list() {
-                if pad.speaker.index() >= speakers {
-                    post_warning!(
-                        shared,
-                        gst::LibraryError::Settings,
-                        (
-                            "{} will stay empty: the model has only {speakers} speakers",
-                            pad.pad.name()
-                        )
-                    );
-                }
-            }
-            Some(model)
-        }
-        Err(Error::Canceled) => {
-            post_progress(shared, gst::ProgressType::Canceled, "Loading was canceled");
-            None
-        }
-        Err(error) => {
-            post_progress(shared, gst::ProgressType::Error, &format!("Cannot load {model_dir}"));
-            fail(shared, queue, &error);
-            None
-        }
-    }
-}
-
-/// Posts a warning if the version of the diarizer does not offer the preset.
-fn post_substituted_preset(shared: &Shared, settings: &RunSettings, model: &Model) {
-    let Some(version) = model.diarizer().map(|diarizer| diarizer.version) else { return };
-    let Some((set, used)) = settings.substituted_preset(version) else { return };
-    post_warning!(
-        shared,
-        gst::LibraryError::Settings,
-        (
-            "diarization-preset: expected one that version {version} of the diarizer offers, found \
-             {}; using {} instead",
-            set.nick(),
-            used.nick()
-        )
-    );
+    worker.stretch.recognition.store_speakers();
 }
 
 struct Worker<'a> {
@@ -218,6 +146,8 @@ impl<'a> Worker<'a> {
 mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
+
+    use gst::prelude::*;
 
     use super::*;
     use crate::multitalkerasr::input::Audio;

@@ -3,24 +3,31 @@
 //! Recognition of the audio of a run: samples go to the engine, and its text to the bus and the
 //! source pads.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::input::timeline::{Timeline, duration_of};
 use crate::multitalkerasr::output::messages::{
-    post_engine_error, post_full_log, post_partial, post_transcript,
+    Identified, post_engine_error, post_full_log, post_identified, post_partial, post_transcript,
+    post_warning,
 };
 use crate::multitalkerasr::output::src_pads::SrcPads;
 use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::clock::Clock;
+use crate::multitalkerasr::text::identities::Person;
+use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 use crate::multitalkerasr::worker::item::Cause;
+use crate::multitalkerasr::worker::loading::Loaded;
 use crate::multitalkerasr::worker::overload::{self, Overload};
 use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::worker::vocabulary::Vocabulary;
 use multitalker_asr::lock::lock;
-use multitalker_asr::{Error, Event, Model, SAMPLE_RATE_HZ, Stream};
+use multitalker_asr::{
+    Error, Event, Identification, Model, SAMPLE_RATE_HZ, SpeakerIdentity, Stream,
+};
 
 /// Length of the pieces in which audio goes to the engine, 500 ms, so that text is emitted before a
 /// long buffer ends.
@@ -34,6 +41,8 @@ pub struct Recognition<'a> {
     /// `None` after a failure.
     model: Option<Arc<Model>>,
     stream: Option<Stream>,
+    /// The identification of the people while there is no stream.
+    identification: Option<Identification>,
     pub clock: Clock,
     /// Samples recognized so far.
     processed: u64,
@@ -42,16 +51,18 @@ pub struct Recognition<'a> {
     /// Whether upstream has begun another stream, whose audio is accepted even if downstream
     /// returns an error for the rest of this one.
     is_stream_over: bool,
+    /// Whether a warning about the file that keeps the people was posted.
+    has_failed_to_store: bool,
     pub src_pads: SrcPads<'a>,
 }
 
 impl<'a> Recognition<'a> {
-    /// Creates a recognition, which ignores all audio if there is no model.
+    /// Creates a recognition, which ignores all audio if no model was loaded.
     pub fn new(
         shared: &'a Shared,
         queue: &'a Queue,
         settings: Arc<RunSettings>,
-        model: Option<Arc<Model>>,
+        loaded: Loaded,
     ) -> Self {
         Self {
             shared,
@@ -59,12 +70,14 @@ impl<'a> Recognition<'a> {
             src_pads: SrcPads::new(shared, settings.text_unit, || queue.is_interrupted()),
             clock: Clock { timeline: Timeline::new(settings.alignment), ..Clock::default() },
             settings,
-            model,
+            model: loaded.model,
+            identification: loaded.identification,
             stream: None,
             processed: 0,
             overload: Overload::default(),
             vocabulary: Vocabulary::default(),
             is_stream_over: false,
+            has_failed_to_store: false,
         }
     }
 
@@ -78,7 +91,7 @@ impl<'a> Recognition<'a> {
     pub fn set_live(&mut self, live: bool) {
         if self.stream.is_some() && self.clock.live != live {
             self.drain(false);
-            self.stream = None;
+            self.drop_stream();
         }
         self.clock.live = live;
     }
@@ -121,6 +134,7 @@ impl<'a> Recognition<'a> {
             match Stream::with_canceller(model, options, self.queue.inference.clone()) {
                 Ok(mut stream) => {
                     self.vocabulary.apply(&mut stream);
+                    stream.set_identification(self.identification.take());
                     self.stream = Some(stream);
                 }
                 Err(error) => {
@@ -132,6 +146,13 @@ impl<'a> Recognition<'a> {
         self.stream.as_mut()
     }
 
+    /// Drops the stream and keeps the people.
+    fn drop_stream(&mut self) {
+        if let Some(mut stream) = self.stream.take() {
+            self.identification = stream.set_identification(None);
+        }
+    }
+
     /// Applies the vocabulary of the live settings.
     fn update_vocabulary(&mut self) {
         let Some(model) = &self.model else { return };
@@ -139,7 +160,8 @@ impl<'a> Recognition<'a> {
         match self.vocabulary.update(self.shared, model, stream, canceller) {
             Ok(()) | Err(Error::Canceled) => (),
             Err(error) => {
-                (self.model, self.stream) = (None, None);
+                self.drop_stream();
+                self.model = None;
                 fail(self.shared, self.queue, &error);
             }
         }
@@ -199,7 +221,7 @@ impl<'a> Recognition<'a> {
                 let rest = self.stream.as_mut().map(Stream::take_remaining).unwrap_or_default();
                 self.emit(rest);
                 self.finish_stretch();
-                self.stream = None;
+                self.drop_stream();
                 self.model = None;
                 fail(self.shared, self.queue, &error);
                 false
@@ -212,9 +234,8 @@ impl<'a> Recognition<'a> {
         gst::log!(CAT, obj = self.shared.sinkpad, "{} events, {progress:?}", events.len());
         let settings = self.shared.settings.live();
         self.clock.now = self.now(&settings);
-        let date =
-            |event| Arc::new(self.clock.date(event, &settings.session_id, &settings.speaker_names));
-        let utterances: Vec<_> = events.into_iter().map(date).collect();
+        self.identify(&settings);
+        let utterances = self.date(events, &settings);
         for utterance in &utterances {
             if self.queue.is_interrupted() {
                 return false;
@@ -225,6 +246,51 @@ impl<'a> Recognition<'a> {
         let horizon = self.clock.horizon(progress);
         let flow = self.src_pads.emit(&utterances, horizon, &self.clock, &settings);
         self.check_flow(flow)
+    }
+
+    /// Posts and logs whose voices the speakers have.
+    fn identify(&mut self, settings: &LiveSettings) {
+        let Some(identification) = self.stream.as_mut().and_then(Stream::identification_mut) else {
+            return;
+        };
+        let statements = identification.take_statements();
+        for statement in &statements {
+            identify(self.shared, statement, &self.clock, settings);
+        }
+        if !statements.is_empty() {
+            self.store_speakers();
+        }
+    }
+
+    /// Writes the people to the file that keeps them, if there is one.
+    pub fn store_speakers(&mut self) {
+        let Some(path) = &self.settings.speakers_store else { return };
+        let in_stream = self.stream.as_mut().and_then(Stream::identification_mut);
+        let Some(identification) = in_stream.or(self.identification.as_mut()) else { return };
+        for (&identity, name) in lock(&self.shared.identities).names() {
+            identification.set_name(identity, name);
+        }
+        if let Err(error) = identification.write(Path::new(path))
+            && !std::mem::replace(&mut self.has_failed_to_store, true)
+        {
+            post_warning!(
+                self.shared,
+                gst::ResourceError::Write,
+                ("{path}: cannot write the voices of the speakers: {error}")
+            );
+        }
+    }
+
+    /// Dates the words of events.
+    fn date(&self, events: Vec<Event>, settings: &LiveSettings) -> Vec<Arc<Utterance>> {
+        let identification = self.stream.as_ref().and_then(Stream::identification);
+        let identities = lock(&self.shared.identities);
+        let person = |speaker: Speaker, sample| {
+            let identity = identification.and_then(|it| it.identity(speaker.index(), sample));
+            identities.person(speaker, identity, &settings.speaker_names)
+        };
+        let date = |event| Arc::new(self.clock.date(event, &settings.session_id, person));
+        events.into_iter().map(date).collect()
     }
 
     /// Returns the current PTS for desynchronized text of a live source: the PTS of audio that
@@ -274,6 +340,7 @@ impl<'a> Recognition<'a> {
                 self.emit_or_fail(events);
             }
             self.finish_stretch();
+            self.store_speakers();
             self.reset_stream(keep_speakers);
         } else if !keep_speakers {
             // An earlier drain may have kept the speakers.
@@ -310,6 +377,7 @@ impl<'a> Recognition<'a> {
     fn reset_stream(&mut self, keep_speakers: bool) {
         if !keep_speakers {
             lock(&self.shared.transcript_log).reset_speakers();
+            lock(&self.shared.identities).restart();
         }
         match &mut self.stream {
             Some(stream) if keep_speakers => stream.resume(),
@@ -325,6 +393,32 @@ impl<'a> Recognition<'a> {
 pub fn fail(shared: &Shared, queue: &Queue, error: &Error) {
     post_engine_error(shared, error);
     queue.fail();
+}
+
+/// Posts and logs whose voice a speaker has.
+fn identify(shared: &Shared, statement: &SpeakerIdentity, clock: &Clock, settings: &LiveSettings) {
+    let &SpeakerIdentity { identity, score, replaces, .. } = statement;
+    let speaker = Speaker::new(statement.speaker);
+    let since = clock.moment(statement.since_sample);
+    let name = {
+        let mut identities = lock(&shared.identities);
+        if let Some(replaced) = replaces {
+            identities.replace(replaced, identity);
+        }
+        identities.identify(speaker, identity, statement.name.as_deref(), &settings.speaker_names);
+        identities.name(identity).map(str::to_owned)
+    };
+    {
+        let mut log = lock(&shared.transcript_log);
+        match replaces {
+            Some(replaced) => log.replace_person(replaced, identity),
+            None => log.identify(speaker, identity, since),
+        }
+        log.name_person(identity, name.as_deref());
+    }
+    let running_time = clock.in_segment.to_running_time(since.pts);
+    let person = Person { identity: Some(identity), name };
+    post_identified(shared, &Identified { speaker, person, score, since, running_time, replaces });
 }
 
 /// Logs and posts finished segments, and posts segments in progress on request.

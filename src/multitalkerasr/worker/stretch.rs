@@ -13,9 +13,9 @@ use crate::multitalkerasr::properties::enums::OnDiscontinuity;
 use crate::multitalkerasr::properties::settings::RunSettings;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::worker::item::Cause;
+use crate::multitalkerasr::worker::loading::Loaded;
 use crate::multitalkerasr::worker::queue::Queue;
 use crate::multitalkerasr::worker::recognition::Recognition;
-use multitalker_asr::Model;
 
 /// Duration of the pieces in which the silence of GAP events is recognized, shorter than a
 /// discontinuity.
@@ -33,14 +33,14 @@ pub struct Stretch<'a> {
 }
 
 impl<'a> Stretch<'a> {
-    /// Creates a stretch without audio, which ignores all audio if there is no model.
+    /// Creates a stretch without audio, which ignores all audio if no model was loaded.
     pub fn new(
         shared: &'a Shared,
         queue: &'a Queue,
         settings: Arc<RunSettings>,
-        model: Option<Arc<Model>>,
+        loaded: Loaded,
     ) -> Self {
-        let recognition = Recognition::new(shared, queue, settings, model);
+        let recognition = Recognition::new(shared, queue, settings, loaded);
         Self { shared, queue, recognition, paused_at: None, last_arrival: None }
     }
 

@@ -85,8 +85,13 @@ impl<N: DiarizationNetwork> Diarizer<N> {
 
     /// Forgets all speakers and begins again at frame 0.
     pub fn reset(&mut self) {
-        self.cache.reset();
+        self.forget();
         self.rewind();
+    }
+
+    /// Forgets all speakers, of whom the next ones get the first indices.
+    pub fn forget(&mut self) {
+        self.cache.reset();
     }
 
     /// Begins again at frame 0 and keeps the speakers.

@@ -60,8 +60,8 @@ pub struct Sequencer {
     /// Text by start PTS, speaker and order of arrival.
     pending: BTreeMap<(gst::ClockTime, Speaker, u64), Pending>,
     arrivals: u64,
-    /// Speaker of the last buffer.
-    current_speaker: Option<Speaker>,
+    /// Speaker of the last buffer, and the person behind it.
+    current_speaker: Option<(Speaker, Option<u64>)>,
     /// Lower limit of the next PTS: PTS of the last buffer or end of the last gap.
     earliest: Option<gst::ClockTime>,
     /// End of the buffers and gaps so far.
@@ -169,9 +169,11 @@ impl Sequencer {
     fn end_segment(&mut self, segment: &Utterance, pushes: &mut Vec<Push>) {
         let Some(last_word) = segment.words.last() else { return };
         let key = |arrival| (last_word.start.pts, segment.speaker, arrival);
+        let is_current =
+            self.current_speaker.is_some_and(|(current, _)| current == segment.speaker);
         match self.pending.range_mut(key(0)..=key(u64::MAX)).next_back() {
             Some((_, pending)) => pending.ends_segment = true,
-            None if self.current_speaker == Some(segment.speaker) => pushes.push(Push::SegmentEnd),
+            None if is_current => pushes.push(Push::SegmentEnd),
             None => (),
         }
     }
@@ -209,13 +211,14 @@ impl Sequencer {
         let end = pts.saturating_add(duration);
 
         self.advance(stretch_start, pts, pushes);
-        let is_change = self.current_speaker != Some(speaker);
+        let current = Some((speaker, utterance.person.identity));
+        let is_change = self.current_speaker != current;
         if is_change {
             pushes.push(Push::SpeakerChange(utterance.speaker_label()));
         }
         let prefix = match is_change || self.unit == TextUnit::Segment {
             true => {
-                let name = utterance.speaker_name.as_deref();
+                let name = utterance.person.name.as_deref();
                 speaker.prefix(conditions.speaker_prefix, name)
             }
             false => String::new(),
@@ -224,7 +227,7 @@ impl Sequencer {
         if ends_segment {
             pushes.push(Push::SegmentEnd);
         }
-        self.current_speaker = Some(speaker);
+        self.current_speaker = current;
         self.earliest = Some(pts);
         self.position = Some(self.position.map_or(end, |position| position.max(end)));
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::multitalkerasr::text::clock::Clock;
-use crate::multitalkerasr::text::speaker::SpeakerNames;
+use crate::multitalkerasr::text::identities::Person;
 use multitalker_asr::{Event, Progress, Segment, Word};
 
 /// Samples per millisecond.
@@ -33,7 +33,7 @@ impl Bench {
     fn add(&mut self, events: Vec<Event>, until_ms: u64) -> Vec<String> {
         let utterances: Vec<_> = events
             .into_iter()
-            .map(|event| Arc::new(self.clock.date(event, "", &SpeakerNames::default())))
+            .map(|event| Arc::new(self.clock.date(event, "", |_, _| Person::default())))
             .collect();
         let until = until_ms * MS;
         let progress = Progress { decoded: until, words: until, segments: until };
