@@ -19,6 +19,8 @@ pub struct TranscriptLog {
     /// The number of each person whose voice was identified.
     identities: BTreeMap<u64, usize>,
     numbering: Numbering,
+    /// How often the diarizer had forgotten its speakers before the last segment.
+    generation: u64,
     /// Whether the oldest rows were dropped.
     is_truncated: bool,
 }
@@ -56,13 +58,15 @@ impl TranscriptLog {
     /// Adds a finished segment to at most `max_rows`, without a limit if that is 0. Returns true if
     /// it is the first to replace an older one.
     pub fn add(&mut self, segment: &Utterance, max_rows: u32) -> bool {
-        let number = self.numbering.number(segment.speaker);
-        let identity = segment.person.identity;
-        let named = match identity {
-            Some(identity) => self.number_person(identity, number),
-            None => number,
-        };
-        self.set_name(named, segment.person.name.as_deref());
+        let number = self.number(segment.speaker, segment.person.generation);
+        let (identity, name) = (segment.person.identity, segment.person.name.as_deref());
+        match identity {
+            Some(identity) => {
+                let number = self.number_person(identity, number);
+                self.set_name(number, name);
+            }
+            None => self.name_speaker(number, name),
+        }
         self.rows.push_back(Arc::new(Row {
             number,
             identity,
@@ -82,8 +86,8 @@ impl TranscriptLog {
 
     /// Attributes the segments of a speaker since `since` to a person, also those that were added
     /// before.
-    pub fn identify(&mut self, speaker: Speaker, identity: u64, since: Moment) {
-        let number = self.numbering.number(speaker);
+    pub fn identify(&mut self, speaker: Speaker, generation: u64, identity: u64, since: Moment) {
+        let number = self.number(speaker, generation);
         self.number_person(identity, number);
         let since_s = seconds(since);
         for row in &mut self.rows {
@@ -109,13 +113,24 @@ impl TranscriptLog {
         }
     }
 
+    /// Returns the number of a speaker, which is a new one if the diarizer has forgotten its speakers.
+    fn number(&mut self, speaker: Speaker, generation: u64) -> usize {
+        if generation > self.generation {
+            self.generation = generation;
+            self.numbering.restart();
+        }
+        self.numbering.number(speaker)
+    }
+
     /// Returns the number of a person: that of the speaker unless it is another person's.
     fn number_person(&mut self, identity: u64, of_speaker: usize) -> usize {
         if let Some(&number) = self.identities.get(&identity) {
             return number;
         }
-        let is_taken = self.identities.values().any(|number| *number == of_speaker);
-        let number = if is_taken { self.numbering.allocate() } else { of_speaker };
+        let number = match self.is_of_person(of_speaker) {
+            true => self.numbering.allocate(),
+            false => of_speaker,
+        };
         self.identities.insert(identity, number);
         number
     }
@@ -124,8 +139,19 @@ impl TranscriptLog {
     /// earlier segments.
     pub fn rename(&mut self, names: &SpeakerNames) {
         for (speaker, number) in self.numbering.current() {
-            self.set_name(number, names.get(speaker));
+            self.name_speaker(number, names.get(speaker));
         }
+    }
+
+    /// Names a speaker whose voice was not identified.
+    fn name_speaker(&mut self, number: usize, name: Option<&str>) {
+        if !self.is_of_person(number) {
+            self.set_name(number, name);
+        }
+    }
+
+    fn is_of_person(&self, number: usize) -> bool {
+        self.identities.values().any(|of_person| *of_person == number)
     }
 
     fn set_name(&mut self, number: usize, name: Option<&str>) {
@@ -237,7 +263,7 @@ mod tests {
         log.add(&segment(0, "a", 1), 0);
         log.add(&segment(1, "b", 2), 0);
         log.rename(&names(&[(1, "Bob")]));
-        let person = Person { identity: None, name: Some("Ada".to_owned()) };
+        let person = Person { name: Some("Ada".to_owned()), ..Person::default() };
         let named = Utterance { person, ..segment(0, "c", 3) };
         log.add(&named, 0);
         log.reset_speakers();
@@ -253,7 +279,7 @@ mod tests {
     fn people_have_one_number_in_any_slot() {
         let mut log = TranscriptLog::default();
         let identified = |speaker: usize, identity: u64, start_s: u64| Utterance {
-            person: Person { identity: Some(identity), name: None },
+            person: Person { identity: Some(identity), ..Person::default() },
             ..segment(speaker, "a", start_s)
         };
         let since = |start_s: u64| identified(0, 0, start_s).start();
@@ -262,11 +288,11 @@ mod tests {
             rows.map(|row| (row.speaker, row.identity)).collect::<Vec<_>>()
         };
         log.add(&segment(0, "early", 1), 0);
-        log.identify(Speaker::new(0), 7, since(1));
+        log.identify(Speaker::new(0), 0, 7, since(1));
         log.add(&identified(1, 8, 2), 0);
         // Another voice in the same slot, one segment of which was attributed to the first.
         log.add(&identified(0, 7, 3), 0);
-        log.identify(Speaker::new(0), 9, since(3));
+        log.identify(Speaker::new(0), 0, 9, since(3));
         // The first one in another slot.
         log.reset_speakers();
         log.add(&identified(0, 8, 4), 0);
@@ -277,10 +303,17 @@ mod tests {
         };
         assert_eq!(speakers(&log), numbered(&[("0", 7), ("1", 8), ("2", 9), ("1", 8), ("0", 7)]));
         log.name_person(8, Some("Ada"));
+        log.rename(&SpeakerNames::default());
+        log.add(&segment(0, "short", 6), 0);
         log.replace_person(9, 7);
         assert_eq!(
             speakers(&log),
-            numbered(&[("0", 7), ("Ada", 8), ("0", 7), ("Ada", 8), ("0", 7)])
+            [
+                numbered(&[("0", 7), ("Ada", 8), ("0", 7), ("Ada", 8), ("0", 7)]),
+                vec![("3".to_owned(), None)]
+            ]
+            .concat(),
+            "the name of a person stays"
         );
     }
 

@@ -26,6 +26,9 @@ pub struct Person {
     pub identity: Option<u64>,
     /// Name of the person.
     pub name: Option<String>,
+    /// How often the diarizer has forgotten its speakers before. Without an identity, the same
+    /// speaker of another generation may be another person.
+    pub generation: u64,
 }
 
 impl Identities {
@@ -95,13 +98,19 @@ impl Identities {
 
     /// Returns the person behind a speaker who has the voice of `identity`, if that is known. The
     /// name of a speaker is used only until it is the name of a person.
-    pub fn person(&self, speaker: Speaker, identity: Option<u64>, names: &SpeakerNames) -> Person {
+    pub fn person(
+        &self,
+        speaker: Speaker,
+        identity: Option<u64>,
+        generation: u64,
+        names: &SpeakerNames,
+    ) -> Person {
         let name = match identity {
             Some(identity) => self.name(identity),
             None if self.assigned.contains(&speaker) => None,
             None => names.get(speaker),
         };
-        Person { identity, name: name.map(str::to_owned) }
+        Person { identity, name: name.map(str::to_owned), generation }
     }
 }
 
@@ -116,7 +125,7 @@ mod tests {
     }
 
     fn name(identities: &Identities, speaker: usize, identity: Option<u64>) -> Option<String> {
-        identities.person(Speaker::new(speaker), identity, &names(&[(0, "Alice")])).name
+        identities.person(Speaker::new(speaker), identity, 0, &names(&[(0, "Alice")])).name
     }
 
     #[test]

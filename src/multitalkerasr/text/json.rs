@@ -81,7 +81,11 @@ mod tests {
         let utterance = Utterance {
             kind: Kind::Segment,
             speaker: Speaker::new(0),
-            person: Person { identity: Some(7), name: Some("\"Ada\"".to_owned()) },
+            person: Person {
+                identity: Some(7),
+                name: Some("\"Ada\"".to_owned()),
+                ..Person::default()
+            },
             session_id: String::new(),
             words: vec![word("***", true), word("\"good\"", false)],
             running_time: None,

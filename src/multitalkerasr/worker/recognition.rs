@@ -255,7 +255,8 @@ impl<'a> Recognition<'a> {
         };
         let statements = identification.take_statements();
         for statement in &statements {
-            identify(self.shared, statement, &self.clock, settings);
+            let generation = identification.generation(statement.since_sample);
+            identify(self.shared, statement, generation, &self.clock, settings);
         }
         if !statements.is_empty() {
             self.store_speakers();
@@ -287,7 +288,8 @@ impl<'a> Recognition<'a> {
         let identities = lock(&self.shared.identities);
         let person = |speaker: Speaker, sample| {
             let identity = identification.and_then(|it| it.identity(speaker.index(), sample));
-            identities.person(speaker, identity, &settings.speaker_names)
+            let generation = identification.map_or(0, |it| it.generation(sample));
+            identities.person(speaker, identity, generation, &settings.speaker_names)
         };
         let date = |event| Arc::new(self.clock.date(event, &settings.session_id, person));
         events.into_iter().map(date).collect()
@@ -396,7 +398,13 @@ pub fn fail(shared: &Shared, queue: &Queue, error: &Error) {
 }
 
 /// Posts and logs whose voice a speaker has.
-fn identify(shared: &Shared, statement: &SpeakerIdentity, clock: &Clock, settings: &LiveSettings) {
+fn identify(
+    shared: &Shared,
+    statement: &SpeakerIdentity,
+    generation: u64,
+    clock: &Clock,
+    settings: &LiveSettings,
+) {
     let &SpeakerIdentity { identity, score, replaces, .. } = statement;
     let speaker = Speaker::new(statement.speaker);
     let since = clock.moment(statement.since_sample);
@@ -412,12 +420,12 @@ fn identify(shared: &Shared, statement: &SpeakerIdentity, clock: &Clock, setting
         let mut log = lock(&shared.transcript_log);
         match replaces {
             Some(replaced) => log.replace_person(replaced, identity),
-            None => log.identify(speaker, identity, since),
+            None => log.identify(speaker, generation, identity, since),
         }
         log.name_person(identity, name.as_deref());
     }
     let running_time = clock.in_segment.to_running_time(since.pts);
-    let person = Person { identity: Some(identity), name };
+    let person = Person { identity: Some(identity), name, generation };
     post_identified(shared, &Identified { speaker, person, score, since, running_time, replaces });
 }
 

@@ -24,7 +24,7 @@ use ndarray::ArrayView2;
 use crate::cancel::Canceller;
 use crate::error::Error;
 use crate::events::{Event, Segment, Word};
-use crate::features::SAMPLE_RATE_HZ;
+use crate::features::{MAX_AMPLITUDE, SAMPLE_RATE_HZ};
 use crate::identification::known_speakers::KnownSpeakers;
 use crate::identification::solo_speech::{SoloSpeech, Window, WindowLengths};
 use crate::identification::tracker::{Decisions, Tracker};
@@ -107,6 +107,9 @@ pub struct Identification {
     is_occupied: bool,
     /// Since which sample each speaker is which person, in order; `None` while that is unknown.
     history: Vec<Vec<(u64, Option<u64>)>>,
+    /// Samples at which the diarizer forgot its speakers, and how often it did so before.
+    forgotten: Vec<u64>,
+    forgotten_before: u64,
     /// Statements that were not taken yet.
     statements: Vec<SpeakerIdentity>,
 }
@@ -138,6 +141,8 @@ impl Identification {
             last_active: 0,
             is_occupied: false,
             history: Vec::new(),
+            forgotten: Vec::new(),
+            forgotten_before: 0,
             statements: Vec::new(),
             model,
         })
@@ -203,6 +208,13 @@ impl Identification {
         entry.or(history.first())?.1
     }
 
+    /// Returns how often the diarizer has forgotten its speakers before a sample. Each time, their
+    /// indices begin again at 0.
+    pub fn generation(&self, sample: u64) -> u64 {
+        let here = self.forgotten.iter().filter(|forgotten| **forgotten <= sample).count();
+        self.forgotten_before + here as u64
+    }
+
     /// Splits the segments in which the voice of the speaker changes.
     pub(crate) fn split_segments(&self, events: Vec<Event>) -> Vec<Event> {
         let split = |event| match event {
@@ -219,7 +231,11 @@ impl Identification {
 
     /// Adds samples of the stream.
     pub(crate) fn push_audio(&mut self, samples: &[f32]) {
-        self.samples.extend(samples.iter().map(|s| if s.is_finite() { *s } else { 0.0 }));
+        let bounded = |sample: f32| match sample.is_finite() {
+            true => sample.clamp(-MAX_AMPLITUDE, MAX_AMPLITUDE),
+            false => 0.0,
+        };
+        self.samples.extend(samples.iter().map(|sample| bounded(*sample)));
     }
 
     /// Adds the probabilities of the next frames, `[frames, speakers]`. Returns whether the diarizer
@@ -267,6 +283,9 @@ impl Identification {
     /// Begins again at sample 0 with the same speakers.
     pub(crate) fn rewind(&mut self) {
         self.solo.reset();
+        self.tracker.rewind();
+        self.forgotten_before += self.forgotten.len() as u64;
+        self.forgotten.clear();
         self.samples.clear();
         (self.first_sample, self.frames, self.last_active) = (0, 0, 0);
         self.statements.clear();
@@ -287,6 +306,11 @@ impl Identification {
     pub(crate) fn forget(&mut self) {
         self.tracker.reset();
         self.is_occupied = false;
+        self.forgotten.push(self.frames * ENCODED_FRAME_SAMPLES);
+        if self.forgotten.len() > MAX_HISTORY {
+            self.forgotten.remove(0);
+            self.forgotten_before += 1;
+        }
         for speaker in 0..self.history.len() {
             self.add_history(speaker, self.frames * ENCODED_FRAME_SAMPLES, None);
         }

@@ -80,6 +80,11 @@ impl Tracker {
         *self = Self::new(self.decisions, self.slots.len());
     }
 
+    /// Begins again at frame 0 with the same people in the slots.
+    pub fn rewind(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.undecided = None);
+    }
+
     /// Counts a frame in which two slots were active at once.
     pub fn add_overlap(&mut self, a: usize, b: usize) {
         for index in [a * self.slots.len() + b, b * self.slots.len() + a] {
