@@ -3,8 +3,9 @@
 """Measures phrase boosting with the GStreamer element on the test conversations, and prints a table.
 
 For several lists of phrases and strengths: how many of the phrases that were spoken are recognized (recall), how many
-are inserted where nobody spoke them, and the error rate of all other words. Speakers are assigned as in cpWER. Runs
-element.py, which needs python3-gi."""
+are inserted where nobody spoke them, and the error rate of all other words. Each segment counts as speech of the person
+who speaks most of its time, so that errors of the diarizer count as little as possible. Runs element.py, which needs
+python3-gi."""
 import argparse
 import json
 import subprocess
@@ -14,8 +15,8 @@ from collections import defaultdict
 from pathlib import Path
 
 import kaldialign
-import meeteval
 
+from identities import true_label
 from world import CITIES, NAMES
 
 LISTS = {
@@ -62,15 +63,10 @@ def by_speaker(rows: list[dict]) -> dict[str, list[str]]:
 def score(reference: list[dict], hypothesis: list[dict], phrases: list[str]) -> dict[str, int]:
     """Adds up the counts of a conversation over its speakers."""
     phrases = [phrase.split() for phrase in phrases]
-    sides = by_speaker(reference), by_speaker(hypothesis)
-    assignment = [(speaker, None) for speaker in sides[0]]
-    if hypothesis:
-        session = reference[0]["session_id"]
-        hypothesis = [row | dict(session_id=session) for row in hypothesis]
-        assignment = meeteval.wer.cpwer(meeteval.io.SegLST(reference), meeteval.io.SegLST(hypothesis))[session].assignment
+    spoken, emitted = by_speaker(reference), by_speaker([row | dict(speaker=true_label(reference, row)) for row in hypothesis])
     sums = defaultdict(int)
-    for ref, hyp in assignment:
-        for key, value in count(sides[0].get(ref, []), sides[1].get(hyp, []), phrases).items():
+    for speaker, words in spoken.items():
+        for key, value in count(words, emitted[speaker], phrases).items():
             sums[key] += value
     return sums
 
@@ -82,28 +78,30 @@ def main():
     a.add_argument("--precision", choices=["fp32", "int8"], default="int8")
     a.add_argument("--boost", type=float, nargs="+", default=[0.5, 1, 2], help="strengths besides 0 (default: 0.5 1 2)")
     a.add_argument("--list", type=Path, nargs="*", help="files of phrases instead of the built-in lists, without scores")
+    a.add_argument("--keep", type=Path, help="folder in which to keep the transcripts")
     o = a.parse_args()
     lists = {p.name: p.read_text().splitlines() for p in o.list} if o.list else LISTS
     tests = [(p.with_suffix(".wav"), json.loads(p.read_text())) for p in sorted(o.tests.glob("*.json"))]
     if not tests:
         a.error(f"--tests: {o.tests} contains no NAME.json")
 
-    def transcripts(*properties: str) -> list[list[dict]]:
-        with tempfile.TemporaryDirectory() as out:
+    def transcripts(name: str, *properties: str) -> list[list[dict]]:
+        with tempfile.TemporaryDirectory() as scratch:
+            out = o.keep / name if o.keep else Path(scratch)
             options = [option for p in properties for option in ("--property", p)]
             command = [HERE / "element.py", "--models", o.models, "--out", out, "--precision", o.precision, *options]
             if code := subprocess.run([*command, *(wav for wav, _ in tests)]).returncode:
                 sys.exit(f"boosting.py: exit code {code} of element.py")
-            return [json.loads((Path(out) / f"{wav.stem}.json").read_text()) for wav, _ in tests]
+            return [json.loads((out / f"{wav.stem}.json").read_text()) for wav, _ in tests]
 
-    plain = transcripts()
+    plain = transcripts("none")
     print(f"{len(tests)} conversations\n\n| phrases | strength | recognized | inserted | wrong other words |\n|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, phrases in lists.items():
             file = Path(folder) / "phrases.txt"
             file.write_text("".join(f"{phrase}\n" for phrase in phrases))
             for boost in [0, *o.boost]:
-                found = transcripts(f"phrases={file}", f"phrase-boost={boost}") if boost else plain
+                found = transcripts(f"{name}-{boost:g}", f"phrases={file}", f"phrase-boost={boost}") if boost else plain
                 sums = defaultdict(int)
                 for (_, reference), hypothesis in zip(tests, found):
                     for key, value in score(reference, hypothesis, phrases).items():
