@@ -254,6 +254,16 @@ impl ObjectImpl for MultitalkerAsr {
                         Some(transcript.seglst().to_value())
                     })
                     .build(),
+                glib::subclass::Signal::builder("get-rttm")
+                    .action()
+                    .return_type::<String>()
+                    .class_handler(|args| {
+                        let element = args.first()?.get::<super::MultitalkerAsr>().ok()?;
+                        let log = &element.imp().shared.transcript_log;
+                        let transcript = lock(log).transcript();
+                        Some(transcript.rttm().to_value())
+                    })
+                    .build(),
                 glib::subclass::Signal::builder("set-speaker-name")
                     .action()
                     .param_types([u32::static_type(), String::static_type()])

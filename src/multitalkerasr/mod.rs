@@ -35,7 +35,8 @@
 //! The element posts `multitalkerasr/transcript` for each finished segment, `multitalkerasr/partial`
 //! for segments in progress if `post-partials` is set, and `multitalkerasr/transcripts` with the
 //! SegLST of the conversation before EOS. The action signal `get-transcripts` returns the SegLST at
-//! any time (`messages.md`).
+//! any time. With `recognize=false`, it posts `multitalkerasr/speakers` and `multitalkerasr/rttm`
+//! instead, which the signal `get-rttm` also returns (`messages.md`).
 //!
 //! # Speakers
 //!

@@ -13,7 +13,7 @@ use crate::multitalkerasr::output::transcript_log::TranscriptLog;
 use crate::multitalkerasr::properties;
 use crate::multitalkerasr::properties::settings::{RunSettings, Settings};
 use crate::multitalkerasr::text::identities::Identities;
-use crate::multitalkerasr::text::speaker::{Speaker, clean_name};
+use crate::multitalkerasr::text::speaker::{Speaker, SpeakerNames, clean_name};
 use multitalker_asr::lock::lock;
 use multitalker_asr::{DiarizerKind, Model};
 
@@ -35,6 +35,8 @@ pub struct Shared {
     pub speaker_pads: SpeakerPads,
     pub transcript_log: Mutex<TranscriptLog>,
     pub identities: Mutex<Identities>,
+    /// Names that the model of this run gives its speakers.
+    annotated_names: Mutex<Vec<String>>,
     /// Longest delay of text of a live source after its running time.
     pub max_delay: Mutex<gst::ClockTime>,
     pub settings: Settings,
@@ -52,6 +54,7 @@ impl Shared {
             speaker_pads: SpeakerPads::default(),
             transcript_log: Mutex::default(),
             identities: Mutex::default(),
+            annotated_names: Mutex::default(),
             max_delay: Mutex::default(),
             settings: Settings::default(),
             kept_model: Mutex::default(),
@@ -101,8 +104,20 @@ impl Shared {
 
     /// Applies the names of the speakers to the transcript log.
     fn rename_speakers(&self) {
-        let live = self.settings.live();
-        lock(&self.transcript_log).rename(&live.speaker_names);
+        let names = self.speaker_names();
+        lock(&self.transcript_log).rename(&names);
+    }
+
+    /// Returns the names that the application has set, and those of the model for the other speakers.
+    pub fn speaker_names(&self) -> SpeakerNames {
+        let mut names = self.settings.live().speaker_names.clone();
+        names.set_defaults(&lock(&self.annotated_names));
+        names
+    }
+
+    /// Sets the names that the model gives its speakers.
+    pub fn set_annotated_names(&self, names: Vec<String>) {
+        *lock(&self.annotated_names) = names;
     }
 
     /// Adds a phrase to `additional-vocabulary`.
@@ -117,6 +132,7 @@ impl Shared {
     pub fn begin_run(&self) -> Arc<RunSettings> {
         lock(&self.transcript_log).clear();
         *lock(&self.identities) = Identities::default();
+        self.set_annotated_names(Vec::new());
         *lock(&self.max_delay) = gst::ClockTime::ZERO;
         self.settings.start_run()
     }

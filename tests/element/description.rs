@@ -62,6 +62,7 @@ fn has_properties_as_documented() {
         ("speaker-threshold", "gfloat", "0"),
         ("speakers-dir", "gchararray", "NULL"),
         ("speakers-store", "gchararray", "NULL"),
+        ("recognize", "gboolean", "true"),
         ("precision", "GstMultitalkerAsrPrecision", "auto"),
         ("chunk-latency", "GstMultitalkerAsrChunkLatency", "1120ms"),
         ("diarization-preset", "GstMultitalkerAsrDiarizationPreset", "auto"),

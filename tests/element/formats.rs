@@ -242,7 +242,7 @@ fn unsynced_pad_has_segments_in_progress_and_their_ends() {
             Event::Segment(segment) => {
                 Some(("segment", segment.speaker, segment.text(), json_words(&segment.words)))
             }
-            Event::Word { .. } => None,
+            _ => None,
         })
         .collect();
     assert_eq!(found.len(), expected.len());

@@ -3,6 +3,7 @@
 //! Tests of the element, one module per subject. A test that needs its own process is a separate
 //! binary next to this folder.
 
+mod annotated;
 mod description;
 mod errors;
 mod flow;
@@ -23,4 +24,5 @@ mod segments;
 mod stop;
 mod timestamps;
 mod transcripts;
+mod turns;
 mod vocabulary;

@@ -28,6 +28,7 @@ fn model_options(diarization: bool) -> ModelOptions {
         model_dir: folder,
         precision: Precision::Fp32,
         runtime: RuntimeOptions { intra_op_threads: 1, ..Default::default() },
+        ..Default::default()
     }
 }
 

@@ -14,8 +14,7 @@ use hound::{SampleFormat, WavReader, WavSpec};
 use indicatif::{ProgressBar, ProgressStyle};
 use multitalker_asr::{
     Canceller, ChunkLatency, DiarizationPreset, ENCODED_FRAME_MS, Event, Model, ModelOptions,
-    Precision, RuntimeOptions, SAMPLE_RATE_HZ, SegLstRow, Segment, Stream, StreamOptions,
-    TargetMode,
+    Precision, RuntimeOptions, SAMPLE_RATE_HZ, SegLstRow, Stream, StreamOptions, TargetMode,
 };
 use tempfile::TempPath;
 
@@ -25,11 +24,15 @@ struct Arguments {
     /// The WAV file.
     file: PathBuf,
     /// Folder with the encoder, the decoder and the tokenizer.
-    #[arg(long)]
-    model_dir: PathBuf,
-    /// The Sortformer file; without it, all words belong to one speaker.
+    #[arg(long, required_unless_present = "no_recognize")]
+    model_dir: Option<PathBuf>,
+    /// The Sortformer file, or an RTTM file with the turns; without it, all words belong to one
+    /// speaker.
     #[arg(long)]
     diarization_model: Option<PathBuf>,
+    /// Prints and writes turns without words, at the cost of the diarizer alone.
+    #[arg(long, conflicts_with_all = ["seglst", "activity_rttm"])]
+    no_recognize: bool,
     /// The files of the folder that are loaded.
     #[arg(long, value_enum, default_value = "auto")]
     precision: PrecisionArgument,
@@ -64,7 +67,8 @@ struct Arguments {
     /// Writes the segments to this file as SegLST (JSON).
     #[arg(long)]
     seglst: Option<PathBuf>,
-    /// Writes who speaks when to this file as RTTM: a turn for each segment of words.
+    /// Writes who speaks when to this file as RTTM: a turn for each segment of words, or with
+    /// `--no-recognize` those of the diarizer.
     #[arg(long)]
     rttm: Option<PathBuf>,
     /// Writes the diarizer's activity to this file as RTTM: a turn for each run of frames of 80 ms
@@ -104,8 +108,9 @@ enum TargetArgument {
 impl Arguments {
     fn model_options(&self) -> ModelOptions {
         ModelOptions {
-            model_dir: self.model_dir.clone(),
+            model_dir: self.model_dir.clone().unwrap_or_default(),
             diarization_model: self.diarization_model.clone(),
+            recognize: !self.no_recognize,
             precision: match self.precision {
                 PrecisionArgument::Auto => Precision::Auto,
                 PrecisionArgument::Int8 => Precision::Int8,
@@ -139,7 +144,6 @@ impl Arguments {
             },
             segment_pause_ms: self.segment_pause,
             max_segment_ms: self.max_segment_duration,
-            fill_batches: self.diarization_model.is_none(),
             ..StreamOptions::default()
         })
     }
@@ -178,25 +182,28 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         eprintln!("transcribe_wav: {warning}");
     }
     options.diarization = model.operating_point(arguments.preset(), options.chunk_latency)?;
+    // With a diarizer, its long chunks already fill the batches.
+    options.fill_batches = model.diarizer().is_none();
+    let names = Names::of(&model);
     let speakers = model.speakers();
     let mut stream = Stream::new(model, options)?;
     if activity_rttm.is_some() {
         stream.enable_trace();
     }
 
-    let mut segments = Vec::new();
-    let transcribed = transcribe(&mut stream, &samples, &mut segments);
+    let session = arguments.file.file_stem().unwrap_or_default().to_string_lossy();
+    let mut transcript = Transcript { names, session: &session, rows: Vec::new() };
+    let transcribed = transcribe(&mut stream, &samples, &mut transcript);
     if transcribed.is_err() {
         // The text before the error is also printed.
         for event in stream.take_remaining() {
-            print(event, &mut segments)?;
+            transcript.add(event)?;
         }
     }
     transcribed?;
 
-    segments.sort_by_key(Segment::start_sample);
-    let session = arguments.file.file_stem().unwrap_or_default().to_string_lossy();
-    let rows: Vec<SegLstRow> = segments.iter().map(|segment| row(segment, &session)).collect();
+    let mut rows = transcript.rows;
+    rows.sort_by(|a, b| a.start_time.total_cmp(&b.start_time));
     if let Some(file) = seglst {
         file.write(|file| Ok(serde_json::to_writer_pretty(file, &rows)?))?;
     }
@@ -211,34 +218,75 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Transcribes `samples`, prints the segments as they are emitted, and adds them to `segments`.
+/// Transcribes `samples`, prints the segments as they are emitted, and adds them to `transcript`.
 fn transcribe(
     stream: &mut Stream,
     samples: &[f32],
-    segments: &mut Vec<Segment>,
+    transcript: &mut Transcript<'_>,
 ) -> Result<(), Box<dyn Error>> {
     let progress = ProgressBar::new(samples.len() as u64 / u64::from(SAMPLE_RATE_HZ));
     progress.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} s, {eta} left")?);
     for second in samples.chunks(SAMPLE_RATE_HZ as usize) {
         for event in stream.push(second)? {
-            progress.suspend(|| print(event, segments))?;
+            progress.suspend(|| transcript.add(event))?;
         }
         progress.inc(1);
     }
     progress.finish_and_clear();
     for event in stream.finish()? {
-        print(event, segments)?;
+        transcript.add(event)?;
     }
     Ok(())
 }
 
-fn print(event: Event, segments: &mut Vec<Segment>) -> Result<(), String> {
-    if let Event::Segment(segment) = event {
-        let printed = writeln!(io::stdout(), "{}", line(&segment));
-        printed.map_err(|error| format!("standard output: {error}"))?;
-        segments.push(segment);
+/// Names of the speakers in an RTTM file.
+struct Names(Vec<String>);
+
+impl Names {
+    fn of(model: &Model) -> Self {
+        let names = model.annotated_speakers().unwrap_or_default();
+        Self(names.into_iter().map(str::to_owned).collect())
     }
-    Ok(())
+
+    fn get(&self, speaker: usize) -> Option<&str> {
+        self.0.get(speaker).map(String::as_str).filter(|name| !name.is_empty())
+    }
+}
+
+/// Finished segments or turns.
+struct Transcript<'a> {
+    names: Names,
+    session: &'a str,
+    rows: Vec<SegLstRow>,
+}
+
+impl Transcript<'_> {
+    /// Prints and adds a finished segment or turn.
+    fn add(&mut self, event: Event) -> Result<(), String> {
+        let (speaker, range, words) = match event {
+            Event::Segment(segment) => {
+                let range = segment.start_sample()..segment.end_sample();
+                (segment.speaker, range, segment.text())
+            }
+            Event::Turn(turn) => (turn.speaker, turn.start_sample..turn.end_sample, String::new()),
+            _ => return Ok(()),
+        };
+        let name = self.names.get(speaker);
+        let label = name.map_or_else(|| format!("speaker {}", speaker + 1), str::to_owned);
+        let separator = if words.is_empty() { "" } else { ": " };
+        let (start, end) = (time(range.start), time(range.end));
+        let printed = writeln!(io::stdout(), "[{start} - {end}] {label}{separator}{words}");
+        printed.map_err(|error| format!("standard output: {error}"))?;
+        self.rows.push(SegLstRow {
+            session_id: self.session.to_owned(),
+            speaker: name.map_or_else(|| speaker.to_string(), str::to_owned),
+            identity: None,
+            words,
+            start_time: seconds(range.start),
+            end_time: seconds(range.end),
+        });
+        Ok(())
+    }
 }
 
 /// Probability above which a frame counts as speech of a speaker, as in NeMo without
@@ -310,29 +358,9 @@ fn seconds(sample: u64) -> f64 {
     sample as f64 / f64::from(SAMPLE_RATE_HZ)
 }
 
-fn line(segment: &Segment) -> String {
-    let time = |sample| {
-        let seconds = seconds(sample);
-        format!("{}:{:05.2}", (seconds / 60.0) as u64, seconds % 60.0)
-    };
-    format!(
-        "[{} - {}] speaker {}: {}",
-        time(segment.start_sample()),
-        time(segment.end_sample()),
-        segment.speaker + 1,
-        segment.text()
-    )
-}
-
-fn row(segment: &Segment, session: &str) -> SegLstRow {
-    SegLstRow {
-        session_id: session.to_owned(),
-        speaker: segment.speaker.to_string(),
-        identity: None,
-        words: segment.text(),
-        start_time: seconds(segment.start_sample()),
-        end_time: seconds(segment.end_sample()),
-    }
+fn time(sample: u64) -> String {
+    let seconds = seconds(sample);
+    format!("{}:{:05.2}", (seconds / 60.0) as u64, seconds % 60.0)
 }
 
 fn write_rttm(file: &mut impl Write, rows: &[SegLstRow]) -> io::Result<()> {

@@ -18,6 +18,10 @@ pub enum Event {
     Segment(Segment),
     /// The words so far of an open segment, emitted once per chunk if they changed.
     Partial(Partial),
+    /// Other speakers are active than before; only without a recognizer.
+    Activity(Activity),
+    /// A finished turn; only without a recognizer.
+    Turn(Turn),
 }
 
 /// A word with its time and confidence.
@@ -55,6 +59,26 @@ pub struct Partial {
     pub speaker: usize,
     /// At least one word, in order.
     pub words: Vec<Word>,
+}
+
+/// The speakers who are active from a sample on, until the next of these events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// First sample.
+    pub start_sample: u64,
+    /// Indices of the speakers, in ascending order; empty in silence.
+    pub speakers: Vec<usize>,
+}
+
+/// A stretch of time in which one speaker is active without a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Index of the speaker, from 0, in the order in which they first spoke.
+    pub speaker: usize,
+    /// First sample.
+    pub start_sample: u64,
+    /// The sample after the last one, greater than `start_sample`.
+    pub end_sample: u64,
 }
 
 /// Progress of a stream, in samples since its start: `segments <= words <= decoded`.

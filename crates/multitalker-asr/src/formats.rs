@@ -25,18 +25,21 @@ pub struct SegLstRow {
 
 impl SegLstRow {
     /// Returns the `SPEAKER` line of NIST's Rich Transcription Time Marked format for this turn.
-    /// Spaces in names become underscores, since spaces separate the fields.
+    /// Spaces in names become underscores, since spaces separate the fields. A recording without a
+    /// name is called `recording`, since some readers skip `<NA>`.
     pub fn rttm(&self) -> String {
-        let name = |name: &str| match name.split_whitespace().collect::<Vec<_>>().join("_") {
-            name if name.is_empty() => "<NA>".to_owned(),
-            name => name,
-        };
+        let name =
+            |name: &str, missing: &str| match name.split_whitespace().collect::<Vec<_>>().join("_")
+            {
+                name if name.is_empty() => missing.to_owned(),
+                name => name,
+            };
         format!(
             "SPEAKER {} 1 {:.3} {:.3} <NA> <NA> {} <NA> <NA>",
-            name(&self.session_id),
+            name(&self.session_id, "recording"),
             self.start_time,
             self.end_time - self.start_time,
-            name(&self.speaker),
+            name(&self.speaker, "<NA>"),
         )
     }
 }
@@ -56,5 +59,7 @@ mod tests {
             end_time: 2.5,
         };
         assert_eq!(row.rttm(), "SPEAKER the_news 1 1.040 1.460 <NA> <NA> <NA> <NA> <NA>");
+        let row = SegLstRow { session_id: " ".to_owned(), speaker: "Ada L".to_owned(), ..row };
+        assert_eq!(row.rttm(), "SPEAKER recording 1 1.040 1.460 <NA> <NA> Ada_L <NA> <NA>");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::diarization::rttm::Rttm;
 use crate::models::ModelConfig;
 use crate::onnx::{self, diagnosis};
 use crate::recognition::tokenizer::Tokenizer;
@@ -37,6 +38,14 @@ pub fn tokenizer(bytes: &[u8]) {
             let text = error.to_string();
             assert!(text.contains("tokenizer.model") && text.len() <= MAX_MESSAGE_BYTES);
         }
+    }
+}
+
+/// Reads an RTTM file.
+pub fn rttm(bytes: &[u8]) {
+    match Rttm::parse(bytes) {
+        Ok(rttm) => assert!(rttm.names().len() > 0),
+        Err(found) => assert!(!found.is_empty()),
     }
 }
 

@@ -10,6 +10,8 @@
 //! - A [`Model`] is immutable. Models of one process share the networks they have in common.
 //! - A [`Stream`] transcribes one conversation on a model and returns [`Event`]s. Positions are
 //!   samples since the start of the stream.
+//! - With [`ModelOptions::recognize`] off, a stream emits who is active, at the cost of the diarizer
+//!   alone. An RTTM file can take the diarizer's place.
 //! - A [`Canceller`] stops a stream or the loading of a model from another thread.
 //!
 //! ```no_run
@@ -56,7 +58,7 @@ pub use diarization::{DiarizationPreset, DiarizerKind, DiarizerVersion, Operatin
 pub use error::{Error, ModelWarning};
 #[doc(hidden)]
 pub use events::Token;
-pub use events::{Event, Partial, Progress, Segment, Word};
+pub use events::{Activity, Event, Partial, Progress, Segment, Turn, Word};
 pub use features::SAMPLE_RATE_HZ;
 pub use formats::SegLstRow;
 pub use identification::{Identification, IdentificationOptions, SpeakerIdentity};

@@ -82,16 +82,52 @@ pub struct RuntimeOptions {
 }
 
 /// The files of a [`Model`](crate::Model).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelOptions {
     /// Folder with the encoder, the decoder, the tokenizer and their configuration.
     pub model_dir: PathBuf,
-    /// The Sortformer file; `None` transcribes a single speaker, who always speaks.
+    /// The Sortformer file, or an RTTM file with the turns of one recording, whose name ends in
+    /// `.rttm` or which begins with a line of this format. `None` transcribes a single speaker, who
+    /// always speaks.
     pub diarization_model: Option<PathBuf>,
+    /// Whether words are recognized. Otherwise, nothing is loaded from `model_dir`, and streams emit
+    /// [`Event::Activity`](crate::Event::Activity) and [`Event::Turn`](crate::Event::Turn) alone.
+    pub recognize: bool,
     /// The files in `model_dir` that are loaded.
     pub precision: Precision,
     /// Options of ONNX Runtime.
     pub runtime: RuntimeOptions,
+}
+
+impl Default for ModelOptions {
+    fn default() -> Self {
+        Self {
+            model_dir: PathBuf::new(),
+            diarization_model: None,
+            recognize: true,
+            precision: Precision::default(),
+            runtime: RuntimeOptions::default(),
+        }
+    }
+}
+
+impl ModelOptions {
+    /// Checks that the options are in range and go together.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if the number of threads is out of range, or if there is neither a
+    /// recognizer nor a diarizer.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.runtime.validate()?;
+        if self.recognize || self.diarization_model.is_some() {
+            return Ok(());
+        }
+        Err(Error::InvalidOption {
+            option: "diarization model",
+            expected: "a Sortformer or RTTM file, since no words are recognized".to_owned(),
+            found: "none".to_owned(),
+        })
+    }
 }
 
 /// Maximum number of threads. More threads than the largest machines have cores only slow inference

@@ -2,26 +2,28 @@
 
 //! A stream: features, diarizer and recognizer, one after the other or side by side.
 
+mod stage;
+
 use std::sync::Arc;
 use std::thread;
 
 use ndarray::ArrayView2;
 
 use crate::cancel::Canceller;
-use crate::diarization::Diarizer;
-use crate::diarization::DiarizerVersion;
+use crate::diarization::activity::ActivitySource;
+use crate::diarization::rttm::RttmActivity;
+use crate::diarization::{Diarizer, DiarizerVersion};
 use crate::error::Error;
 use crate::events::{Event, Progress};
 use crate::features::frame_buffer::FrameBuffer;
 use crate::features::{FeatureExtractor, SAMPLE_RATE_HZ};
 use crate::identification::Identification;
-use crate::models::Model;
-use crate::models::{Cancellable, EncoderGraph, JointGraph, SortformerGraph};
+use crate::models::{ActivityModel, Cancellable, Model};
 use crate::options::StreamOptions;
 use crate::recognition::Recognizer;
 use crate::recognition::boosting::PhraseBoosting;
 use crate::recognition::decoding::Greedy;
-use crate::recognition::tokenizer::Tokenizer;
+use crate::stream::stage::Stage;
 use crate::trace::Trace;
 use crate::word_filter::WordFilter;
 
@@ -47,9 +49,9 @@ pub struct Stream {
     features: FrameBuffer,
     /// Features of a diarizer that does not share those of the recognizer.
     diarizer_features: Option<(FeatureExtractor, FrameBuffer)>,
-    diarizer: Option<Diarizer<Cancellable<SortformerGraph>>>,
-    recognizer:
-        Recognizer<Cancellable<EncoderGraph>, Cancellable<JointGraph>, Greedy, Arc<Tokenizer>>,
+    /// The activity of the speakers; `None` for a single speaker, who always speaks.
+    diarizer: Option<Box<dyn ActivitySource + Send>>,
+    stage: Stage,
     /// Whether diarizer and recognizer run at the same time if both can.
     side_by_side: bool,
     word_filter: Option<WordFilter>,
@@ -77,45 +79,24 @@ impl Stream {
         canceller: Canceller,
     ) -> Result<Self, Error> {
         options.validate()?;
-        let chunk = options.chunk_latency;
-        if let Some(known) = &model.chunk_frames
-            && !known.contains(&chunk.encoded_frames())
-        {
-            return Err(Error::InvalidOption {
-                option: "chunk of the recognizer",
-                expected: format!("one of {known:?} encoded frames, as in multitalker_config.json"),
-                found: chunk.encoded_frames().to_string(),
-            });
-        }
-        let diarizer = match &model.sortformer {
-            Some(graph) => {
-                graph.check_operating_point(&options.diarization)?;
-                let network = Cancellable { graph: graph.clone(), canceller: canceller.clone() };
-                Some(Diarizer::new(network, options.diarization, options.max_speakers)?)
-            }
-            None => None,
-        };
-        let n_mels = model.encoder.n_mels;
+        let diarizer = activity_source(&model, &options, &canceller)?;
+        let n_mels = model.n_mels();
         let version = model.diarizer().map(|diarizer| diarizer.version);
-        let side_by_side = diarizer.is_some() && model.has_spare_threads;
-        let encoder = Cancellable { graph: model.encoder.clone(), canceller: canceller.clone() };
-        let joint = Cancellable { graph: model.joint.clone(), canceller: canceller.clone() };
-        let speakers = diarizer.is_some().then(|| model.speakers());
+        let rounded = || FeatureExtractor::rounded_to_bf16(n_mels);
+        let is_rounded = version == Some(DiarizerVersion::V3);
+        let recognizes = model.recognizer.is_some();
         Ok(Self {
-            extractor: FeatureExtractor::new(n_mels),
+            extractor: match is_rounded && !recognizes {
+                true => rounded(),
+                false => FeatureExtractor::new(n_mels),
+            },
             features: FrameBuffer::new(n_mels),
-            diarizer_features: (version == Some(DiarizerVersion::V3))
-                .then(|| (FeatureExtractor::rounded_to_bf16(n_mels), FrameBuffer::new(n_mels))),
-            side_by_side,
+            diarizer_features: (is_rounded && recognizes)
+                .then(|| (rounded(), FrameBuffer::new(n_mels))),
+            // Other sources of activity take no time.
+            side_by_side: version.is_some() && recognizes && model.has_spare_threads,
             diarizer,
-            recognizer: Recognizer::new(
-                encoder,
-                joint,
-                Greedy::default(),
-                model.tokenizer.clone(),
-                speakers,
-                options,
-            ),
+            stage: Stage::new(&model, options, &canceller)?,
             word_filter: None,
             identification: None,
             ended: false,
@@ -125,7 +106,9 @@ impl Stream {
 
     /// Boosts other phrases, or none, in everything that is not yet decoded.
     pub fn set_phrase_boosting(&mut self, boosting: Option<PhraseBoosting>) {
-        self.recognizer.set_strategy(Greedy { boosting });
+        if let Some(recognizer) = self.stage.recognizer_mut() {
+            recognizer.set_strategy(Greedy { boosting });
+        }
     }
 
     /// Filters the words of all later events, or none.
@@ -150,6 +133,15 @@ impl Stream {
     /// Returns the identification, with its statements about the audio so far.
     pub fn identification_mut(&mut self) -> Option<&mut Identification> {
         self.identification.as_mut()
+    }
+
+    /// Sets the position of the stream's first sample in the recording of an RTTM file, in samples.
+    /// It is 0 for a new stream, and again after [`Self::reset`] and [`Self::resume`]. Call this
+    /// before the first [`Self::push`].
+    pub fn set_offset(&mut self, samples: u64) {
+        if let Some(diarizer) = &mut self.diarizer {
+            diarizer.set_offset(samples);
+        }
     }
 
     /// Pushes any number of 16 kHz mono `samples`, nominally from -1 to 1, and returns the new
@@ -183,7 +175,10 @@ impl Stream {
 
     /// Returns whether [`Self::push_deferred`] deferred any work.
     pub fn has_deferred(&self) -> bool {
-        !self.ended && !self.recognizer.ready_chunks(&self.features, false).is_empty()
+        let has_ready = |recognizer: &Recognizer<_, _, _, _>| {
+            !recognizer.ready_chunks(&self.features, false).is_empty()
+        };
+        !self.ended && self.stage.recognizer().is_some_and(has_ready)
     }
 
     /// Runs the work that [`Self::push_deferred`] deferred, and returns the new events.
@@ -216,7 +211,7 @@ impl Stream {
         if let Some(identification) = &mut self.identification {
             identification.finish(&self.canceller)?;
         }
-        self.recognizer.finish(self.extractor.received_samples())?;
+        self.stage.finish(self.extractor.received_samples())?;
         Ok(self.take_events())
     }
 
@@ -225,7 +220,7 @@ impl Stream {
     pub fn take_remaining(&mut self) -> Vec<Event> {
         self.ended = true;
         // An error here costs the text of one word.
-        let _ = self.recognizer.finish(self.extractor.received_samples());
+        let _ = self.stage.finish(self.extractor.received_samples());
         self.take_events()
     }
 
@@ -257,7 +252,7 @@ impl Stream {
         if let Some(identification) = &mut self.identification {
             identification.rewind();
         }
-        self.recognizer.reset();
+        self.stage.reset();
         self.ended = false;
         self.canceller.rearm();
     }
@@ -273,7 +268,7 @@ impl Stream {
 
     /// Returns the progress of the stream.
     pub fn progress(&self) -> Progress {
-        self.recognizer.progress()
+        self.stage.progress()
     }
 
     /// Returns the number of samples pushed since the start.
@@ -295,17 +290,19 @@ impl Stream {
     /// Keeps the intermediate results from now on, which grow with the audio.
     #[doc(hidden)]
     pub fn enable_trace(&mut self) {
-        self.recognizer.enable_trace();
+        if let Some(recognizer) = self.stage.recognizer_mut() {
+            recognizer.enable_trace();
+        }
     }
 
     /// Returns the intermediate results since [`Self::enable_trace`].
     #[doc(hidden)]
     pub fn trace(&self) -> Option<&Trace> {
-        self.recognizer.trace()
+        self.stage.recognizer()?.trace()
     }
 
     fn trace_features(&mut self, known: u64) {
-        if let Some(trace) = self.recognizer.trace_mut() {
+        if let Some(trace) = self.stage.recognizer_mut().and_then(Recognizer::trace_mut) {
             trace.features.extend(self.features.get(known..self.features.end()));
             if let Some((_, features)) = &self.diarizer_features {
                 trace.diarizer_features.extend(features.get(known..features.end()));
@@ -314,7 +311,7 @@ impl Stream {
     }
 
     fn take_events(&mut self) -> Vec<Event> {
-        let mut events = self.recognizer.take_events();
+        let mut events = self.stage.take_events();
         if let Some(identification) = &self.identification {
             events = identification.split_segments(events);
         }
@@ -361,18 +358,21 @@ impl Stream {
             if self.canceller.is_canceled() {
                 return Err(Error::Canceled);
             }
-            let chunks = self.recognizer.ready_chunks(&self.features, ended);
+            let recognizer = self.stage.recognizer_mut().and_then(|recognizer| {
+                let chunks = recognizer.ready_chunks(&self.features, ended);
+                (!chunks.is_empty()).then_some((recognizer, chunks))
+            });
             let features = self.diarizer_features.as_ref().map_or(&self.features, |(_, own)| own);
             let diarizer = self.diarizer.as_mut().filter(|it| it.is_ready(features, ended));
-            match diarizer {
-                Some(_) if self.side_by_side && !chunks.is_empty() => self.run_both(ended)?,
-                None if self.side_by_side && audio == Audio::Follows => return Ok(()),
-                _ if !chunks.is_empty() => self.recognizer.run(chunks, &self.features)?,
-                Some(diarizer) => {
+            match (diarizer, recognizer) {
+                (Some(_), Some(_)) if self.side_by_side => self.run_both(ended)?,
+                (None, _) if self.side_by_side && audio == Audio::Follows => return Ok(()),
+                (_, Some((recognizer, chunks))) => recognizer.run(chunks, &self.features)?,
+                (Some(diarizer), None) => {
                     let rows = diarizer.step(features)?;
                     self.add_probabilities(rows.view())?;
                 }
-                None => return Ok(()),
+                (None, None) => return Ok(()),
             }
             self.discard_used();
         }
@@ -380,22 +380,23 @@ impl Stream {
 
     /// Runs the recognizer on all of its chunks that are ready, and the diarizer on its next chunk.
     fn run_both(&mut self, ended: bool) -> Result<(), Error> {
-        let Self { features, diarizer_features, diarizer, recognizer, .. } = self;
+        let Self { features, diarizer_features, diarizer, stage, .. } = self;
+        let mut recognizer = stage.recognizer_mut();
         let (features, of_diarizer) =
             (&*features, diarizer_features.as_ref().map_or(&*features, |(_, own)| own));
         let (recognized, rows) = thread::scope(|scope| {
             let diarizer = diarizer.as_mut().map(|diarizer| {
                 thread::Builder::new().spawn_scoped(scope, || diarizer.step(of_diarizer))
             });
-            let recognized = loop {
-                let chunks = recognizer.ready_chunks(features, ended);
-                if chunks.is_empty() {
-                    break Ok(());
+            let recognized = recognizer.as_mut().map_or(Ok(()), |recognizer| {
+                loop {
+                    let chunks = recognizer.ready_chunks(features, ended);
+                    if chunks.is_empty() {
+                        break Ok(());
+                    }
+                    recognizer.run(chunks, features)?;
                 }
-                if let Err(error) = recognizer.run(chunks, features) {
-                    break Err(error);
-                }
-            };
+            });
             // If no thread is available, the diarizer runs after the recognizer.
             let rows = diarizer.and_then(Result::ok).map(|thread| match thread.join() {
                 Ok(rows) => rows,
@@ -410,10 +411,10 @@ impl Stream {
         Ok(())
     }
 
-    /// Passes the diarizer's probabilities, `[frames, speakers]`, to the recognizer and to the
+    /// Passes the diarizer's probabilities, `[frames, speakers]`, to the last stage and to the
     /// identification.
     fn add_probabilities(&mut self, rows: ArrayView2<'_, f32>) -> Result<(), Error> {
-        self.recognizer.add_probabilities(rows);
+        self.stage.add_probabilities(rows);
         let Self { identification: Some(identification), canceller, .. } = self else {
             return Ok(());
         };
@@ -428,8 +429,10 @@ impl Stream {
 
     /// Drops the features that no later chunk needs.
     fn discard_used(&mut self) {
-        let needed = self.recognizer.needs_from();
-        let by_diarizer = self.diarizer.as_ref().map_or(needed, Diarizer::needs_from);
+        // Features that no network needs only count the frames.
+        let needed = self.stage.needs_from().unwrap_or(u64::MAX);
+        let by_diarizer = self.diarizer.as_ref().and_then(|diarizer| diarizer.needs_from());
+        let by_diarizer = by_diarizer.unwrap_or(u64::MAX);
         match &mut self.diarizer_features {
             Some((_, own)) => {
                 own.discard_before(by_diarizer);
@@ -438,4 +441,27 @@ impl Stream {
             None => self.features.discard_before(needed.min(by_diarizer)),
         }
     }
+}
+
+/// Creates the source of the speakers' activity; `None` for a single speaker, who always speaks.
+///
+/// # Errors
+/// [`Error::InvalidOption`] and [`Error::Mismatch`], if the operating point does not suit the
+/// diarizer.
+fn activity_source(
+    model: &Model,
+    options: &StreamOptions,
+    canceller: &Canceller,
+) -> Result<Option<Box<dyn ActivitySource + Send>>, Error> {
+    Ok(match &model.activity {
+        ActivityModel::SingleSpeaker => None,
+        ActivityModel::Sortformer(graph) => {
+            graph.check_operating_point(&options.diarization)?;
+            let network = Cancellable { graph: graph.clone(), canceller: canceller.clone() };
+            Some(Box::new(Diarizer::new(network, options.diarization, options.max_speakers)?))
+        }
+        ActivityModel::Rttm(rttm) => {
+            Some(Box::new(RttmActivity::new(rttm.clone(), options.max_speakers)))
+        }
+    })
 }

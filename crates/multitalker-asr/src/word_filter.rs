@@ -73,6 +73,7 @@ impl WordFilter {
                 partial.words = self.filter_words(partial.words);
                 (!partial.words.is_empty()).then_some(Event::Partial(partial))
             }
+            event @ (Event::Activity(_) | Event::Turn(_)) => Some(event),
         }
     }
 

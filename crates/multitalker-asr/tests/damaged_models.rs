@@ -208,6 +208,7 @@ fn options(folder: &Path, file: &str) -> ModelOptions {
         diarization_model: Some(folder.join(sortformer)),
         precision: if is_int8 { Precision::Int8 } else { Precision::Fp32 },
         runtime: RuntimeOptions { intra_op_threads: 1, ..Default::default() },
+        ..Default::default()
     }
 }
 

@@ -65,3 +65,8 @@ fn tokenizer() {
 fn metadata() {
     run("metadata", fuzzing::metadata);
 }
+
+#[test]
+fn rttm() {
+    run("rttm", fuzzing::rttm);
+}

@@ -194,3 +194,54 @@ fn output_may_be_a_device_or_a_link() {
     assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
     assert_ne!(fs::read_to_string(&target).expect("there"), "old");
 }
+
+#[test]
+fn turns_without_words_are_read_back_in_the_place_of_a_diarizer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let news = data().join("audio/news.wav");
+    let turns = |diarizer: &Path, written: &str| {
+        let rttm = folder.path().join(written);
+        let output = Command::new(transcribe_wav())
+            .args(["--no-recognize", "--diarization-preset", "lockstep", "--diarization-model"])
+            .arg(diarizer)
+            .arg("--rttm")
+            .arg(&rttm)
+            .arg(&news)
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8(output.stdout).expect("UTF-8");
+        assert_eq!(
+            fs::read_to_string(&rttm).expect("written").lines().count(),
+            printed.lines().count()
+        );
+        (rttm, printed)
+    };
+    let (rttm, printed) = turns(&sortformer(), "news.rttm");
+    assert!(printed.lines().count() > 10, "{printed}");
+    assert!(printed.lines().all(|line| line.contains("] speaker ")), "{printed}");
+    let (again, printed) = turns(&rttm, "again.rttm");
+    assert!(printed.lines().all(|line| !line.contains("speaker")), "names: {printed}");
+    // As in NeMo, a time at the very boundary of a frame may count to the frame before.
+    let durations = |path: &Path| {
+        let mut durations = std::collections::BTreeMap::<String, f64>::new();
+        for line in fs::read_to_string(path).expect("written").lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            *durations.entry(fields[7].to_owned()).or_default() +=
+                fields[4].parse::<f64>().expect("a duration");
+        }
+        durations
+    };
+    let (before, after) = (durations(&rttm), durations(&again));
+    assert_eq!(before.len(), 4, "{before:?}");
+    for (speaker, duration) in before {
+        let again = after[&speaker];
+        assert!((again / duration - 1.0).abs() < 0.1, "{speaker}: {duration} s, then {again} s");
+    }
+
+    let output = transcribe(&news, &rttm, ["--max-speakers", "2"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(transcribe_wav()).arg(&news).output().expect("runs");
+    let usage = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && usage.contains("--model-dir"), "{usage}");
+}

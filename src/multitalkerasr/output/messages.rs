@@ -7,6 +7,7 @@ use gst::prelude::*;
 use crate::multitalkerasr::CAT;
 use crate::multitalkerasr::input::InputError;
 use crate::multitalkerasr::shared::Shared;
+use crate::multitalkerasr::text::activity::DatedActivity;
 use crate::multitalkerasr::text::identities::Person;
 use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::text::utterance::{Moment, Utterance};
@@ -90,12 +91,30 @@ pub fn post_identified(shared: &Shared, identified: &Identified) {
     post(shared, structure);
 }
 
-/// Posts the transcript log.
-pub fn post_transcripts(shared: &Shared) {
-    let transcript = lock(&shared.transcript_log).transcript();
-    let structure = gst::Structure::builder("multitalkerasr/transcripts")
+/// Posts who is active from now on.
+pub fn post_speakers(shared: &Shared, activity: &DatedActivity) {
+    let ids = activity.speakers.iter().map(|speaker| speaker.id().to_send_value());
+    let names = activity.labels.iter().map(|label| label.to_send_value());
+    let structure = gst::Structure::builder("multitalkerasr/speakers")
+        .field("speaker-ids", gst::Array::from_values(ids))
+        .field("speaker-names", gst::Array::from_values(names))
         .field("session-id", &shared.settings.live().session_id)
-        .field("seglst", transcript.seglst())
+        .field("start-time", activity.start.stream_time)
+        .field("running-time", activity.running_time)
+        .build();
+    post(shared, structure);
+}
+
+/// Posts the transcript log: the segments, or the turns if nothing is recognized.
+pub fn post_transcripts(shared: &Shared, recognizes: bool) {
+    let transcript = lock(&shared.transcript_log).transcript();
+    let (name, field, content) = match recognizes {
+        true => ("multitalkerasr/transcripts", "seglst", transcript.seglst()),
+        false => ("multitalkerasr/rttm", "rttm", transcript.rttm()),
+    };
+    let structure = gst::Structure::builder(name)
+        .field("session-id", &shared.settings.live().session_id)
+        .field(field, content)
         .build();
     post(shared, structure);
 }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The log of finished segments, in SegLST.
+//! The log of finished segments in SegLST, and of turns in RTTM.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::multitalkerasr::text::activity::DatedTurn;
+use crate::multitalkerasr::text::identities::Person;
 use crate::multitalkerasr::text::speaker::{Numbering, Speaker, SpeakerNames};
 use crate::multitalkerasr::text::utterance::{Moment, Utterance};
 use multitalker_asr::SegLstRow;
 
-/// The latest finished segments, at most `max-transcripts`.
+/// The latest finished segments, or turns without words, at most `max-transcripts`.
 #[derive(Debug, Default)]
 pub struct TranscriptLog {
     /// Shared so that they are serialized without the lock that the worker needs.
@@ -32,6 +34,7 @@ struct Row {
     /// The person, if the voice was identified.
     identity: Option<u64>,
     session_id: String,
+    /// Empty for a turn that was not recognized.
     words: String,
     start_s: f64,
     end_s: f64,
@@ -58,23 +61,48 @@ impl TranscriptLog {
     /// Adds a finished segment to at most `max_rows`, without a limit if that is 0. Returns true if
     /// it is the first to replace an older one.
     pub fn add(&mut self, segment: &Utterance, max_rows: u32) -> bool {
-        let number = self.number(segment.speaker, segment.person.generation);
-        let (identity, name) = (segment.person.identity, segment.person.name.as_deref());
-        match identity {
+        let number = self.number_of(segment.speaker, &segment.person);
+        let row = Row {
+            number,
+            identity: segment.person.identity,
+            session_id: segment.session_id.clone(),
+            words: segment.text(),
+            start_s: seconds(segment.start()),
+            end_s: seconds(segment.end()),
+        };
+        self.add_row(row, max_rows)
+    }
+
+    /// Adds a turn without words, like [`Self::add`].
+    pub fn add_turn(&mut self, turn: &DatedTurn, max_rows: u32) -> bool {
+        let number = self.number_of(turn.speaker, &turn.person);
+        let row = Row {
+            number,
+            identity: turn.person.identity,
+            session_id: turn.session_id.clone(),
+            words: String::new(),
+            start_s: seconds(turn.start),
+            end_s: seconds(turn.end),
+        };
+        self.add_row(row, max_rows)
+    }
+
+    /// Returns the number of a speaker, and notes the name and the person.
+    fn number_of(&mut self, speaker: Speaker, person: &Person) -> usize {
+        let number = self.number(speaker, person.generation);
+        let name = person.name.as_deref();
+        match person.identity {
             Some(identity) => {
                 let number = self.number_person(identity, number);
                 self.set_name(number, name);
             }
             None => self.name_speaker(number, name),
         }
-        self.rows.push_back(Arc::new(Row {
-            number,
-            identity,
-            session_id: segment.session_id.clone(),
-            words: segment.text(),
-            start_s: seconds(segment.start()),
-            end_s: seconds(segment.end()),
-        }));
+        number
+    }
+
+    fn add_row(&mut self, row: Row, max_rows: u32) -> bool {
+        self.rows.push_back(Arc::new(row));
         let max_rows = match max_rows {
             0 => usize::MAX,
             max => max as usize,
@@ -192,9 +220,16 @@ impl LoggedTranscript {
         rows.collect()
     }
 
-    /// Serializes the segments as a JSON array of SegLST rows.
+    /// Serializes the segments as a JSON array of SegLST rows. Turns without words are left out.
     pub fn seglst(&self) -> String {
-        serde_json::to_string(&self.rows()).unwrap_or_default()
+        let mut rows = self.rows();
+        rows.retain(|row| !row.words.is_empty());
+        serde_json::to_string(&rows).unwrap_or_default()
+    }
+
+    /// Serializes the segments and turns as lines of RTTM.
+    pub fn rttm(&self) -> String {
+        self.rows().iter().map(|row| row.rttm() + "\n").collect()
     }
 }
 
@@ -206,8 +241,7 @@ fn seconds(moment: Moment) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::multitalkerasr::text::clock::Clock;
-    use crate::multitalkerasr::text::identities::Person;
+    use crate::multitalkerasr::text::clock::{Clock, Dated};
     use multitalker_asr::{Event, Segment, Word};
 
     /// Creates a segment of one word that begins at `start_s` and lasts half a second.
@@ -224,7 +258,10 @@ mod tests {
             is_filtered: false,
         };
         let event = Event::Segment(Segment { speaker, words: vec![word] });
-        clock.date(event, "talk", |_, _| Person::default())
+        match clock.date(event, "talk", |_, _| Person::default()) {
+            Dated::Words(utterance) => utterance,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl RunSettings {
             segment_pause_ms: self.segment_pause_ms,
             max_segment_ms: self.max_segment_duration_ms,
             // With a diarizer, its long chunks for files already fill the batches.
-            fill_batches: !live && self.diarization_model.is_none(),
+            fill_batches: !live && diarizer.is_none(),
         }
     }
 
@@ -55,6 +55,19 @@ impl RunSettings {
     pub fn check_preset(&self, model: &engine::Model) -> Result<(), engine::Error> {
         let Some(preset) = self.selected_preset() else { return Ok(()) };
         model.operating_point(preset, self.chunk_latency.into()).map(|_| ())
+    }
+
+    /// Returns an error if the activity of the speakers of `model` is not available for a live source.
+    pub fn check_live(&self, model: &engine::Model) -> Option<engine::Error> {
+        model.annotated_speakers()?;
+        Some(engine::Error::InvalidOption {
+            option: "diarization-model",
+            expected: "a Sortformer, since the source is live".to_owned(),
+            found: format!(
+                "the RTTM file {}",
+                self.diarization_model.as_deref().unwrap_or_default()
+            ),
+        })
     }
 
     /// Returns the latency that the element adds to a live pipeline. Before the diarizer is known,
@@ -85,6 +98,14 @@ impl RunSettings {
 
     fn latency(&self, compute_ms: u32, diarizer: Option<engine::DiarizerKind>) -> gst::ClockTime {
         let chunk_latency = self.chunk_latency.into();
+        let sum = |ms: &[u32]| -> gst::ClockTime {
+            ms.iter().map(|&ms| gst::ClockTime::from_mseconds(u64::from(ms))).sum()
+        };
+        if !self.recognize {
+            let points = self.possible_points(true, diarizer);
+            let diarizer_ms = points.map(|point| point.diarizer_latency_ms()).max();
+            return sum(&[diarizer_ms.unwrap_or_default(), compute_ms]);
+        }
         let points = self.possible_points(true, diarizer);
         let algorithm_ms = points.map(|point| point.latency_ms(chunk_latency)).max();
         // Without a diarizer, the recognizer's chunk is the only delay, as in lockstep.
@@ -99,17 +120,17 @@ impl RunSettings {
                 self.max_segment_duration_ms.saturating_add(end_ms)
             }
         };
-        [algorithm_ms, unit_ms, compute_ms]
-            .into_iter()
-            .map(|ms| gst::ClockTime::from_mseconds(u64::from(ms)))
-            .sum()
+        sum(&[algorithm_ms, unit_ms, compute_ms])
     }
 
     /// Returns the number of samples that may wait for the worker: the longer chunk of recognizer
     /// and diarizer, plus 2 s. Before the diarizer is known, this is the maximum over all versions.
     pub fn max_queued_samples(&self, live: bool, diarizer: Option<engine::DiarizerKind>) -> usize {
         let diarizer_chunks = self.possible_points(live, diarizer).map(|point| point.chunk_frames);
-        let recognizer_chunk = engine::ChunkLatency::from(self.chunk_latency).encoded_frames();
+        let recognizer_chunk = match self.recognize {
+            true => engine::ChunkLatency::from(self.chunk_latency).encoded_frames(),
+            false => 0,
+        };
         let frames = diarizer_chunks.fold(recognizer_chunk, usize::max);
         frames * engine::ENCODED_FRAME_SAMPLES as usize + 2 * engine::SAMPLE_RATE_HZ as usize
     }
@@ -170,6 +191,20 @@ mod tests {
         assert_eq!(latency_ms(&run), 160 + 3 + 10_000 + 800 + 500);
         run.segment_pause_ms = 0;
         assert_eq!(latency_ms(&run), 160 + 3 + 10_000 + 400 + 500);
+    }
+
+    #[test]
+    fn latency_without_recognition_is_that_of_the_diarizer() {
+        let mut run = RunSettings { recognize: false, ..with_diarizer() };
+        assert_eq!(latency_ms(&run), 1120 + 3 + 500);
+        run.diarization_preset = DiarizationPreset::OneSecond;
+        let kind = |version| Some(engine::DiarizerKind { version, fixed_preset: None });
+        let latency = |kind| run.live_latency(&LiveSettings::default(), kind).mseconds();
+        let [version_2, version_3] = engine::DiarizerVersion::ALL;
+        assert_eq!(latency(kind(version_2)), 13 * 80 + 3 + 500);
+        assert_eq!(latency(kind(version_3)), 13 * 80 + 3 + 500);
+        let second = engine::SAMPLE_RATE_HZ as usize;
+        assert_eq!(run.max_queued_samples(true, kind(version_2)), 6 * 1280 + 2 * second);
     }
 
     #[test]

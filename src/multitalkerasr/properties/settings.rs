@@ -3,7 +3,7 @@
 //! Values of the properties, in two groups: those that a run of the element reads once, and those
 //! that take effect at any time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::multitalkerasr::input::timeline::Alignment;
@@ -31,6 +31,8 @@ pub struct RunSettings {
     pub speaker_threshold: f32,
     pub speakers_dir: Option<String>,
     pub speakers_store: Option<String>,
+    /// Whether words are recognized, or only the speakers are told apart.
+    pub recognize: bool,
     pub precision: Precision,
     pub chunk_latency: ChunkLatency,
     pub diarization_preset: DiarizationPreset,
@@ -60,6 +62,7 @@ impl Default for RunSettings {
             speaker_threshold: 0.0,
             speakers_dir: None,
             speakers_store: None,
+            recognize: true,
             precision: Precision::default(),
             chunk_latency: ChunkLatency::default(),
             diarization_preset: DiarizationPreset::default(),
@@ -81,11 +84,16 @@ impl Default for RunSettings {
 }
 
 impl RunSettings {
-    /// Returns the networks to load, or `None` without a `model-dir`.
+    /// Returns the networks to load, or `None` without a `model-dir` if words are recognized.
     pub fn model_options(&self) -> Option<engine::ModelOptions> {
+        let model_dir = self.model_dir.as_ref().map(PathBuf::from);
         Some(engine::ModelOptions {
-            model_dir: self.model_dir.as_ref()?.into(),
+            model_dir: match self.recognize {
+                true => model_dir?,
+                false => model_dir.unwrap_or_default(),
+            },
             diarization_model: self.diarization_model.as_ref().map(Into::into),
+            recognize: self.recognize,
             precision: self.precision.into(),
             runtime: self.runtime_options(),
         })

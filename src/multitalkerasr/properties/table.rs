@@ -63,7 +63,10 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
         Property::run(
             glib::ParamSpecString::builder("diarization-model")
                 .nick("Diarization model")
-                .blurb("Streaming Sortformer ONNX file (unset or empty: a single speaker)")
+                .blurb(
+                    "Streaming Sortformer ONNX file, or RTTM file with the turns of the audio \
+                     (unset or empty: a single speaker)",
+                )
                 .mutable_ready()
                 .build(),
             |run| run.diarization_model.to_value(),
@@ -119,6 +122,19 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
                 .build(),
             |run| run.speakers_store.to_value(),
             |run, value| run.speakers_store = path(value),
+        ),
+        Property::run(
+            glib::ParamSpecBoolean::builder("recognize")
+                .nick("Recognize")
+                .blurb(
+                    "Whether words are recognized; otherwise model-dir is not needed, and messages \
+                     state who is active",
+                )
+                .default_value(run.recognize)
+                .mutable_ready()
+                .build(),
+            |run| run.recognize.to_value(),
+            |run, value| run.recognize = checked(value),
         ),
         Property::run(
             glib::ParamSpecEnum::builder_with_default("precision", run.precision)

@@ -3,10 +3,11 @@
 //! The times of a stretch of audio, by which words are dated.
 
 use crate::multitalkerasr::input::timeline::Timeline;
+use crate::multitalkerasr::text::activity::{DatedActivity, DatedTurn};
 use crate::multitalkerasr::text::identities::Person;
 use crate::multitalkerasr::text::speaker::Speaker;
-use crate::multitalkerasr::text::utterance::{DatedWord, Kind, Moment, Utterance};
-use multitalker_asr::{Event, Progress, Word};
+use crate::multitalkerasr::text::utterance::{DatedWord, Kind, Moment, Utterance, label};
+use multitalker_asr::{Activity, Event, Progress, Turn, Word};
 
 /// Relation of the engine's samples to GStreamer's times.
 #[derive(Debug, Default)]
@@ -21,6 +22,14 @@ pub struct Clock {
     pub live: bool,
     /// The current PTS if text is desynchronized; no text has an earlier PTS.
     pub now: Option<gst::ClockTime>,
+}
+
+/// An event of the engine with its times.
+#[derive(Debug)]
+pub enum Dated {
+    Words(Utterance),
+    Activity(DatedActivity),
+    Turn(DatedTurn),
 }
 
 /// PTS up to which text is complete.
@@ -48,31 +57,51 @@ impl Clock {
         }
     }
 
-    /// Dates the words of an event. `person` returns who speaks from a sample on.
+    /// Dates an event. `person` returns who speaks from a sample on.
     pub fn date(
         &self,
         event: Event,
         session_id: &str,
         person: impl Fn(Speaker, u64) -> Person,
-    ) -> Utterance {
+    ) -> Dated {
         let (kind, speaker, words) = match event {
             Event::Word { speaker, word } => (Kind::Word, speaker, vec![word]),
             Event::Segment(segment) => (Kind::Segment, segment.speaker, segment.words),
             Event::Partial(partial) => (Kind::Partial, partial.speaker, partial.words),
+            Event::Activity(Activity { start_sample, speakers }) => {
+                let start = self.moment(start_sample);
+                let running_time = self.in_segment.to_running_time(start.pts);
+                let speakers: Vec<_> = speakers.into_iter().map(Speaker::new).collect();
+                let name = |&speaker: &Speaker| {
+                    label(speaker, person(speaker, start_sample).name.as_deref())
+                };
+                let labels = speakers.iter().map(name).collect();
+                return Dated::Activity(DatedActivity { start, running_time, speakers, labels });
+            }
+            Event::Turn(Turn { speaker, start_sample, end_sample }) => {
+                let speaker = Speaker::new(speaker);
+                return Dated::Turn(DatedTurn {
+                    speaker,
+                    person: person(speaker, start_sample),
+                    session_id: session_id.to_owned(),
+                    start: self.moment(start_sample),
+                    end: self.moment(end_sample),
+                });
+            }
         };
         let speaker = Speaker::new(speaker);
         let start_sample = words.first().map_or(0, |word| word.start_sample);
         let words: Vec<_> = words.into_iter().map(|word| self.date_word(word)).collect();
         let running_time =
             words.first().and_then(|word| self.in_segment.to_running_time(word.start.pts));
-        Utterance {
+        Dated::Words(Utterance {
             kind,
             speaker,
             person: person(speaker, start_sample),
             session_id: session_id.to_owned(),
             words,
             running_time,
-        }
+        })
     }
 
     fn date_word(&self, word: Word) -> DatedWord {

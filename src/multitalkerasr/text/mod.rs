@@ -2,6 +2,7 @@
 
 //! Text: words of speakers, dated and in temporal order, and their output formats.
 
+pub mod activity;
 pub mod clock;
 pub mod format;
 pub mod identities;

@@ -117,6 +117,15 @@ impl SpeakerNames {
         };
     }
 
+    /// Names the speakers that have no name here by another list, where speaker 0 is first.
+    pub fn set_defaults(&mut self, defaults: &[String]) {
+        for (index, name) in defaults.iter().enumerate() {
+            if self.get(Speaker(index)).is_none() {
+                self.set(Speaker(index), name);
+            }
+        }
+    }
+
     /// Returns the name of a speaker.
     pub fn get(&self, speaker: Speaker) -> Option<&str> {
         self.0.get(&speaker).map(String::as_str)

@@ -56,7 +56,7 @@ pub struct Moment {
 impl Utterance {
     /// Returns the name of the speaker, else the index.
     pub fn speaker_label(&self) -> String {
-        self.person.name.clone().unwrap_or_else(|| self.speaker.to_string())
+        label(self.speaker, self.person.name.as_deref())
     }
 
     /// Returns the words, separated by spaces.
@@ -93,4 +93,9 @@ impl Utterance {
                 .to_send_value()
         }))
     }
+}
+
+/// Returns the name of a speaker, else the index.
+pub fn label(speaker: Speaker, name: Option<&str>) -> String {
+    name.map_or_else(|| speaker.to_string(), str::to_owned)
 }

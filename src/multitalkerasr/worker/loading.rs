@@ -47,18 +47,24 @@ fn load_model(shared: &Shared, queue: &Queue, settings: &Arc<RunSettings>) -> Op
         queue.fail();
         return None;
     };
-    let model_dir = options.model_dir.display().to_string();
-    post_progress(shared, gst::ProgressType::Start, &format!("Loading the model of {model_dir}"));
+    let path = match (options.recognize, &options.diarization_model) {
+        (false, Some(diarizer)) => diarizer,
+        _ => &options.model_dir,
+    };
+    let path = path.display().to_string();
+    post_progress(shared, gst::ProgressType::Start, &format!("Loading the model of {path}"));
     // The networks of an earlier run are still in memory, unless their files have changed.
     let loaded = Model::load(&options, &queue.loading)
         .and_then(|model| settings.check_preset(&model).map(|()| model));
     match loaded {
         Ok(model) => {
+            let names = model.annotated_speakers().unwrap_or_default();
+            shared.set_annotated_names(names.into_iter().map(str::to_owned).collect());
             shared.keep_model(settings, &model);
             post_progress(
                 shared,
                 gst::ProgressType::Complete,
-                &format!("Loaded the model of {model_dir}"),
+                &format!("Loaded the model of {path}"),
             );
             for warning in model.warnings() {
                 post_warning!(shared, gst::LibraryError::Settings, ("{warning}"));
@@ -84,7 +90,7 @@ fn load_model(shared: &Shared, queue: &Queue, settings: &Arc<RunSettings>) -> Op
             None
         }
         Err(error) => {
-            post_progress(shared, gst::ProgressType::Error, &format!("Cannot load {model_dir}"));
+            post_progress(shared, gst::ProgressType::Error, &format!("Cannot load {path}"));
             fail(shared, queue, &error);
             None
         }

@@ -67,8 +67,9 @@ fn report(shared: &Shared, queue: &Queue, panic: &(dyn Any + Send)) {
 }
 
 fn run(shared: &Shared, queue: &Queue, settings: Arc<RunSettings>, loaded: Loaded) {
+    let recognizes = settings.recognize;
     let stretch = Stretch::new(shared, queue, settings, loaded);
-    let mut worker = Worker { shared, queue, stretch, in_caps: None };
+    let mut worker = Worker { shared, queue, stretch, recognizes, in_caps: None };
     loop {
         if queue.is_empty() {
             worker.stretch.recognition.run_deferred();
@@ -87,6 +88,7 @@ struct Worker<'a> {
     shared: &'a Shared,
     queue: &'a Queue,
     stretch: Stretch<'a>,
+    recognizes: bool,
     /// Caps of the audio.
     in_caps: Option<gst::Caps>,
 }
@@ -131,7 +133,7 @@ impl<'a> Worker<'a> {
             gst::EventView::Eos(_) => {
                 self.stretch.interrupt();
                 if !self.queue.is_interrupted() {
-                    post_transcripts(self.shared);
+                    post_transcripts(self.shared, self.recognizes);
                 }
                 self.src_pads().eos(event);
             }

@@ -7,15 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::multitalkerasr::CAT;
-use crate::multitalkerasr::input::timeline::{Timeline, duration_of};
+use crate::multitalkerasr::input::timeline::{Timeline, duration_of, samples_in};
 use crate::multitalkerasr::output::messages::{
-    Identified, post_engine_error, post_full_log, post_identified, post_partial, post_transcript,
-    post_warning,
+    Identified, post_engine_error, post_full_log, post_identified, post_partial, post_speakers,
+    post_transcript, post_warning,
 };
 use crate::multitalkerasr::output::src_pads::SrcPads;
 use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
 use crate::multitalkerasr::shared::Shared;
-use crate::multitalkerasr::text::clock::Clock;
+use crate::multitalkerasr::text::activity::DatedTurn;
+use crate::multitalkerasr::text::clock::{Clock, Dated};
 use crate::multitalkerasr::text::identities::Person;
 use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
@@ -102,7 +103,11 @@ impl<'a> Recognition<'a> {
             self.update_degradation();
             self.update_vocabulary();
             let queue = self.queue;
+            let offset = self.offset();
             let Some(stream) = self.stream() else { return };
+            if stream.received_samples() == 0 {
+                stream.set_offset(offset);
+            }
             let events = queue.computing(|| stream.push_deferred(piece));
             self.clock.timeline.advance(piece.len());
             self.processed += piece.len() as u64;
@@ -127,6 +132,11 @@ impl<'a> Recognition<'a> {
         if self.stream.is_none() {
             let model = self.model.clone()?;
             let live = self.clock.live;
+            if live && let Some(error) = self.settings.check_live(&model) {
+                self.model = None;
+                fail(self.shared, self.queue, &error);
+                return None;
+            }
             let diarizer = model.diarizer();
             let options = self.settings.stream_options(live, diarizer);
             gst::debug!(CAT, obj = self.shared.sinkpad, "Live: {live}, {diarizer:?}, {options:?}");
@@ -153,9 +163,16 @@ impl<'a> Recognition<'a> {
         }
     }
 
+    /// Returns the stream time of this stretch of audio, in samples.
+    fn offset(&self) -> u64 {
+        let pts = self.clock.timeline.pts(0);
+        let stream_time = self.clock.in_segment.to_stream_time(pts).unwrap_or(pts);
+        samples_in(stream_time) as u64
+    }
+
     /// Applies the vocabulary of the live settings.
     fn update_vocabulary(&mut self) {
-        let Some(model) = &self.model else { return };
+        let Some(model) = self.model.as_ref().filter(|model| model.recognizes()) else { return };
         let (stream, canceller) = (self.stream.as_mut(), &self.queue.inference);
         match self.vocabulary.update(self.shared, model, stream, canceller) {
             Ok(()) | Err(Error::Canceled) => (),
@@ -235,12 +252,19 @@ impl<'a> Recognition<'a> {
         let settings = self.shared.settings.live();
         self.clock.now = self.now(&settings);
         self.identify(&settings);
-        let utterances = self.date(events, &settings);
-        for utterance in &utterances {
+        let mut utterances = Vec::new();
+        for dated in self.date(events, &settings) {
             if self.queue.is_interrupted() {
                 return false;
             }
-            post_utterance(self.shared, utterance, &settings);
+            match dated {
+                Dated::Words(utterance) => {
+                    post_utterance(self.shared, &utterance, &settings);
+                    utterances.push(Arc::new(utterance));
+                }
+                Dated::Activity(activity) => post_speakers(self.shared, &activity),
+                Dated::Turn(turn) => log_turn(self.shared, &turn, &settings),
+            }
         }
         self.src_pads.update_pads();
         let horizon = self.clock.horizon(progress);
@@ -282,16 +306,17 @@ impl<'a> Recognition<'a> {
         }
     }
 
-    /// Dates the words of events.
-    fn date(&self, events: Vec<Event>, settings: &LiveSettings) -> Vec<Arc<Utterance>> {
+    /// Dates events.
+    fn date(&self, events: Vec<Event>, settings: &LiveSettings) -> Vec<Dated> {
+        let names = self.shared.speaker_names();
         let identification = self.stream.as_ref().and_then(Stream::identification);
         let identities = lock(&self.shared.identities);
         let person = |speaker: Speaker, sample| {
             let identity = identification.and_then(|it| it.identity(speaker.index(), sample));
             let generation = identification.map_or(0, |it| it.generation(sample));
-            identities.person(speaker, identity, generation, &settings.speaker_names)
+            identities.person(speaker, identity, generation, &names)
         };
-        let date = |event| Arc::new(self.clock.date(event, &settings.session_id, person));
+        let date = |event| self.clock.date(event, &settings.session_id, person);
         events.into_iter().map(date).collect()
     }
 
@@ -377,6 +402,10 @@ impl<'a> Recognition<'a> {
     }
 
     fn reset_stream(&mut self, keep_speakers: bool) {
+        // Speakers who have names in a file stay the same people.
+        let is_annotated =
+            self.model.as_ref().is_some_and(|model| model.annotated_speakers().is_some());
+        let keep_speakers = keep_speakers || is_annotated;
         if !keep_speakers {
             lock(&self.shared.transcript_log).reset_speakers();
             lock(&self.shared.identities).restart();
@@ -427,6 +456,15 @@ fn identify(
     let running_time = clock.in_segment.to_running_time(since.pts);
     let person = Person { identity: Some(identity), name, generation };
     post_identified(shared, &Identified { speaker, person, score, since, running_time, replaces });
+}
+
+/// Logs a finished turn.
+fn log_turn(shared: &Shared, turn: &DatedTurn, settings: &LiveSettings) {
+    let max_transcripts = settings.max_transcripts;
+    let is_full = lock(&shared.transcript_log).add_turn(turn, max_transcripts);
+    if is_full {
+        post_full_log(shared, max_transcripts);
+    }
 }
 
 /// Logs and posts finished segments, and posts segments in progress on request.

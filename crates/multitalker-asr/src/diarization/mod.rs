@@ -3,13 +3,17 @@
 //! The diarizer: cuts the features into chunks with contexts, runs the network on each chunk with
 //! the speaker cache, and returns a probability for each speaker and frame.
 
+pub mod activity;
 pub mod compression;
 mod presets;
+pub mod rttm;
 mod speaker_cache;
 mod top_k;
+pub mod turns;
 
 use ndarray::{Array2, ArrayView2, s};
 
+use crate::diarization::activity::ActivitySource;
 use crate::diarization::compression::Compression;
 use crate::diarization::speaker_cache::SpeakerCache;
 use crate::error::Error;
@@ -83,55 +87,50 @@ impl<N: DiarizationNetwork> Diarizer<N> {
         Ok(Self { network, point, max_speakers, cache, next_mel_frame: 0 })
     }
 
-    /// Forgets all speakers and begins again at frame 0.
-    pub fn reset(&mut self) {
-        self.forget();
-        self.rewind();
+    /// Returns the first mel frame of the next chunk with its left context.
+    fn begin(&self) -> u64 {
+        self.next_mel_frame.saturating_sub(mel_frames(self.network.left_context_frames()))
     }
+}
 
-    /// Forgets all speakers, of whom the next ones get the first indices.
-    pub fn forget(&mut self) {
+impl<N: DiarizationNetwork> ActivitySource for Diarizer<N> {
+    fn forget(&mut self) {
         self.cache.reset();
     }
 
-    /// Begins again at frame 0 and keeps the speakers.
-    pub fn rewind(&mut self) {
+    fn rewind(&mut self) {
         self.next_mel_frame = 0;
     }
 
-    /// Switches between a FIFO of at most 3.2 s, which saves work, and the FIFO of the operating
-    /// point.
-    pub fn set_degraded(&mut self, degraded: bool) {
+    /// Switches between a FIFO of at most 3.2 s and the FIFO of the operating point.
+    fn set_degraded(&mut self, degraded: bool) {
         self.cache.set_operating_point(match degraded {
             true => self.point.degraded(),
             false => self.point,
         });
     }
 
-    /// Returns the first mel frame that a later step needs.
-    pub fn needs_from(&self) -> u64 {
-        self.next_mel_frame.saturating_sub(mel_frames(self.network.left_context_frames()))
+    /// Does nothing, since the position in the recording does not matter.
+    fn set_offset(&mut self, _samples: u64) {}
+
+    fn needs_from(&self) -> Option<u64> {
+        Some(self.begin())
     }
 
     /// Returns whether the next chunk and its look-ahead are complete or, when the audio has
     /// `ended`, not empty.
-    pub fn is_ready(&self, features: &FrameBuffer, ended: bool) -> bool {
+    fn is_ready(&self, features: &FrameBuffer, ended: bool) -> bool {
         let (start, available) = (self.next_mel_frame, features.end());
         let ahead = mel_frames(self.point.chunk_frames + self.point.right_context_frames);
         start + ahead <= available || (ended && start < available)
     }
 
-    /// Computes the next chunk, which must be ready, and returns the probabilities of its frames,
-    /// `[frames, speakers]`.
-    ///
-    /// # Errors
-    /// [`Error::Inference`], [`Error::Mismatch`] and [`Error::Canceled`] of
-    /// [`DiarizationNetwork::run`]; the diarizer is then unchanged.
-    pub fn step(&mut self, features: &FrameBuffer) -> Result<Array2<f32>, Error> {
+    /// Computes the next chunk.
+    fn step(&mut self, features: &FrameBuffer) -> Result<Array2<f32>, Error> {
         let (start, available) = (self.next_mel_frame, features.end());
         let end = (start + mel_frames(self.point.chunk_frames)).min(available);
         let ahead = (end + mel_frames(self.point.right_context_frames)).min(available);
-        let begin = self.needs_from();
+        let begin = self.begin();
 
         let (cache, fifo) = (self.cache.cache(), self.cache.fifo());
         let mut results = self.network.run(features.get(begin..ahead), cache, fifo)?;
@@ -223,7 +222,7 @@ mod tests {
         let rows = diarizer.step(&mel(40)).expect("runs");
         assert_eq!(rows.dim(), (3, 8));
         assert_eq!(*fake.calls.borrow(), [(40, 0, 0)]);
-        assert_eq!(diarizer.needs_from(), 16);
+        assert_eq!(diarizer.needs_from(), Some(16));
     }
 
     #[test]
@@ -247,7 +246,7 @@ mod tests {
         let features = mel(53);
         let mut frames = 0;
         while diarizer.is_ready(&features, true) {
-            assert_eq!(diarizer.needs_from(), frames as u64 * 8);
+            assert_eq!(diarizer.needs_from(), Some(frames as u64 * 8));
             frames += diarizer.step(&features).expect("runs").nrows();
         }
         assert_eq!(frames, 7);

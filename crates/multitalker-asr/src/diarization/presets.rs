@@ -168,6 +168,13 @@ impl OperatingPoint {
         }
     }
 
+    /// Returns the maximum time from a sample until the audio for its diarizer chunk is complete, in
+    /// milliseconds, without the time of inference. It is the latency without a recognizer.
+    pub fn diarizer_latency_ms(&self) -> u32 {
+        // One frame is the shortest chunk, and a multiple of no other.
+        self.latency_ms(ChunkLatency::Ms80)
+    }
+
     /// Returns the maximum time from a sample until the audio for its recognizer chunk is complete,
     /// in milliseconds, without the time of inference.
     pub fn latency_ms(&self, chunk: ChunkLatency) -> u32 {

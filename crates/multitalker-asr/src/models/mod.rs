@@ -10,6 +10,7 @@ mod config;
 mod encoder;
 mod held;
 mod joint;
+mod loader;
 mod metadata;
 mod model;
 mod network_key;
@@ -31,7 +32,7 @@ pub use config::ModelConfig;
 pub use encoder::{EncoderGraph, LEFT_CONTEXT_MEL_FRAMES};
 pub use held::{hold_loading, release_loading};
 pub use joint::JointGraph;
-pub use model::Model;
+pub use model::{ActivityModel, Model};
 pub use sortformer::SortformerGraph;
 pub use speaker_embedding::SpeakerEmbeddingModel;
 
@@ -107,23 +108,24 @@ mod tests {
         let frames = 14;
 
         // NaN in the inputs leads to NaN in the outputs.
-        let encoder = Cancellable { graph: model.encoder.clone(), canceller: canceller.clone() };
+        let networks = model.recognizer.as_ref().expect("asked for");
+        let encoder = Cancellable { graph: networks.encoder.clone(), canceller: canceller.clone() };
         let mel_frames = encoder.left_context_mel_frames() + frames * 8;
-        let features = Array2::from_elem((model.encoder.n_mels, mel_frames), f32::NAN);
+        let features = Array2::from_elem((networks.encoder.n_mels, mel_frames), f32::NAN);
         let mut caches = [encoder.initial_cache().expect("memory")];
         let targets = Targets::single_speaker(frames);
         let encoded = encoder.run(features.view(), &targets, &mut caches);
 
-        let graph = model.sortformer.clone().expect("asked for");
+        let graph = model.sortformer().expect("asked for").clone();
         let features = Array2::from_elem((frames * 8, graph.n_mels), f32::NAN);
         let empty = Array2::zeros((0, graph.d_model));
         let empty = empty.view();
         let diarized =
             Cancellable { graph, canceller: canceller.clone() }.run(features.view(), empty, empty);
 
-        let joint = Cancellable { graph: model.joint.clone(), canceller };
+        let joint = Cancellable { graph: networks.joint.clone(), canceller };
         let mut state = DecoderState::new(&joint, &Greedy::default()).expect("memory");
-        let frames = Array2::from_elem((frames, model.joint.d_model), f32::NAN);
+        let frames = Array2::from_elem((frames, networks.joint.d_model), f32::NAN);
         let mut tokens = Vec::new();
         let decoded = decode(&joint, &Greedy::default(), frames.view(), 0, &mut state, &mut tokens);
         assert_eq!(tokens, []);

@@ -63,6 +63,7 @@ fn networks_are_shared_by_file() {
             diarization_model: diarization.then(|| data().join("tiny-models/sortformer.onnx")),
             precision: Precision::Fp32,
             runtime: RuntimeOptions { intra_op_threads: threads, ..Default::default() },
+            ..Default::default()
         };
         Model::load(&options, &Canceller::new()).expect("loads")
     };

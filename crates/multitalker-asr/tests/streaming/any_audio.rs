@@ -116,6 +116,7 @@ fn words_are_in_their_segments() {
                 words[segment.speaker].clear();
             }
             Event::Partial(partial) => assert!(!partial.words.is_empty()),
+            other => panic!("{other:?}"),
         }
     }
     assert!(words.iter().all(Vec::is_empty), "every word ends in a segment");
@@ -131,7 +132,7 @@ fn nothing_is_emitted_before_the_progress() {
             match event {
                 Event::Word { word, .. } => assert!(word.start_sample >= promised.words),
                 Event::Segment(segment) => assert!(segment.start_sample() >= promised.segments),
-                Event::Partial(_) => {}
+                _ => {}
             }
         }
         let progress = stream.progress();

@@ -5,6 +5,7 @@
 mod any_audio;
 mod diarization;
 mod failures;
+mod turns;
 
 use std::sync::LazyLock;
 

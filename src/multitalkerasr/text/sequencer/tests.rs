@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 use super::*;
-use crate::multitalkerasr::text::clock::Clock;
+use crate::multitalkerasr::text::clock::{Clock, Dated};
 use crate::multitalkerasr::text::identities::Person;
 use multitalker_asr::{Event, Progress, Segment, Word};
 
@@ -33,7 +33,10 @@ impl Bench {
     fn add(&mut self, events: Vec<Event>, until_ms: u64) -> Vec<String> {
         let utterances: Vec<_> = events
             .into_iter()
-            .map(|event| Arc::new(self.clock.date(event, "", |_, _| Person::default())))
+            .map(|event| match self.clock.date(event, "", |_, _| Person::default()) {
+                Dated::Words(utterance) => Arc::new(utterance),
+                other => panic!("{other:?}"),
+            })
             .collect();
         let until = until_ms * MS;
         let progress = Progress { decoded: until, words: until, segments: until };

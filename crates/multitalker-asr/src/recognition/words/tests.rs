@@ -60,6 +60,7 @@ fn transcribe(tokens: &[(&str, u64)], options: &StreamOptions) -> String {
         }
         Event::Segment(_) => "|".to_owned(),
         Event::Partial(_) => "partial".to_owned(),
+        other => panic!("{other:?}"),
     });
     parts.collect::<Vec<_>>().join(" ")
 }
@@ -126,6 +127,7 @@ fn event_texts(events: &[Event]) -> Vec<String> {
         Event::Word { word, .. } => word.text.clone(),
         Event::Segment(segment) => format!("[{}]", segment.text()),
         Event::Partial(partial) => partial.text(),
+        other => panic!("{other:?}"),
     });
     texts.collect()
 }
@@ -269,7 +271,7 @@ proptest! {
                     prop_assert!(segment.start_sample() >= last_end);
                     last_end = segment.start_sample();
                 }
-                Event::Partial(_) => prop_assert!(false, "no partial was requested"),
+                other => prop_assert!(false, "unexpected {other:?}"),
             }
         }
         prop_assert!(words.is_empty(), "every word is in a segment");
