@@ -14,6 +14,7 @@ use crate::multitalkerasr::input::samples::SampleFormat;
 use crate::multitalkerasr::output::speaker_pads;
 use crate::multitalkerasr::output::{latency, messages};
 use crate::multitalkerasr::properties;
+use crate::multitalkerasr::properties::enums::TextUnit;
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::worker::overload::Limit;
@@ -123,6 +124,13 @@ impl MultitalkerAsr {
 
     fn start(&self) -> Result<(), gst::StateChangeError> {
         let settings = self.shared.begin_run();
+        if settings.text_unit == TextUnit::Cue
+            && let Err(reason) = settings.cues.check()
+        {
+            self.shared.end_run();
+            gst::element_imp_error!(self, gst::LibraryError::Settings, ("{reason}"));
+            return Err(gst::StateChangeError);
+        }
         if !settings.is_english() {
             gst::element_imp_warning!(
                 self,

@@ -93,7 +93,7 @@ mod worker;
 
 pub use properties::enums::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
-    OverloadPolicy, Precision, TargetMode, TextUnit, VocabularyFilterMethod,
+    OverloadPolicy, Precision, Simultaneous, TargetMode, TextUnit, VocabularyFilterMethod,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

@@ -4,6 +4,7 @@
 //! binary next to this folder.
 
 mod annotated;
+mod cues;
 mod description;
 mod errors;
 mod flow;

@@ -13,8 +13,7 @@ use crate::multitalkerasr::output::messages::post_error;
 use crate::multitalkerasr::output::speaker_pads::SpeakerPad;
 use crate::multitalkerasr::output::src_pad::{SrcPad, start_stream};
 use crate::multitalkerasr::output::{events, latency};
-use crate::multitalkerasr::properties::enums::TextUnit;
-use crate::multitalkerasr::properties::settings::LiveSettings;
+use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings};
 use crate::multitalkerasr::shared::Shared;
 use crate::multitalkerasr::text::clock::{Clock, Horizon};
 use crate::multitalkerasr::text::format::{Text, TextFormat};
@@ -39,14 +38,19 @@ pub struct SrcPads<'a> {
 
 impl<'a> SrcPads<'a> {
     /// Starts with the pad of all speakers. `is_interrupted` is checked before each push.
-    pub fn new(shared: &'a Shared, unit: TextUnit, is_interrupted: impl Fn() -> bool + 'a) -> Self {
+    pub fn new(
+        shared: &'a Shared,
+        settings: &RunSettings,
+        is_interrupted: impl Fn() -> bool + 'a,
+    ) -> Self {
+        let sequencer = Sequencer::new(settings.text_unit, settings.cues.rules());
         let pad = shared.srcpad.clone();
         let mut flows = UniqueFlowCombiner::new();
         flows.add_pad(&pad);
         Self {
             shared,
             is_interrupted: Box::new(is_interrupted),
-            src_pads: vec![SrcPad::new(pad, Sequencer::new(unit))],
+            src_pads: vec![SrcPad::new(pad, sequencer)],
             flows,
             stream_start: None,
             has_caps: false,
@@ -352,6 +356,7 @@ impl<'a> SrcPads<'a> {
             let text = Text {
                 utterance: utterance.clone(),
                 prefix: String::new(),
+                layout: None,
                 pts: horizon.decoded,
                 duration: gst::ClockTime::ZERO,
             };

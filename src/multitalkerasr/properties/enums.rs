@@ -190,6 +190,31 @@ pub enum TextUnit {
     /// One segment of one speaker.
     #[enum_value(name = "One segment of one speaker", nick = "segment")]
     Segment,
+    /// One caption cue of a few lines.
+    #[enum_value(name = "One caption cue of a few lines", nick = "cue")]
+    Cue,
+}
+
+/// Presentation of people who talk at once, in cues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMultitalkerAsrSimultaneous")]
+pub enum Simultaneous {
+    /// Each speaker has cues of their own, which overlap in time.
+    #[default]
+    #[enum_value(name = "A cue for each speaker, at the same time", nick = "stack")]
+    Stack,
+    /// There is one cue at a time, with a dash before each speaker.
+    #[enum_value(name = "One cue at a time, with a dash before each speaker", nick = "merge")]
+    Merge,
+}
+
+impl From<Simultaneous> for multitalker_captions::Simultaneous {
+    fn from(simultaneous: Simultaneous) -> Self {
+        match simultaneous {
+            Simultaneous::Stack => Self::Stack,
+            Simultaneous::Merge => Self::Merge,
+        }
+    }
 }
 
 /// Numbering of the speakers after a discontinuity.

@@ -115,6 +115,7 @@ impl RunSettings {
         });
         let unit_ms = match self.text_unit {
             TextUnit::Word => engine::WORD_LATENCY_MS,
+            TextUnit::Cue => engine::WORD_LATENCY_MS.saturating_add(self.cues.latency_ms()),
             TextUnit::Segment => {
                 let end_ms = self.segment_pause_ms.max(engine::WORD_END_MS);
                 self.max_segment_duration_ms.saturating_add(end_ms)

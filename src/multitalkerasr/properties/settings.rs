@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::multitalkerasr::input::timeline::Alignment;
+use crate::multitalkerasr::properties::cue_settings::CueSettings;
 use crate::multitalkerasr::properties::enums::{
     ChunkLatency, DiarizationPreset, ExecutionProvider, OnDiscontinuity, OptimizationLevel,
     OverloadPolicy, Precision, TargetMode, TextUnit, VocabularyFilterMethod,
@@ -43,6 +44,7 @@ pub struct RunSettings {
     pub text_unit: TextUnit,
     pub segment_pause_ms: u32,
     pub max_segment_duration_ms: u32,
+    pub cues: CueSettings,
     pub execution_provider: ExecutionProvider,
     pub device: u32,
     pub intra_op_threads: u32,
@@ -72,6 +74,7 @@ impl Default for RunSettings {
             text_unit: TextUnit::default(),
             segment_pause_ms: engine.segment_pause_ms,
             max_segment_duration_ms: engine.max_segment_ms,
+            cues: CueSettings::default(),
             execution_provider: ExecutionProvider::default(),
             device: 0,
             intra_op_threads: 0,

@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
+use crate::multitalkerasr::properties::cue_properties;
 use crate::multitalkerasr::properties::settings::{LiveSettings, RunSettings, Settings};
 use crate::multitalkerasr::text::speaker::SpeakerNames;
 
 /// One property.
-struct Property {
+pub struct Property {
     pspec: glib::ParamSpec,
     access: Access,
 }
@@ -25,7 +26,7 @@ enum Access {
 
 impl Property {
     /// Creates a property that is mutable in READY and takes effect at the next change to PAUSED.
-    fn run(
+    pub fn run(
         pspec: glib::ParamSpec,
         get: fn(&RunSettings) -> glib::Value,
         set: fn(&mut RunSettings, &glib::Value),
@@ -47,7 +48,7 @@ impl Property {
 static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
     let run = RunSettings::default();
     let live = LiveSettings::default();
-    vec![
+    let mut properties = vec![
         Property::run(
             glib::ParamSpecString::builder("model-dir")
                 .nick("Model directory")
@@ -212,7 +213,7 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
         Property::run(
             glib::ParamSpecEnum::builder_with_default("text-unit", run.text_unit)
                 .nick("Text unit")
-                .blurb("Content of a text buffer: one word or one segment")
+                .blurb("Content of a text buffer: one word, one segment, or one caption cue")
                 .mutable_ready()
                 .build(),
             |run| run.text_unit.to_value(),
@@ -314,7 +315,7 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             glib::ParamSpecString::builder("speaker-prefix")
                 .nick("Speaker prefix")
                 .blurb(
-                    "Text before each segment or, with text-unit=word, each change of \
+                    "Text before each segment or, with text-unit=word and cue, each change of \
                      speaker; {n} is the number from 1, {name} the name, e.g. '{name}: '",
                 )
                 .default_value(Some(live.speaker_prefix.as_str()))
@@ -327,7 +328,7 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             glib::ParamSpecString::builder("speaker-colors")
                 .nick("Speaker colors")
                 .blurb(
-                    "Colors of the speakers in pango-markup, in Pango's notation, separated \
+                    "Colors of the speakers in pango-markup and cues, in Pango's notation, separated \
                      by commas; cycled when there are more speakers than colors",
                 )
                 .default_value(Some(live.speaker_colors.as_str()))
@@ -506,7 +507,9 @@ static PROPERTIES: LazyLock<Vec<Property>> = LazyLock::new(|| {
             |live| live.max_transcripts.to_value(),
             |live, value| live.max_transcripts = checked(value),
         ),
-    ]
+    ];
+    properties.extend(cue_properties::properties());
+    properties
 });
 
 /// Returns the descriptions of the properties.
@@ -535,7 +538,8 @@ fn access(name: &str) -> &'static Access {
     &property.expect("GObject checks names against the table").access
 }
 
-fn checked<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+/// Returns a value of the type that the description of the property guarantees.
+pub fn checked<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
     value.get().unwrap_or_else(|_| unreachable!("GObject checks types against the table"))
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use gst::glib;
 
+use crate::multitalkerasr::text::cues::CueLayout;
 use crate::multitalkerasr::text::json;
 use crate::multitalkerasr::text::meta;
 use crate::multitalkerasr::text::speaker::Speaker;
@@ -50,8 +51,10 @@ impl TextFormat {
 #[derive(Clone, Debug)]
 pub struct Text {
     pub utterance: Arc<Utterance>,
-    /// Text that precedes the words in all formats but JSON.
+    /// Text that precedes the words in all formats but JSON. The lines of a cue include it.
     pub prefix: String,
+    /// The lines of a cue.
+    pub layout: Option<Arc<CueLayout>>,
     pub pts: gst::ClockTime,
     pub duration: gst::ClockTime,
 }
@@ -59,17 +62,27 @@ pub struct Text {
 impl Text {
     /// Creates a buffer in a format; `speaker_colors` is a comma-separated list.
     pub fn to_buffer(&self, format: TextFormat, speaker_colors: &str) -> gst::Buffer {
-        let text = || format!("{}{}", self.prefix, self.utterance.text());
+        let lines = match &self.layout {
+            Some(layout) => layout.lines.clone(),
+            None => vec![(self.utterance.speaker, self.prefix.clone() + &self.utterance.text())],
+        };
+        let formatted = |line: fn(&str, Speaker, &str) -> String| {
+            let lines = lines.iter().map(|(speaker, text)| line(text, *speaker, speaker_colors));
+            lines.collect::<Vec<_>>().join("\n")
+        };
         let content = match format {
-            TextFormat::Utf8 => text(),
-            TextFormat::PangoMarkup => markup(&text(), self.utterance.speaker, speaker_colors),
-            TextFormat::Json => json::line(&self.utterance),
+            TextFormat::Utf8 => formatted(|text, _, _| text.to_owned()),
+            TextFormat::PangoMarkup => formatted(markup),
+            TextFormat::Json => match &self.layout {
+                Some(layout) => json::cue_line(&self.utterance, layout, speaker_colors),
+                None => json::line(&self.utterance),
+            },
         };
         let mut buffer = gst::Buffer::from_mut_slice(content.into_bytes());
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(self.pts);
             buffer.set_duration(self.duration);
-            meta::add(buffer, &self.utterance);
+            meta::add(buffer, &self.utterance, self.layout.as_deref());
         }
         buffer
     }

@@ -4,7 +4,8 @@
 
 use serde::Serialize;
 
-use crate::multitalkerasr::text::utterance::{Kind, Moment, Utterance};
+use crate::multitalkerasr::text::cues::CueLayout;
+use crate::multitalkerasr::text::utterance::{Kind, Utterance};
 
 #[derive(Serialize)]
 struct JsonUtterance<'a> {
@@ -22,6 +23,21 @@ struct JsonUtterance<'a> {
     end: Option<f64>,
     confidence: f32,
     words: Vec<JsonWord<'a>>,
+    #[serde(flatten)]
+    cue: Option<JsonCue<'a>>,
+}
+
+/// The fields that only cues have.
+#[derive(Serialize)]
+struct JsonCue<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    color: Option<&'a str>,
+    /// Lines from the top, with the dash or prefix before them.
+    lines: Vec<&'a str>,
+    /// The speaker of each line.
+    line_speakers: Vec<usize>,
+    /// Row of the lowest line, from 0 at the bottom.
+    row: u32,
 }
 
 #[derive(Serialize)]
@@ -36,10 +52,31 @@ struct JsonWord<'a> {
 
 /// Serializes an utterance as one line of JSON.
 pub fn line(utterance: &Utterance) -> String {
+    let (start, end) = (utterance.start().stream_time, utterance.end().stream_time);
+    serialize(utterance, start, end, None)
+}
+
+/// Serializes a cue as one line of JSON, with the times at which it is shown.
+pub fn cue_line(utterance: &Utterance, layout: &CueLayout, speaker_colors: &str) -> String {
+    let cue = JsonCue {
+        color: utterance.speaker.color(speaker_colors),
+        lines: layout.lines.iter().map(|(_, text)| text.as_str()).collect(),
+        line_speakers: layout.lines.iter().map(|(speaker, _)| speaker.index()).collect(),
+        row: layout.row,
+    };
+    serialize(utterance, layout.start, layout.end, Some(cue))
+}
+
+fn serialize(
+    utterance: &Utterance,
+    start: Option<gst::ClockTime>,
+    end: Option<gst::ClockTime>,
+    cue: Option<JsonCue>,
+) -> String {
     let words = utterance.words.iter().map(|word| JsonWord {
         word: &word.text,
-        start: seconds(word.start),
-        end: seconds(word.end),
+        start: seconds(word.start.stream_time),
+        end: seconds(word.end.stream_time),
         confidence: word.confidence,
         filtered: word.is_filtered,
     });
@@ -50,16 +87,17 @@ pub fn line(utterance: &Utterance) -> String {
         speaker_name: utterance.person.name.as_deref(),
         identity: utterance.person.identity,
         text: utterance.text(),
-        start: seconds(utterance.start()),
-        end: seconds(utterance.end()),
+        start: seconds(start),
+        end: seconds(end),
         confidence: utterance.confidence() as f32,
         words: words.collect(),
+        cue,
     };
     serde_json::to_string(&object).unwrap_or_default() + "\n"
 }
 
-fn seconds(moment: Moment) -> Option<f64> {
-    moment.stream_time.map(|time| time.nseconds() as f64 / 1e9)
+fn seconds(stream_time: Option<gst::ClockTime>) -> Option<f64> {
+    stream_time.map(|time| time.nseconds() as f64 / 1e9)
 }
 
 #[cfg(test)]
@@ -67,7 +105,7 @@ mod tests {
     use super::*;
     use crate::multitalkerasr::text::identities::Person;
     use crate::multitalkerasr::text::speaker::Speaker;
-    use crate::multitalkerasr::text::utterance::DatedWord;
+    use crate::multitalkerasr::text::utterance::{DatedWord, Moment};
 
     #[test]
     fn only_filtered_words_are_marked() {

@@ -2,6 +2,7 @@
 
 //! The meta of text buffers.
 
+use crate::multitalkerasr::text::cues::CueLayout;
 use crate::multitalkerasr::text::utterance::Utterance;
 
 /// Name of the meta and of its structure.
@@ -12,8 +13,8 @@ pub fn register() {
     gst::meta::CustomMeta::register_simple(NAME);
 }
 
-/// Attaches speaker, confidence and words of an utterance to its buffer.
-pub fn add(buffer: &mut gst::BufferRef, utterance: &Utterance) {
+/// Attaches speaker, confidence and words of an utterance, and the lines of a cue, to the buffer.
+pub fn add(buffer: &mut gst::BufferRef, utterance: &Utterance, layout: Option<&CueLayout>) {
     // This does not fail, since the meta is registered with the element.
     let Ok(mut meta) = gst::meta::CustomMeta::add(buffer, NAME) else { return };
     let structure = meta.mut_structure();
@@ -26,4 +27,10 @@ pub fn add(buffer: &mut gst::BufferRef, utterance: &Utterance) {
     }
     structure.set("confidence", utterance.confidence());
     structure.set("words", utterance.words_array());
+    if let Some(layout) = layout {
+        structure.set("lines", gst::Array::new(layout.lines.iter().map(|(_, text)| text)));
+        let speakers = layout.lines.iter().map(|(speaker, _)| speaker.id());
+        structure.set("line-speakers", gst::Array::new(speakers));
+        structure.set("row", layout.row);
+    }
 }

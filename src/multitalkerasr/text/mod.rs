@@ -4,6 +4,7 @@
 
 pub mod activity;
 pub mod clock;
+pub mod cues;
 pub mod format;
 pub mod identities;
 mod json;

@@ -18,9 +18,12 @@ pub enum Kind {
     Segment,
     /// A segment in progress.
     Partial,
+    /// A caption cue, which may have words of several speakers.
+    Cue,
 }
 
-/// Consecutive words of one speaker. There is at least one.
+/// Consecutive words of one speaker. There is at least one, except in a cue that continues a word of
+/// the cue before it.
 #[derive(Debug)]
 pub struct Utterance {
     pub kind: Kind,
@@ -34,7 +37,7 @@ pub struct Utterance {
 }
 
 /// A word with its times.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DatedWord {
     pub text: String,
     pub start: Moment,

@@ -68,7 +68,7 @@ impl<'a> Recognition<'a> {
         Self {
             shared,
             queue,
-            src_pads: SrcPads::new(shared, settings.text_unit, || queue.is_interrupted()),
+            src_pads: SrcPads::new(shared, &settings, || queue.is_interrupted()),
             clock: Clock { timeline: Timeline::new(settings.alignment), ..Clock::default() },
             settings,
             model: loaded.model,
@@ -479,6 +479,6 @@ fn post_utterance(shared: &Shared, utterance: &Utterance, settings: &LiveSetting
             post_transcript(shared, utterance);
         }
         Kind::Partial if settings.post_partials => post_partial(shared, utterance),
-        Kind::Partial | Kind::Word => (),
+        Kind::Partial | Kind::Word | Kind::Cue => (),
     }
 }

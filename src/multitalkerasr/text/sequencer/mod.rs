@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use multitalker_captions::Rules;
+
 use crate::multitalkerasr::properties::enums::TextUnit;
 use crate::multitalkerasr::text::clock::Horizon;
+use crate::multitalkerasr::text::cues::{CueLayout, Cues, DatedCue};
 use crate::multitalkerasr::text::format::Text;
 use crate::multitalkerasr::text::speaker::Speaker;
 use crate::multitalkerasr::text::utterance::{Kind, Utterance};
@@ -42,12 +45,20 @@ impl Conditions<'_> {
     fn not_before_now(&self, pts: gst::ClockTime) -> gst::ClockTime {
         self.now.map_or(pts, |now| pts.max(now))
     }
+
+    fn prefix(&self, utterance: &Utterance) -> String {
+        utterance.speaker.prefix(self.speaker_prefix, utterance.person.name.as_deref())
+    }
 }
 
 /// Text that waits until no earlier text can follow.
 #[derive(Clone, Debug)]
 struct Pending {
     utterance: Arc<Utterance>,
+    start: gst::ClockTime,
+    end: gst::ClockTime,
+    /// The lines of a cue.
+    layout: Option<Arc<CueLayout>>,
     ends_segment: bool,
 }
 
@@ -55,11 +66,14 @@ struct Pending {
 #[derive(Debug)]
 pub struct Sequencer {
     unit: TextUnit,
+    rules: Rules,
     /// The speaker of the pad; `None` for the pad of all speakers.
     speaker: Option<Speaker>,
     /// Text by start PTS, speaker and order of arrival.
     pending: BTreeMap<(gst::ClockTime, Speaker, u64), Pending>,
     arrivals: u64,
+    /// Words that wait for their cue, if the unit is a cue.
+    cues: Option<Cues>,
     /// Speaker of the last buffer, and the person behind it.
     current_speaker: Option<(Speaker, Option<u64>)>,
     /// Lower limit of the next PTS: PTS of the last buffer or end of the last gap.
@@ -69,10 +83,12 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Sequences the text of all speakers, from the start of the audio.
-    pub fn new(unit: TextUnit) -> Self {
+    /// Sequences the text of all speakers, from the start of the audio. `rules` are those of cues.
+    pub fn new(unit: TextUnit, rules: Rules) -> Self {
         Self {
             unit,
+            rules,
+            cues: if unit == TextUnit::Cue { Cues::new(rules) } else { None },
             speaker: None,
             pending: BTreeMap::new(),
             arrivals: 0,
@@ -87,6 +103,8 @@ impl Sequencer {
         let own = self.pending.iter().filter(|((_, of, _), _)| *of == speaker);
         Self {
             unit: self.unit,
+            rules: self.rules,
+            cues: self.cues.as_ref().and_then(|cues| cues.for_speaker(speaker)),
             speaker: Some(speaker),
             pending: own.map(|(key, pending)| (*key, pending.clone())).collect(),
             arrivals: self.arrivals,
@@ -103,7 +121,7 @@ impl Sequencer {
 
     /// Drops all pending text and forgets the position, for a flush or a new segment.
     pub fn clear(&mut self) {
-        *self = Self { speaker: self.speaker, ..Self::new(self.unit) };
+        *self = Self { speaker: self.speaker, ..Self::new(self.unit, self.rules) };
     }
 
     /// Adds utterances and returns all text before the horizon.
@@ -114,16 +132,30 @@ impl Sequencer {
         conditions: Conditions,
     ) -> Vec<Push> {
         let mut pushes = Vec::new();
+        if let Some(cues) = &mut self.cues {
+            for utterance in utterances {
+                if self.speaker.is_none_or(|own| own == utterance.speaker) {
+                    cues.add(utterance, &conditions.prefix(utterance));
+                }
+            }
+            let due = cues.advance(horizon.words);
+            let limit = cues.earliest_start();
+            self.emit_cues(due, horizon.start, conditions, &mut pushes);
+            self.advance(horizon.start, conditions.not_before_now(limit), &mut pushes);
+            return pushes;
+        }
         for utterance in utterances {
             match (self.unit, utterance.kind) {
                 (TextUnit::Word, Kind::Word) => self.wait(utterance, false),
                 (TextUnit::Word, Kind::Segment) => self.end_segment(utterance, &mut pushes),
                 (TextUnit::Segment, Kind::Segment) => self.wait(utterance, true),
-                (TextUnit::Segment, Kind::Word) | (_, Kind::Partial) => (),
+                (TextUnit::Segment, Kind::Word) | (_, Kind::Partial | Kind::Cue) => (),
+                // The words of invalid rules.
+                (TextUnit::Cue, _) => (),
             }
         }
         let limit = match self.unit {
-            TextUnit::Word => horizon.words,
+            TextUnit::Word | TextUnit::Cue => horizon.words,
             TextUnit::Segment => horizon.segments,
         };
         self.release(Some(limit), horizon.start, conditions, &mut pushes);
@@ -140,6 +172,8 @@ impl Sequencer {
     ) -> Vec<Push> {
         let mut pushes = Vec::new();
         self.release(None, start, conditions, &mut pushes);
+        let due = self.cues.as_mut().map(Cues::flush).unwrap_or_default();
+        self.emit_cues(due, start, conditions, &mut pushes);
         self.advance(start, end, &mut pushes);
         // The speakers of the next stretch may be different people.
         self.current_speaker = None;
@@ -160,8 +194,10 @@ impl Sequencer {
         if self.speaker.is_some_and(|own| own != utterance.speaker) {
             return;
         }
-        let key = (utterance.start().pts, utterance.speaker, self.arrivals);
-        self.pending.insert(key, Pending { utterance: utterance.clone(), ends_segment });
+        let (start, end) = (utterance.start().pts, utterance.end().pts);
+        let key = (start, utterance.speaker, self.arrivals);
+        let (utterance, layout) = (utterance.clone(), None);
+        self.pending.insert(key, Pending { utterance, start, end, layout, ends_segment });
         self.arrivals += 1;
     }
 
@@ -195,18 +231,34 @@ impl Sequencer {
         }
     }
 
-    fn emit(
+    fn emit_cues(
         &mut self,
-        Pending { utterance, ends_segment }: Pending,
+        cues: Vec<DatedCue>,
         stretch_start: gst::ClockTime,
         conditions: Conditions,
         pushes: &mut Vec<Push>,
     ) {
-        let (speaker, spoken_start) = (utterance.speaker, utterance.start().pts);
-        let start = conditions.not_before_now(spoken_start);
+        for DatedCue { utterance, layout, start, end } in cues {
+            // The lead must not reach beyond the audio.
+            let start = start.max(stretch_start).min(end);
+            let layout = Some(layout);
+            let pending = Pending { utterance, start, end, layout, ends_segment: true };
+            self.emit(pending, stretch_start, conditions, pushes);
+        }
+    }
+
+    fn emit(
+        &mut self,
+        Pending { utterance, start: due, end, layout, ends_segment }: Pending,
+        stretch_start: gst::ClockTime,
+        conditions: Conditions,
+        pushes: &mut Vec<Push>,
+    ) {
+        let speaker = utterance.speaker;
+        let start = conditions.not_before_now(due);
         let pts = self.earliest.map_or(start, |earliest| start.max(earliest));
-        let visible_start = if conditions.now.is_some() { spoken_start } else { pts };
-        let duration = utterance.end().pts.saturating_sub(visible_start);
+        let visible_start = if conditions.now.is_some() { due } else { pts };
+        let duration = end.saturating_sub(visible_start);
         let duration = if duration.is_zero() { MIN_DURATION } else { duration };
         let end = pts.saturating_add(duration);
 
@@ -217,13 +269,10 @@ impl Sequencer {
             pushes.push(Push::SpeakerChange(utterance.speaker_label()));
         }
         let prefix = match is_change || self.unit == TextUnit::Segment {
-            true => {
-                let name = utterance.person.name.as_deref();
-                speaker.prefix(conditions.speaker_prefix, name)
-            }
+            true => conditions.prefix(&utterance),
             false => String::new(),
         };
-        pushes.push(Push::Text(Text { utterance, prefix, pts, duration }));
+        pushes.push(Push::Text(Text { utterance, prefix, layout, pts, duration }));
         if ends_segment {
             pushes.push(Push::SegmentEnd);
         }

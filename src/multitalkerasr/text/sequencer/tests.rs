@@ -18,10 +18,12 @@ struct Bench {
 
 impl Bench {
     fn new(unit: TextUnit) -> Self {
+        gst::init().expect("GStreamer");
         let mut clock = Clock::default();
         clock.timeline.start(gst::ClockTime::ZERO);
         clock.timeline.advance(10_000 * MS as usize);
-        Self { sequencer: Sequencer::new(unit), clock, speaker_prefix: "", now_ms: None }
+        let sequencer = Sequencer::new(unit, Rules::default());
+        Self { sequencer, clock, speaker_prefix: "", now_ms: None }
     }
 
     fn conditions(&self) -> Conditions<'static> {
@@ -54,8 +56,14 @@ impl Bench {
 
 fn describe(push: &Push) -> String {
     match push {
-        Push::Text(Text { prefix, utterance, pts, duration }) => {
-            format!("{prefix}{}@{}+{}", utterance.text(), pts.mseconds(), duration.mseconds())
+        Push::Text(Text { prefix, utterance, layout, pts, duration }) => {
+            let text = match layout {
+                Some(layout) => {
+                    layout.lines.iter().map(|(_, line)| line.as_str()).collect::<Vec<_>>().join("|")
+                }
+                None => prefix.clone() + &utterance.text(),
+            };
+            format!("{text}@{}+{}", pts.mseconds(), duration.mseconds())
         }
         Push::Gap { pts, duration } => format!("gap@{}+{}", pts.mseconds(), duration.mseconds()),
         Push::SpeakerChange(speaker) => format!("speaker {speaker}"),
@@ -181,4 +189,69 @@ fn desynchronized_text_has_the_time_of_now() {
     assert_eq!(bench.add(events, 500), ["gap@0+3000", "speaker 0", "a@3000+80", "b@3000+240"]);
     bench.now_ms = Some(4000);
     assert_eq!(bench.add(vec![], 500), ["gap@3240+760"]);
+}
+
+/// A bench for cues, whose delay is 7 s and 80 ms.
+fn cue_bench() -> Bench {
+    let mut bench = Bench::new(TextUnit::Cue);
+    bench.clock.timeline.advance(50_000 * MS as usize);
+    bench
+}
+
+#[test]
+fn cues_come_once_nothing_can_change_them() {
+    let mut bench = cue_bench();
+    bench.speaker_prefix = "{name}: ";
+    let events = vec![spoken(0, "it", 1000, 1100), spoken(0, "rains", 1200, 1500)];
+    assert_eq!(bench.add(events, 8000), ["gap@0+1000"]);
+    // The word itself is out, and its mark follows.
+    let words = vec![word("it", 1000, 1100), word("rains.", 1200, 1500)];
+    assert!(bench.add(vec![Event::Segment(Segment { speaker: 0, words })], 8079).is_empty());
+    assert_eq!(
+        bench.add(vec![spoken(1, "yes", 8100, 8500)], 8080),
+        ["speaker 0", "Speaker 1: it rains.@1000+1000", "final", "gap@2000+6080"]
+    );
+    assert_eq!(
+        bench.drain(),
+        ["gap@8080+20", "speaker 1", "Speaker 2: yes@8100+1000", "final", "gap@9100+50900"]
+    );
+}
+
+#[test]
+fn cues_of_people_at_once_overlap() {
+    let mut bench = cue_bench();
+    let say = |speaker, start_ms| {
+        let texts = ["the", "storm", "is", "over", "in", "boston"];
+        texts.into_iter().zip(0_u64..).map(move |(text, index)| {
+            spoken(speaker, text, start_ms + 400 * index, start_ms + 400 * index + 300)
+        })
+    };
+    bench.add(say(0, 0).chain(say(1, 1000)).collect(), 4000);
+    let mut pad = bench.sequencer.for_speaker(Speaker::new(1));
+    assert_eq!(
+        bench.drain()[..6],
+        [
+            "speaker 0",
+            "the storm is over in boston@0+2800",
+            "final",
+            "speaker 1",
+            "the storm is over in boston@1000+2800",
+            "final",
+        ]
+    );
+    let conditions = bench.conditions();
+    let own: Vec<_> = pad
+        .drain(gst::ClockTime::ZERO, gst::ClockTime::ZERO, conditions)
+        .iter()
+        .map(describe)
+        .collect();
+    assert_eq!(own, ["gap@0+1000", "speaker 1", "the storm is over in boston@1000+2800", "final"]);
+}
+
+#[test]
+fn cues_of_text_that_may_lag_begin_now() {
+    let mut bench = cue_bench();
+    bench.now_ms = Some(9000);
+    let found = bench.add(vec![spoken(0, "hello", 1000, 1400)], 8080);
+    assert_eq!(found, ["gap@0+9000", "speaker 0", "hello@9000+1000", "final"]);
 }
