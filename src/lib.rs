@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
 
 //! A GStreamer plugin that transcribes every speaker of a conversation, even when they talk over
-//! each other. It has one element, [`multitalkerasr`]. The speech recognition is in the crate
-//! [`multitalker_asr`], which does not depend on GStreamer.
+//! each other. The element [`multitalkerasr`] recognizes the speech, and [`ttmlenc`] writes captions
+//! as TTML. The speech recognition is in the crate [`multitalker_asr`], which does not depend on
+//! GStreamer.
 
 #![warn(clippy::unwrap_used)]
 
+mod cues;
 pub mod multitalkerasr;
+pub mod ttmlenc;
+
+pub use cues::timeline::CueTimeline;
 
 mod plugin {
     #![allow(missing_docs, reason = "plugin_define! generates undocumented items")]
@@ -14,7 +19,8 @@ mod plugin {
     use gst::glib;
 
     fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-        crate::multitalkerasr::register(plugin)
+        crate::multitalkerasr::register(plugin)?;
+        crate::ttmlenc::register(plugin)
     }
 
     gst::plugin_define!(

@@ -5,8 +5,8 @@
 # sudo), Rust if the installed version is too old, and ONNX Runtime from its Python wheel into
 # .onnxruntime. Dependencies that are present are left alone. An argument installs more:
 #
-#   tests     the elements, programs, and Python packages that the tests run the plugin with, and the
-#             caption plugins of peers/caption-plugins, which take five minutes to build, once
+#   tests     the elements, programs, and packages of Python and Node that the tests run the plugin
+#             with, and the caption plugins of peers/caption-plugins, which take five minutes to build, once
 #   valgrind  the same, and Valgrind
 #   evaluate  what tools/evaluate runs the element with
 #   lint      the link checker
@@ -30,6 +30,9 @@ packages="$python g++ cmake pkg-config
   gstreamer1.0-plugins-base-apps gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-x
   python3-gi gir1.2-gstreamer-1.0 gir1.2-gst-rtsp-server-1.0
   libpango1.0-dev libcairo2-dev python3-dev"
+# Node and npm may come from elsewhere.
+[ -z "$for_tests" ] || command -v node >/dev/null || packages="$packages nodejs"
+[ -z "$for_tests" ] || command -v npm >/dev/null || packages="$packages npm"
 [ "${1:-}" != valgrind ] || packages="$packages valgrind"
 [ "${1:-}" != models ] || packages=$python
 [ "${1:-}" != evaluate ] || packages="$packages python3-gi gir1.2-gstreamer-1.0 python3-dev"
@@ -130,6 +133,11 @@ fi
 if [ -n "$for_tests" ]; then
   install_requirements tools/requirements/build.txt "the build requirements of Python packages"
   install_requirements tests/requirements.txt "the Python packages of the tests" --no-build-isolation
+  if ! cmp -s tests/node/package-lock.json tests/node/node_modules/installed; then
+    say "installing the Node packages of the tests into tests/node"
+    npm ci --prefix tests/node --ignore-scripts --silent
+    cp tests/node/package-lock.json tests/node/node_modules/installed
+  fi
   peers=target/peers/release
   if [ -d .rust ]; then
     export CARGO_HOME="$PWD/.rust/cargo" RUSTUP_HOME="$PWD/.rust/rustup"

@@ -96,6 +96,8 @@ pub use properties::enums::{
     OverloadPolicy, Precision, Simultaneous, TargetMode, TextUnit, VocabularyFilterMethod,
 };
 
+pub(crate) use text::meta::NAME as ITEM_META;
+
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "multitalkerasr",

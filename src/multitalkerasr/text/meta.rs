@@ -6,7 +6,7 @@ use crate::multitalkerasr::text::cues::CueLayout;
 use crate::multitalkerasr::text::utterance::Utterance;
 
 /// Name of the meta and of its structure.
-const NAME: &str = "MultitalkerItemMeta";
+pub const NAME: &str = "MultitalkerItemMeta";
 
 /// Registers the meta in this process.
 pub fn register() {
