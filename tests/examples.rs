@@ -359,6 +359,9 @@ fn pipelines_of_the_manual_work() {
         std::fs::create_dir(folder.path().join("models")).expect("a folder");
         link("models/multitalker", &bench.models);
         link("meeting.mp4", &bench.media);
+        let data = test_support::data();
+        link("models/speakers.onnx", &data.join("speaker-embedding/resemblyzer.onnx"));
+        link("people", &data.join("voices/enrolled"));
         link("meeting.wav", &test_support::data().join("demo/conversation.wav"));
         link("examples", &repository().join("examples"));
         link("tools", &repository().join("tools"));
@@ -375,9 +378,10 @@ fn pipelines_of_the_manual_work() {
         for (data, path) in &written {
             assert!(!data.is_empty(), "{} of {block}", path.display());
         }
-        let expected = match block.contains("recognize=false") {
-            true => "speaker-ids=(uint)< 0 >",
-            false => "trains from berlin",
+        let expected = match () {
+            () if block.contains("recognize=false") => "speaker-ids=(uint)< 0 >",
+            () if block.contains("speakers-dir") => "multitalkerasr/speaker,",
+            () => "trains from berlin",
         };
         let has_text = |data: &[u8]| String::from_utf8_lossy(data).contains(expected);
         let in_file = written.iter().any(|(data, _)| has_text(data));

@@ -112,7 +112,7 @@ fn mix(plan: &Plan) -> (Vec<f32>, Vec<Spoken>) {
 }
 
 /// Returns who speaks longest during a row, whose times are those of the mix.
-fn true_person<'a>(spoken: &'a [Spoken], start: usize, end: usize) -> Option<&'a str> {
+fn true_person(spoken: &[Spoken], start: usize, end: usize) -> Option<&str> {
     let mut lengths: BTreeMap<&str, usize> = BTreeMap::new();
     for turn in spoken {
         let overlap = turn.end.min(end).saturating_sub(turn.start.max(start));

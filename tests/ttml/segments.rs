@@ -8,9 +8,12 @@ use crate::rig::*;
 
 const ONE_SECOND: (&str, &str) = ("segment-duration", "1000000000");
 
+/// Start and end in ms, and lines.
+type ShownCue = (u64, u64, Vec<String>);
+
 /// What the readers show of each document: start and end of the document, and rows.
 #[track_caller]
-fn shown_by_document(entries: &[Entry]) -> Vec<(u64, u64, Vec<(u64, u64, Vec<String>)>)> {
+fn shown_by_document(entries: &[Entry]) -> Vec<(u64, u64, Vec<ShownCue>)> {
     let documents = documents(entries).into_iter();
     documents.map(|(start, end, document)| (start, end, shown(&document))).collect()
 }
@@ -173,7 +176,7 @@ fn late_text_is_dropped_with_a_warning() {
     rig.harness.push(buffer("late", 1000, 2000)).expect("accepted");
     rig.harness.push(buffer("clipped", 2000, 3200)).expect("accepted");
     let found = shown_by_document(&rig.finish());
-    let expected = vec![row(3000, 3200, &["a", "clipped"]), row(3200, 3500, &["a"])];
+    let expected = [row(3000, 3200, &["a", "clipped"]), row(3200, 3500, &["a"])];
     let (texts, rows) = (&found[0].2[0].2, &found[0].2);
     assert_eq!(texts.len(), 2, "{found:?}");
     assert_eq!((rows[0].0, rows[0].1, rows.len()), (expected[0].0, expected[0].1, 2), "{found:?}");

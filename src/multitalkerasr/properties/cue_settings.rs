@@ -8,8 +8,7 @@ use multitalker_captions::{Rules, RulesError};
 
 use crate::multitalkerasr::properties::enums::Simultaneous;
 
-/// Time by which the starts of words are late, in ms: the median over turns of synthetic and real
-/// speech, see the manual on captions.
+/// Time by which the starts of words are late, in ms, as found on three talks.
 const START_LEAD_MS: u32 = 250;
 
 /// Rules that cues follow, in the units of the properties.
